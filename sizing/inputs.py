@@ -1,0 +1,131 @@
+"""What a user states: models, workload, objectives, capacity, budget.
+
+Frozen pydantic models; keys in stack files are camelCase, unknown keys are refused. They carry no Pulumi
+value, so that ``tonnage plan`` and the stack settings share one definition. Units are in the names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+KUBERNETES_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+"""RFC 1123 label, kept to 40 characters so that derived names stay under the limit of 63."""
+
+
+class Stated(BaseModel):
+    """Base of everything that a user writes: frozen, strict, camelCase keys, unknown keys refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
+
+
+PositiveTokens = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class Workload(Stated):
+    """Traffic of one model at its busiest steady hour."""
+
+    requests_per_second: float = Field(gt=0, le=100_000, strict=False, description="mean arrival rate at the peak hour")
+    input_tokens: PositiveTokens = Field(description="mean prompt tokens of a request")
+    output_tokens: PositiveTokens = Field(description="mean generated tokens of a request")
+    peak_factor: float = Field(1.5, ge=1, le=100, strict=False, description="ceiling of traffic over requestsPerSecond")
+    minimum_share: float = Field(
+        0.2, ge=0, le=1, strict=False, description="quietest hour as a share of requestsPerSecond"
+    )
+    prefix_share: float = Field(0.0, ge=0, lt=1, strict=False, description="share of prompt tokens found in the cache")
+
+
+class Objectives(Stated):
+    """Latency that the service promises, at the 95th percentile."""
+
+    ttft_p95_ms: float = Field(2000, gt=0, le=600_000, strict=False, description="time to first token")
+    tpot_p95_ms: float = Field(80, gt=0, le=60_000, strict=False, description="time per output token after the first")
+
+
+class EngineOverrides(Stated):
+    """Engine settings that the user fixes; what is absent is derived and explained."""
+
+    gpu: str | None = None
+    tensor_parallel: int | None = Field(None, ge=1, le=64)
+    pipeline_parallel: int | None = Field(None, ge=1, le=64)
+    max_model_len: int | None = Field(None, ge=16, le=10_000_000)
+    max_num_seqs: int | None = Field(None, ge=1, le=8192)
+    max_num_batched_tokens: int | None = Field(None, ge=16, le=1_000_000)
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1, strict=False)
+    kv_cache_dtype: Literal["auto", "fp8"] | None = None
+    enforce_eager: bool | None = None
+    vllm_version: str | None = None
+
+
+class ReplicaBounds(Stated):
+    """Bounds on replicas that the user fixes; what is absent is derived from the traffic."""
+
+    floor: int | None = Field(None, ge=0, le=1000)
+    ceiling: int | None = Field(None, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ReplicaBounds:
+        if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
+            msg = f"floor {self.floor} is above ceiling {self.ceiling}"
+            raise ValueError(msg)
+        return self
+
+
+class ModelEntry(Stated):
+    """One served model: what it is, for what traffic, at what latency."""
+
+    name: str = Field(pattern=KUBERNETES_NAME, description="name of the service in Kubernetes and at the gateway")
+    model: str = Field(min_length=1, max_length=200, description="catalogue name of the model")
+    revision: str | None = Field(None, min_length=1, max_length=64, description="revision at the hub; default: catalogue")
+    workload: Workload
+    objectives: Objectives = Objectives()
+    scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
+    replicas: ReplicaBounds = ReplicaBounds()
+    engine: EngineOverrides = EngineOverrides()
+
+
+class Capacity(Stated):
+    """Which machines may be bought and where."""
+
+    spot_share: float = Field(0.5, ge=0, le=1, strict=False, description="share of replicas above the floor on spot")
+    zones: int = Field(2, ge=1, le=6, description="availability zones used")
+    gpus: tuple[str, ...] | None = Field(None, strict=False, description="GPU types allowed; default: all of the region")
+
+    @field_validator("gpus")
+    @classmethod
+    def _not_empty(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and not value:
+            msg = "an empty list allows no GPU; leave the key out to allow all"
+            raise ValueError(msg)
+        return value
+
+
+class Budget(Stated):
+    """Monthly limit and what happens when the forecast passes it."""
+
+    monthly_usd: float = Field(gt=0, le=1_000_000_000, strict=False)
+    on_exceed: Literal["notify", "freeze"] = Field("notify", description="freeze denies new GPU instances by policy")
+    notify: tuple[str, ...] = Field((), strict=False, description="e-mail addresses of the alarms")
+
+    @field_validator("notify")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            local, _, domain = address.partition("@")
+            if not local or "." not in domain or " " in address:
+                msg = f"{address!r} is not an e-mail address"
+                raise ValueError(msg)
+        return value
+
+
+class VectorStore(Stated):
+    """Vector store beside the models, sized from vectors x dimensions."""
+
+    vectors: int = Field(ge=1, le=10_000_000_000)
+    dimensions: int = Field(ge=1, le=65_536)
+    replicas: int = Field(3, ge=1, le=99)
+    on_disk: bool = Field(False, description="keep vectors in memory-mapped files instead of RAM")

@@ -1,0 +1,312 @@
+"""The contract between the halves: what the core decides and everything else copies.
+
+Frozen dataclasses with units in the names. ``ServingPlan`` is one model, ``NodePoolPlan`` one set of nodes,
+``StackPlan`` the whole stack. ``Figure`` is the explanation of one number: its rule, its inputs and the
+source of its constants. All sizes are GiB (2**30 bytes), all prices USD, all tokens per second are over all
+GPUs of one replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+CapacityType = Literal["on-demand", "spot"]
+HOURS_PER_MONTH = 730
+"""Hours that AWS bills as a month in its own price examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A prediction with its spread: the truth lies between p10 and p90 four times out of five."""
+
+    p10: float
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """A figure at the least, at the planned and at the most traffic; floor <= expected <= ceiling."""
+
+    floor: float
+    expected: float
+    ceiling: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replicas:
+    """Replica counts; floor runs always, ceiling is the most that autoscaling may start."""
+
+    floor: int
+    expected: int
+    ceiling: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Why a number is what it is."""
+
+    name: str
+    value: float | str
+    unit: str
+    rule: str
+    inputs: Mapping[str, float | str]
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """Resolved settings of one vLLM engine; nothing is left to its defaults."""
+
+    vllm_version: str
+    tensor_parallel: int
+    pipeline_parallel: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    kv_cache_dtype: str
+    enforce_eager: bool
+    dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Memory of one engine per GPU by term, as vLLM accounts it."""
+
+    fits: bool
+    total_gib: float
+    requested_gib: float
+    weights_gib: float
+    peak_activation_gib: float
+    non_torch_gib: float
+    cuda_graph_gib: float
+    kv_cache_gib: float
+    kv_cache_gib_interval: Interval
+    kv_tokens: int
+    max_concurrency: float
+    kv_bytes_per_token: int | None
+    binding: str
+    hints: tuple[str, ...]
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThroughputEstimate:
+    """Speed of one replica at a given number of requests in flight."""
+
+    concurrency: float
+    output_tokens_per_s: Interval
+    ttft_ms: Interval
+    tpot_ms: Interval
+    requests_per_s: float
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartUp:
+    """Predicted seconds from a bought node to a ready replica, by phase."""
+
+    node_s: float
+    image_pull_s: float
+    weights_load_s: float
+    compile_s: float
+    warm_up_s: float
+
+    @property
+    def pod_s(self) -> float:
+        """Seconds that the pod itself needs: everything but the node and the image."""
+        return self.weights_load_s + self.compile_s + self.warm_up_s
+
+    @property
+    def total_s(self) -> float:
+        """Seconds from nothing to the first token."""
+        return self.node_s + self.image_pull_s + self.pod_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One HTTP probe of the engine."""
+
+    path: str
+    period_s: int
+    timeout_s: int
+    failure_threshold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """Probe budgets; start-up covers twice the predicted load."""
+
+    startup: Probe
+    liveness: Probe
+    readiness: Probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drain:
+    """How a replica leaves: grace_period_s > pre_stop_s + shutdown_timeout_s, and within the spot notice."""
+
+    pre_stop_s: int
+    shutdown_timeout_s: int
+    grace_period_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """Thresholds of the autoscaler, per replica."""
+
+    waiting_requests: int
+    kv_cache_usage: float
+    ttft_p95_s: float
+    polling_s: int
+    scale_up_window_s: int
+    scale_down_window_s: int
+    cooldown_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodResources:
+    """Requests of one serving pod; GPU count is exact, memory contains the shared memory."""
+
+    gpus: int
+    cpu: float
+    memory_gib: float
+    shm_gib: int
+    ephemeral_gib: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """Root volume (gp3) of a GPU node."""
+
+    size_gib: int
+    iops: int
+    throughput_mib_per_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingPlan:
+    """Everything decided for one model."""
+
+    name: str
+    model: str
+    revision: str
+    gpu: str
+    instance_type: str
+    instances_per_replica: int
+    replicas_per_instance: int
+    tensor_parallel: int
+    pipeline_parallel: int
+    engine: EngineSettings
+    engine_args: tuple[str, ...]
+    memory: MemoryEstimate
+    throughput: ThroughputEstimate
+    replicas: Replicas
+    scale_to_zero: bool
+    start_up: StartUp
+    probes: Probes
+    drain: Drain
+    scaling: Scaling
+    resources: PodResources
+    surge: int
+    """Extra pods that a rollout may start because the pools have room for them (0: replace in place)."""
+    pools: tuple[str, ...]
+    """Names of the node pools that may run it, in order of preference."""
+    usd_per_hour: Bounds
+    usd_per_million_output_tokens: float
+    weights_bytes: int
+    meets: bool
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceOffer:
+    """One instance type that a pool may buy, with what it costs in the stack's region."""
+
+    instance_type: str
+    gpus: int
+    vcpu: int
+    memory_gib: float
+    on_demand_usd_per_hour: float
+    spot_usd_per_hour: float | None
+    zone_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodePoolPlan:
+    """One set of GPU nodes: a managed node group (the on-demand floor) or a Karpenter NodePool (spot, burst).
+
+    The most that the pool can cost is ``ceiling_instances`` x the dearest on-demand price of its offers:
+    a spot price never exceeds the on-demand price, so this bound holds whatever the spot market does.
+    """
+
+    name: str
+    kind: Literal["managed", "karpenter"]
+    capacity_type: CapacityType
+    gpu: str
+    karpenter_gpu_name: str
+    offers: tuple[InstanceOffer, ...]
+    zones: tuple[str, ...]
+    floor_instances: int
+    expected_instances: int
+    ceiling_instances: int
+    gpu_limit: int
+    labels: Mapping[str, str]
+    taint_key: str
+    taint_value: str
+    disk: Disk
+    models: tuple[str, ...]
+    usd_per_hour: Bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class BillLine:
+    """One line of the bill."""
+
+    name: str
+    usd_per_hour: Bounds
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorStorePlan:
+    """Sizes of the vector store, per replica."""
+
+    replicas: int
+    memory_gib: float
+    cpu: float
+    disk_gib: int
+    shards: int
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetPlan:
+    """Alarm thresholds derived from the burn rates."""
+
+    monthly_usd: float
+    on_exceed: str
+    notify: tuple[str, ...]
+    actual_thresholds_percent: tuple[float, ...]
+    forecast_threshold_percent: float
+    fast_burn_gpu_nodes: int
+    """More GPU nodes than this running means that something outside the plan buys machines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackPlan:
+    """The whole stack: models, pools, bill, budget."""
+
+    stack: str
+    region: str
+    models: tuple[ServingPlan, ...]
+    pools: tuple[NodePoolPlan, ...]
+    vector_store: VectorStorePlan | None
+    bill: tuple[BillLine, ...]
+    burn_usd_per_hour: Bounds
+    budget: BudgetPlan
+    catalogue_date: str
+    warnings: tuple[str, ...]
