@@ -1,4 +1,4 @@
-module tonnage.dev/tools/pulumi
+module tonnage/tools/pulumi
 
 go 1.26
 
