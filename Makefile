@@ -1,0 +1,73 @@
+# Tonnage: every target sets up what it needs, once. Needed on the machine: Python >= 3.11, make, git.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STACK ?= dev
+
+.PHONY: help
+help: ## print this list
+	@grep -hE '^[a-z][a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
+
+$(STAMP): requirements.lock pyproject.toml
+	@echo "setting up $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## make .venv from the lock file
+
+.PHONY: tools
+tools: $(STAMP) ## locate or build the engine and the control plane (once, about ten minutes)
+	@$(BIN)/python -m rehearsal.tools
+
+.PHONY: rehearse
+rehearse: $(STAMP) ## run a stack through the real engine on a local control plane (STACK=dev)
+	@$(BIN)/tonnage rehearse $(STACK)
+
+.PHONY: preview
+preview: $(STAMP) ## plan, resources, bill and policy verdicts of a stack, offline (STACK=dev)
+	@$(BIN)/tonnage preview $(STACK)
+
+.PHONY: test
+test: $(STAMP) ## the quick tests: no network, no cluster, no engine
+	@$(BIN)/python -m pytest -q
+
+.PHONY: test-rehearsal
+test-rehearsal: $(STAMP) ## the slow tests: real engine, API server and scheduler
+	@$(BIN)/python -m pytest -q -m rehearsal
+
+.PHONY: check
+check: $(STAMP) ## lint, format, types, import rules; prints function sizes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+	@$(BIN)/python benchmarks/function_sizes.py
+
+.PHONY: bench
+bench: $(STAMP) ## accuracy against measurements, and speed as ratios
+	@$(BIN)/python benchmarks/fit_memory.py --check
+	@$(BIN)/python benchmarks/fit_throughput.py --check
+	@$(BIN)/python benchmarks/speed.py
+
+.PHONY: docs
+docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import drawing, picture
+	@$(BIN)/python -m infra.settings > stacks/settings.schema.json
+	@$(BIN)/python benchmarks/draw_imports.py
+	@$(BIN)/python -m cli.reference
+	@$(BIN)/python -m cli.picture
+
+.PHONY: lock
+lock: ## resolve pyproject.toml again into requirements.lock (needs uv)
+	@uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock --upgrade
+
+.PHONY: clean
+clean: ## remove .venv and caches of this folder
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
