@@ -1,0 +1,62 @@
+"""Speed of the core and of the command, as ratios measured side by side in one run.
+
+Absolute times depend on the machine, so each line compares with a yardstick taken in the same minute: a bare
+interpreter start for commands, a JSON round trip of the same plan for the planner.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TONNAGE = str(Path(sys.executable).parent / "tonnage")
+
+
+def seconds(action: Callable[[], object], repeats: int = 5) -> float:
+    """Return the median wall time of ``action``."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def command(*arguments: str) -> Callable[[], object]:
+    """Return a call of a whole process."""
+    return lambda: subprocess.run(arguments, cwd=ROOT, capture_output=True, check=True)
+
+
+def main() -> None:
+    """Print the table."""
+    bare = seconds(command(sys.executable, "-c", "pass"))
+    rows = [("python -c pass", bare)]
+    size = (TONNAGE, "size", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "L4", "--max-model-len", "8192")
+    rows += [("tonnage --help", seconds(command(TONNAGE, "--help"))), ("tonnage size", seconds(command(*size)))]
+    rows += [("tonnage preview prod", seconds(command(TONNAGE, "preview", "prod", "--format", "json"), 3))]
+    print(f"{'command':24}{'seconds':>9}{'x bare start':>14}")
+    for name, value in rows:
+        print(f"{name:24}{value:9.3f}{value / bare:14.1f}")
+    plan_ratio()
+
+
+def plan_ratio() -> None:
+    """Print how long a plan of prod takes against writing that plan as JSON."""
+    from infra.config import settings_from_file
+    from infra.planning import plan_of
+
+    settings = settings_from_file(ROOT / "stacks" / "Pulumi.prod.yaml")
+    plan = plan_of(settings, "prod")
+    planning = seconds(lambda: plan_of(settings, "prod"), 20)
+    writing = seconds(lambda: json.dumps(json.loads(json.dumps(str(plan)))), 20)
+    print(f"planning prod: {planning * 1000:.1f} ms, {planning / writing:.0f} x a JSON round trip of its text")
+
+
+if __name__ == "__main__":
+    main()
