@@ -1,0 +1,151 @@
+"""What is pinned: which binary comes from which module, and what another copy must be to stand in for it.
+
+Versions are read from ``tools/*/go.mod`` and ``tools/crds/modules.txt``; nothing here repeats them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rehearsal.errors import ToolError
+
+Progress = Callable[[str], None]
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Module:
+    """One folder of ``tools/``: the binaries that it builds, at one version.
+
+    ``packages``: binary name -> Go package. ``also_accepts``: oldest minor release that another copy may have
+    (exactly the pinned minor when absent).
+    """
+
+    name: str
+    version: str
+    packages: dict[str, str]
+    ldflags: str = ""
+    version_arguments: tuple[str, ...] = ("--version",)
+    oldest: tuple[int, int] | None = None
+    newest_major_only: bool = False
+
+    def commands(self, names: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield (packages, binaries) of each ``go build``: together when the package names the binary."""
+        together = [name for name in names if self.packages[name].rsplit("/", 1)[-1] == name]
+        if together:
+            yield [self.packages[name] for name in together], together
+        for name in names:
+            if name not in together:
+                yield [self.packages[name]], [name]
+
+    def ldflags_option(self) -> list[str]:
+        """Return the linker option, empty when there is none."""
+        return ["-ldflags", self.ldflags] if self.ldflags else []
+
+    def accepts(self, found: Version) -> bool:
+        """Whether a binary of version ``found`` may be used instead of the pinned one."""
+        pinned = parse_version(self.version) or (0, 0, 0)
+        if self.oldest is None:
+            return found[:2] == pinned[:2]
+        newest = (pinned[0], 10**6) if self.newest_major_only else pinned[:2]
+        return self.oldest <= found[:2] <= newest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifests:
+    """One module of ``tools/crds/modules.txt`` and its files; ``verbatim`` files are copied as they are."""
+
+    name: str
+    module: str
+    version: str
+    sum: str
+    files: tuple[str, ...] = field(default=())
+    verbatim: bool = False
+
+    @property
+    def at(self) -> str:
+        """The module with its version, as the compiler takes it."""
+        return f"{self.module}@{self.version}"
+
+
+def modules(pins: Path) -> dict[str, Module]:
+    """Return the modules that build binaries, by folder name."""
+    pulumi = _pinned(pins, "pulumi", "github.com/pulumi/pulumi/pkg/v3")
+    kubernetes = _pinned(pins, "kubernetes", "k8s.io/kubernetes")
+    components = ("kube-apiserver", "kube-scheduler", "kube-controller-manager")
+    found = (
+        Module(
+            name="pulumi",
+            version=pulumi,
+            packages={"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+            ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version={pulumi}",
+            version_arguments=("version",),
+            oldest=(3, 200),  # what the Automation API of the pinned SDK was tried with
+            newest_major_only=True,
+        ),
+        Module(
+            name="kubernetes",
+            version=kubernetes,
+            packages={name: f"k8s.io/kubernetes/cmd/{name}" for name in components},
+            ldflags=f"-X k8s.io/component-base/version.gitVersion={kubernetes}",
+        ),
+        Module(
+            name="etcd",
+            version=_pinned(pins, "etcd", "go.etcd.io/etcd/server/v3"),
+            packages={"etcd": "go.etcd.io/etcd/server/v3"},
+            oldest=(3, 6),  # what the envtest archives of the pinned Kubernetes ship
+        ),
+        Module(
+            name="kwok", version=_pinned(pins, "kwok", "sigs.k8s.io/kwok"),
+            packages={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+        ),
+        Module(
+            name="promtool",
+            version=_pinned(pins, "promtool", "github.com/prometheus/prometheus"),
+            packages={"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+        ),
+    )  # fmt: skip
+    return {module.name: module for module in found}
+
+
+def manifest_modules(pins: Path) -> tuple[Manifests, ...]:
+    """Return the modules of ``crds/modules.txt`` in the order of the file."""
+    found: list[Manifests] = []
+    for line in _read(pins / "crds" / "modules.txt").splitlines():
+        words = line.split()
+        if not words or line.startswith("#"):
+            continue
+        if line[0].isspace():
+            last = found[-1]
+            found[-1] = Manifests(**{**last.__dict__, "files": (*last.files, words[0])})
+        else:
+            name, module, version, sum_ = words
+            found.append(Manifests(name=name, module=module, version=version, sum=sum_, verbatim=name == "kwok"))
+    return tuple(found)
+
+
+def parse_version(text: str) -> Version | None:
+    """Return the first release number in a program's answer."""
+    found = re.search(r"v?(\d+)\.(\d+)\.(\d+)", text)
+    return (int(found.group(1)), int(found.group(2)), int(found.group(3))) if found else None
+
+
+def _pinned(pins: Path, folder: str, module: str) -> str:
+    found = re.search(rf"^(?:require)?\s*{re.escape(module)} (v\S+)", _read(pins / folder / "go.mod"), re.MULTILINE)
+    if not found:
+        raise ToolError(f"tools/{folder}/go.mod", f"does not require {module}")
+    return found.group(1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ToolError(
+            f"tools/{path.parent.name}/{path.name}",
+            f"{error.strerror}",
+            way_out="run from a clone of the repository, installed in place (make does it)",
+        ) from error
