@@ -1,0 +1,1 @@
+"""What several test folders share: the recording engine and factories of plans."""
