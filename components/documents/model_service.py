@@ -1,0 +1,207 @@
+"""Documents around the engine's pod: Deployment, Service, disruption budget, network policy, scaling, scraping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.documents.kubernetes import (
+    Document,
+    aws_egress,
+    dns_egress,
+    from_namespace,
+    selector,
+    tcp,
+)
+from components.documents.serving_pod import COMPONENT, PORT, cold_start_s, pod_template
+from sizing.errors import BadInput
+from sizing.plan import NodePoolPlan, ServingPlan
+
+PROXY_LABELS = {
+    "app.kubernetes.io/component": "proxy",
+    "app.kubernetes.io/managed-by": "envoy-gateway",
+}
+"""Labels that Envoy Gateway puts on its data plane pods."""
+
+PROMETHEUS_LABELS = {"app.kubernetes.io/name": "prometheus"}
+
+SCALE_DOWN_PERIOD_S = 120
+"""One replica less per this period: facts/serving.md 3.5 (EKS guide)."""
+
+RATE_WINDOW = "2m"
+"""Window of the rates below: four scrapes of 30 s, so that one lost scrape does not empty it."""
+
+
+def check_supported(plan: ServingPlan) -> None:
+    """Refuse what one Deployment cannot run: an engine that spans several machines."""
+    if plan.instances_per_replica != 1:
+        raise BadInput(
+            f"model {plan.name}",
+            f"a replica spans {plan.instances_per_replica} instances",
+            limit="1 instance per replica",
+            way_out="choose a GPU or a tensor parallelism that fits one machine",
+        )
+
+
+def deployment(
+    plan: ServingPlan,
+    pools: Sequence[NodePoolPlan],
+    *,
+    image: Any,
+    bucket: Any,
+    region: str,
+    service_account: str,
+    extra_labels: Mapping[str, str] | None = None,
+) -> Document:
+    """Return the Deployment's spec; ``replicas`` is the floor and belongs to the autoscaler after creation."""
+    check_supported(plan)
+    surge = plan.surge > 0
+    return {
+        "replicas": plan.replicas.floor,
+        "revisionHistoryLimit": 3,
+        "progressDeadlineSeconds": max(600, 2 * cold_start_s(plan)),
+        "selector": {"matchLabels": selector(plan.name, COMPONENT)},
+        "strategy": {
+            "type": "RollingUpdate",
+            # Without a spare GPU a surge pod would stay Pending for ever: then one replica is replaced in place.
+            "rollingUpdate": {"maxSurge": plan.surge, "maxUnavailable": 0 if surge else 1},
+        },
+        "template": pod_template(
+            plan,
+            pools,
+            image=image,
+            bucket=bucket,
+            region=region,
+            service_account=service_account,
+            extra_labels=extra_labels,
+        ),
+    }
+
+
+def service(plan: ServingPlan) -> Document:
+    """Return the Service's spec: inside the cluster only."""
+    return {
+        "type": "ClusterIP",
+        "selector": selector(plan.name, COMPONENT),
+        "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"}],
+    }
+
+
+def disruption_budget(plan: ServingPlan) -> Document:
+    """Return the PodDisruptionBudget's spec: one at a time; a replica that never became ready may always go."""
+    return {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": selector(plan.name, COMPONENT)},
+    }
+
+
+def network_policy(
+    plan: ServingPlan, *, gateway_namespace: str, monitoring_namespace: str, https_cidrs: Sequence[str]
+) -> Document:
+    """Return the NetworkPolicy's spec: in from the gateway and the scraper; out to names, S3 and pod identity."""
+    return {
+        "podSelector": {"matchLabels": selector(plan.name, COMPONENT)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {"from": [from_namespace(gateway_namespace, PROXY_LABELS)], "ports": tcp(PORT)},
+            {"from": [from_namespace(monitoring_namespace, PROMETHEUS_LABELS)], "ports": tcp(PORT)},
+        ],
+        "egress": [dns_egress(), *aws_egress(https_cidrs)],
+    }
+
+
+def pod_monitor(plan: ServingPlan) -> Document:
+    """Return the PodMonitor's spec; ``/metrics`` is not guarded by the engine's key."""
+    return {
+        "selector": {"matchLabels": selector(plan.name, COMPONENT)},
+        "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": "15s", "scrapeTimeout": "10s"}],
+    }
+
+
+def scaling_queries(plan: ServingPlan, namespace: str) -> dict[str, str]:
+    """Return the PromQL of each trigger; metric names are those of vLLM 0.32 (facts/serving.md 3.4).
+
+    A model that never scales to zero has no ``or vector(0)`` on its queue: no series means a dead target, the
+    scaler must see the error and fall back. Time to first token is empty without traffic, hence its zero.
+    ``traffic`` counts what the gateway tried to send, also while there is no replica to send it to.
+    """
+    own = f'{{namespace="{namespace}",model_name="{plan.name}"}}'
+    zero = " or vector(0)" if plan.scale_to_zero else ""
+    bucket_rate = f"sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{own}[{RATE_WINDOW}]))"
+    cluster = f'{{envoy_cluster_name=~"httproute/{namespace}/{plan.name}/rule/.*"}}'
+    attempts = [
+        f"(sum(rate({metric}{cluster}[{RATE_WINDOW}])) or vector(0))"
+        for metric in ("envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_cx_connect_fail")
+    ]
+    return {
+        "waiting": f"sum(vllm:num_requests_waiting{own}){zero}",
+        "kv-cache": f"avg(vllm:kv_cache_usage_perc{own}){zero}",
+        "ttft-p95": f"(histogram_quantile(0.95, {bucket_rate}) > 0) or vector(0)",
+        "traffic": " + ".join(attempts),
+    }
+
+
+def _trigger(name: str, query: str, threshold: float, metric_type: str, address: str) -> Document:
+    return {
+        "type": "prometheus",
+        "name": name,
+        "metricType": metric_type,
+        "metadata": {
+            "serverAddress": address,
+            "query": query,
+            "threshold": f"{threshold:g}",
+            "activationThreshold": "0",
+            # The default hides a dead target behind a zero.
+            "ignoreNullValues": "false",
+        },
+    }
+
+
+def _triggers(plan: ServingPlan, namespace: str, address: str) -> list[Document]:
+    """Return the triggers; a queue is averaged over replicas, levels and latencies are not (metricType Value)."""
+    queries, scaling = scaling_queries(plan, namespace), plan.scaling
+    triggers = [
+        _trigger("waiting", queries["waiting"], scaling.waiting_requests, "AverageValue", address),
+        _trigger("kv-cache", queries["kv-cache"], scaling.kv_cache_usage, "Value", address),
+        _trigger("ttft-p95", queries["ttft-p95"], scaling.ttft_p95_s, "Value", address),
+    ]
+    if plan.scale_to_zero:
+        # Wakes the first replica and keeps it while callers come; what one replica can take, so it adds no other.
+        threshold = max(plan.throughput.requests_per_s, 0.001)
+        triggers.append(_trigger("traffic", queries["traffic"], threshold, "AverageValue", address))
+    return triggers
+
+
+def _behaviour(plan: ServingPlan) -> Document:
+    scaling = plan.scaling
+    return {
+        "scaleUp": {
+            "stabilizationWindowSeconds": scaling.scale_up_window_s,
+            "policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}],
+        },
+        "scaleDown": {
+            "stabilizationWindowSeconds": scaling.scale_down_window_s,
+            "policies": [{"type": "Pods", "value": 1, "periodSeconds": SCALE_DOWN_PERIOD_S}],
+        },
+    }
+
+
+def scaled_object(plan: ServingPlan, namespace: str, prometheus_address: str) -> Document:
+    """Return the KEDA ScaledObject's spec; its maximum is the ceiling that the bill was computed with."""
+    floor = 0 if plan.scale_to_zero else max(1, plan.replicas.floor)
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": plan.name},
+        "minReplicaCount": floor,
+        "maxReplicaCount": plan.replicas.ceiling,
+        "pollingInterval": plan.scaling.polling_s,
+        "cooldownPeriod": plan.scaling.cooldown_s,
+        "initialCooldownPeriod": cold_start_s(plan),
+        "fallback": {
+            "failureThreshold": 3,
+            "replicas": min(max(1, plan.replicas.expected), plan.replicas.ceiling),
+            "behavior": "currentReplicasIfHigher",
+        },
+        "advanced": {"horizontalPodAutoscalerConfig": {"name": plan.name, "behavior": _behaviour(plan)}},
+        "triggers": _triggers(plan, namespace, prometheus_address),
+    }
