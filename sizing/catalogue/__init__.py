@@ -1,0 +1,270 @@
+"""The catalogue: GPUs, instances, prices, engine rules, calibrated constants and model configurations.
+
+What lives here: dated JSON files, each with ``source``, ``date`` and ``refresh`` (the command that rewrites
+it), and the frozen types that read them. What does not: any decision. Zones are zone ids (``use1-az1``).
+Sizes are GiB, prices USD, rates as named.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sizing.errors import BadInput
+from sizing.model import ModelSpec, model_from_config
+from sizing.plan import InstanceOffer
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """One GPU type. ``total_gib`` is what CUDA reports, not the advertised size."""
+
+    name: str
+    aliases: tuple[str, ...]
+    model: str
+    architecture: str
+    compute_capability: float
+    total_gib: float
+    bandwidth_gb_s: float
+    dense_tflops: Mapping[str, float]
+    """Dense (not sparse) TFLOPS by type: bf16, fp16, fp8, fp4; a missing key means no native support."""
+    link: str
+    """How GPUs of one machine are joined: nvlink, pcie, fabric or network."""
+    link_gb_s: float
+    """GB/s per GPU over that link, both directions together."""
+    karpenter_name: str
+    """Value of the node label karpenter.k8s.aws/instance-gpu-name; empty where AWS rents none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One EC2 instance type; prices and zones by region."""
+
+    instance_type: str
+    gpu: str
+    gpus: int
+    vcpu: int
+    memory_gib: float
+    nvme_gb: int
+    network_gbps: float
+    efa_interfaces: int
+    ebs_baseline_mbps: float
+    allocatable_cpu: float
+    allocatable_memory_gib: float
+    allocatable_pods: int
+    on_demand_usd_per_hour: Mapping[str, float]
+    spot_usd_per_hour: Mapping[str, Mapping[str, float]]
+    zone_ids: Mapping[str, tuple[str, ...]]
+    regions: tuple[str, ...]
+    quota_on_demand: str
+    quota_spot: str
+
+    def spot_price(self, region: str) -> float | None:
+        """Return the median spot price over the zones of ``region`` in USD per hour; None if never seen."""
+        prices = sorted(self.spot_usd_per_hour.get(region, {}).values())
+        if not prices:
+            return None
+        middle = len(prices) // 2
+        return prices[middle] if len(prices) % 2 else (prices[middle - 1] + prices[middle]) / 2
+
+    def offer(self, region: str) -> InstanceOffer:
+        """Return what a pool may buy in ``region``; BadInput when it has no on-demand price there."""
+        if region not in self.on_demand_usd_per_hour:
+            raise BadInput("instance", f"{self.instance_type} has no on-demand price in {region}")
+        return InstanceOffer(
+            instance_type=self.instance_type,
+            gpus=self.gpus,
+            vcpu=self.vcpu,
+            memory_gib=self.memory_gib,
+            on_demand_usd_per_hour=self.on_demand_usd_per_hour[region],
+            spot_usd_per_hour=self.spot_price(region),
+            zone_ids=self.zone_ids.get(region, ()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A region that the snapshot has prices for."""
+
+    name: str
+    zone_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """Everything known, read once. ``date`` is that of the instance snapshot."""
+
+    date: str
+    gpus: tuple[Gpu, ...]
+    all_instances: tuple[Instance, ...]
+    regions: tuple[Region, ...]
+    prices: Mapping[str, Mapping[str, float]]
+    quotas: Mapping[str, str]
+    engine_defaults: Mapping[str, Any]
+    constants: Mapping[str, Any]
+    sources: Mapping[str, str]
+    folder: Path = field(default=HERE, repr=False)
+
+    def gpu(self, name: str) -> Gpu:
+        """Return the GPU called ``name`` (any case, common aliases); BadInput names the nearest ones."""
+        found = self._gpu_names.get(_normal(name))
+        if found is None:
+            raise BadInput("gpu", f"{name!r} is unknown", way_out=_nearest(name, [gpu.name for gpu in self.gpus]))
+        return found
+
+    @cached_property
+    def _gpu_names(self) -> Mapping[str, Gpu]:
+        return {_normal(alias): gpu for gpu in self.gpus for alias in (gpu.name, *gpu.aliases)}
+
+    def region(self, name: str) -> Region:
+        """Return the region; BadInput when the snapshot has no prices for it."""
+        for region in self.regions:
+            if region.name == name:
+                return region
+        way_out = _nearest(name, [region.name for region in self.regions])
+        raise BadInput("region", f"{name!r} has no prices in the catalogue of {self.date}", way_out=way_out)
+
+    def instances(self, gpu: str, region: str) -> tuple[Instance, ...]:
+        """Return the instance types with ``gpu`` that ``region`` sells on demand, cheapest first, then by name."""
+        wanted, place = self.gpu(gpu).name, self.region(region).name
+        sold = [i for i in self.all_instances if i.gpu == wanted and place in i.on_demand_usd_per_hour]
+        return tuple(sorted(sold, key=lambda i: (i.on_demand_usd_per_hour[place], i.instance_type)))
+
+    def instance(self, instance_type: str) -> Instance:
+        """Return one instance type, GPU or system; BadInput names the nearest ones."""
+        for instance in self.all_instances:
+            if instance.instance_type == instance_type:
+                return instance
+        names = [instance.instance_type for instance in self.all_instances]
+        raise BadInput("instance type", f"{instance_type!r} is unknown", way_out=_nearest(instance_type, names))
+
+    def price(self, name: str, region: str) -> float:
+        """Return a fixed price, for example ``nat_gateway_usd_per_hour``, in ``region``."""
+        if name not in self.prices:
+            raise BadInput("price", f"{name!r} is unknown", way_out=_nearest(name, list(self.prices)))
+        return self.prices[name][self.region(region).name]
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the models in the catalogue, sorted."""
+        return tuple(sorted(self._model_files))
+
+    @cached_property
+    def _model_files(self) -> Mapping[str, Path]:
+        return {path.stem.replace("--", "/"): path for path in sorted((self.folder / "models").glob("*.json"))}
+
+    def model_document(self, name: str) -> Mapping[str, Any]:
+        """Return the committed file of a model: ``source``, ``revision``, ``config`` and, if known, bytes."""
+        path = self._model_files.get(self._model_name(name))
+        if path is None:
+            raise BadInput("model", f"{name!r} is not in the catalogue", way_out=_nearest(name, list(self.models)))
+        return _read(path)
+
+    def model(self, name: str) -> ModelSpec:
+        """Return a model by catalogue name (any case, aliases, or the part after the slash when unique)."""
+        found = self._model_name(name) or name
+        return _model(self.folder, found, self)
+
+    def _model_name(self, name: str) -> str:
+        wanted = name.strip().lower()
+        exact = [known for known in self.models if known.lower() == wanted]
+        if exact:
+            return exact[0]
+        short = [known for known in self.models if known.split("/")[-1].lower() == wanted.replace("meta-llama-", "llama-")]
+        short += [known for known in self.models if known.lower() == wanted.replace("/meta-llama-", "/llama-")]
+        return short[0] if len(set(short)) == 1 else ""
+
+
+@lru_cache(maxsize=256)
+def _cached_model(path: Path, name: str) -> ModelSpec:
+    document = _read(path)
+    return model_from_config(
+        document["config"],
+        name=name,
+        checkpoint_bytes=document.get("checkpoint_bytes"),
+        revision=str(document["revision"]),
+    )
+
+
+def _model(folder: Path, name: str, catalogue: Catalogue) -> ModelSpec:
+    catalogue.model_document(name)
+    return _cached_model(folder / "models" / (name.replace("/", "--") + ".json"), name)
+
+
+def _normal(name: str) -> str:
+    text = name.strip().upper().replace("_", "-").replace(" ", "-")
+    return text.removeprefix("NVIDIA-").removeprefix("AMD-").removeprefix("GEFORCE-")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    lowered = {entry.lower(): entry for entry in known}
+    close = difflib.get_close_matches(name.lower(), sorted(lowered), n=3, cutoff=0.4)
+    if close:
+        return "nearest known: " + ", ".join(lowered[entry] for entry in close)
+    return "known: " + ", ".join(sorted(known))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _gpus(rows: Iterable[Mapping[str, Any]]) -> tuple[Gpu, ...]:
+    return tuple(
+        Gpu(
+            name=row["name"],
+            aliases=tuple(row["aliases"]),
+            model=row["model"],
+            architecture=row["architecture"],
+            compute_capability=float(row["compute_capability"]),
+            total_gib=float(row["total_gib"]),
+            bandwidth_gb_s=float(row["bandwidth_gb_s"]),
+            dense_tflops=MappingProxyType({key: float(value) for key, value in row["dense_tflops"].items()}),
+            link=row["link"],
+            link_gb_s=float(row["link_gb_s"]),
+            karpenter_name=row["karpenter_name"],
+        )
+        for row in rows
+    )
+
+
+def _instance(row: Mapping[str, Any]) -> Instance:
+    values = dict(row)
+    values["on_demand_usd_per_hour"] = MappingProxyType(dict(row["on_demand_usd_per_hour"]))
+    values["spot_usd_per_hour"] = MappingProxyType(
+        {region: MappingProxyType(dict(zones)) for region, zones in row["spot_usd_per_hour"].items()}
+    )
+    values["zone_ids"] = MappingProxyType({region: tuple(zones) for region, zones in row["zone_ids"].items()})
+    values["regions"] = tuple(row["regions"])
+    return Instance(**values)
+
+
+@lru_cache(maxsize=4)
+def load_catalogue(folder: Path = HERE) -> Catalogue:
+    """Read the catalogue once; model files are read when asked for."""
+    names = ("gpus", "instances", "prices", "engine_defaults", "constants")
+    files = {name: _read(folder / f"{name}.json") for name in names}
+    instances = files["instances"]
+    priced = {region for row in instances["instances"] for region in row["on_demand_usd_per_hour"]}
+    return Catalogue(
+        date=instances["date"],
+        gpus=_gpus(files["gpus"]["gpus"]),
+        all_instances=tuple(_instance(row) for row in instances["instances"]),
+        regions=tuple(Region(name=name, zone_ids=tuple(instances["zone_ids"][name])) for name in sorted(priced)),
+        prices=MappingProxyType(
+            {row["name"]: MappingProxyType({k: v for k, v in row.items() if k != "name"}) for row in files["prices"]["prices"]}
+        ),
+        quotas=MappingProxyType(instances["quotas"]),
+        engine_defaults=MappingProxyType(files["engine_defaults"]),
+        constants=MappingProxyType(files["constants"]),
+        sources=MappingProxyType({name: f"sizing/catalogue/{name}.json of {doc['date']}" for name, doc in files.items()}),
+        folder=folder,
+    )

@@ -1,0 +1,49 @@
+"""Model families: one small file each, one registry. Adding a family touches its file and the line below.
+
+A family is a function ``build(config, *, name, checkpoint_bytes, revision) -> ModelSpec`` with a tuple
+``ARCHITECTURES`` of the names in ``config.json`` that it understands.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Protocol
+
+from sizing.errors import BadInput
+from sizing.families import dense, moe
+from sizing.model import ModelSpec
+
+
+class Family(Protocol):
+    """Builds the description of a model from its configuration."""
+
+    def __call__(
+        self, config: Mapping[str, object], *, name: str, checkpoint_bytes: int | None, revision: str
+    ) -> ModelSpec:
+        """Return the description; BadInput names the field that is missing or absurd."""
+        ...
+
+
+REGISTRY: Mapping[str, Family] = {
+    **dict.fromkeys(dense.ARCHITECTURES, dense.build),
+    **dict.fromkeys(moe.ARCHITECTURES, moe.build),
+}
+
+
+def family_of(config: Mapping[str, object]) -> Family:
+    """Return the family of ``architectures[0]``; BadInput when it is absent or not modelled."""
+    stated = config.get("architectures")
+    if not isinstance(stated, list) or not stated or not isinstance(stated[0], str):
+        raise BadInput("config.json: architectures", "missing or not a list of names", way_out=_supported())
+    if stated[0] not in REGISTRY:
+        close = difflib.get_close_matches(stated[0][:80], sorted(REGISTRY), n=2)
+        nearest = f"nearest modelled: {', '.join(close)}; " if close else ""
+        raise BadInput(
+            "config.json: architectures", f"{stated[0][:80]!r} is not yet modelled", way_out=nearest + _supported()
+        )
+    return REGISTRY[stated[0]]
+
+
+def _supported() -> str:
+    return "modelled: " + ", ".join(sorted(REGISTRY))

@@ -1,0 +1,260 @@
+"""What a model is: shapes read from a real ``config.json``, as groups of weights and layers that keep KV.
+
+``model_from_config`` validates the fields and hands them to the family that knows the architecture
+(``sizing.families``). A family describes the model as ``WeightGroup`` (matrices with the way vLLM splits
+them) and ``KvGroup`` (layers with the same cache), and everything else is computed from those two lists.
+Nothing is guessed: an unknown architecture, quantisation or a missing field is refused by name.
+Sizes are bytes here; the estimate turns them into GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from sizing.errors import BadInput
+from sizing.quantisation import Quantisation, group_bytes
+
+Split = Literal["out", "in", "kv", "vocabulary", "replicated"]
+Place = Literal["layers", "first", "last"]
+
+BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
+VOCABULARY_PADDING = 64
+"""vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightGroup:
+    """One matrix (or vector, ``columns`` 1) that occurs in some layers.
+
+    ``split`` is how tensor parallelism divides it: by output rows, by input columns, by KV heads (replicated
+    beyond their number), by padded vocabulary, or not at all.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    split: Split
+    place: Place = "layers"
+    first_layer: int = 0
+    layers: int = 1
+    """Layers that have it, from ``first_layer`` on; 1 for what stands outside the layers."""
+    copies: int = 1
+    """Matrices per layer, for example experts."""
+    linear: bool = True
+    """True for what a checkpoint may quantise (linear layers of the blocks)."""
+    path: str = ""
+    """Module path with ``{i}`` for the layer, as a checkpoint's ignore list names it."""
+    tied: bool = False
+    """True for an output head that is the embedding again: memory only where a stage does not hold both."""
+
+    @property
+    def elements(self) -> int:
+        """Parameters of the group over all layers and copies."""
+        return self.rows * self.columns * self.copies * self.layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class KvGroup:
+    """Layers that keep the same cache for every token."""
+
+    kind: Literal["full"]
+    first_layer: int
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model as the estimate needs it. ``max_position_embeddings`` is the longest context in tokens."""
+
+    name: str
+    revision: str
+    architecture: str
+    family: str
+    dtype: str
+    hidden_size: int
+    num_layers: int
+    num_attention_heads: int
+    num_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    quantisation: Quantisation
+    kv_cache_dtype: str
+    """``auto`` or ``fp8`` where the checkpoint itself switches the cache to fp8."""
+    rotary_dim: int
+    weights: tuple[WeightGroup, ...]
+    kv_groups: tuple[KvGroup, ...]
+    experts: int = 0
+    experts_per_token: int = 0
+    checkpoint_bytes: int | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters, a tied head counted once."""
+        return sum(group.elements for group in self.weights if not group.tied)
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token passes through (all of them in a dense model)."""
+        total = self.parameters
+        if self.experts:
+            routed = sum(group.elements for group in self.weights if group.copies == self.experts)
+            total -= routed - routed * self.experts_per_token // self.experts
+        return total
+
+    @property
+    def vocabulary_padded(self) -> int:
+        """Vocabulary rows as vLLM stores them."""
+        return -(-self.vocab_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
+
+    def kv_bytes_per_token(self, dtype: str = "auto") -> int:
+        """Bytes of KV cache of one token over all layers and heads (no parallelism); ``dtype`` auto or fp8."""
+        element = self.kv_element_bytes(dtype)
+        return sum(2 * group.layers * group.kv_heads * group.head_dim * element for group in self.kv_groups)
+
+    def kv_element_bytes(self, dtype: str = "auto") -> int:
+        """Bytes of one KV element: ``auto`` follows the checkpoint, then the model's type."""
+        chosen = self.kv_cache_dtype if dtype == "auto" else dtype
+        return BYTES_OF_DTYPE[self.dtype if chosen == "auto" else "fp8" if chosen.startswith("fp8") else chosen]
+
+    def kv_bytes_per_token_per_rank(self, dtype: str, tensor_parallel: int, stage: Stage) -> int:
+        """KV bytes of one token on one rank: heads are divided, and replicated beyond their number."""
+        element = self.kv_element_bytes(dtype)
+        total = 0
+        for group in self.kv_groups:
+            layers = stage.overlap(group.first_layer, group.layers)
+            total += 2 * layers * max(1, group.kv_heads // tensor_parallel) * group.head_dim * element
+        return total
+
+    def weight_bytes(self, *, tensor_parallel: int = 1, stage: Stage | None = None) -> int:
+        """Bytes of the weights on one rank of a pipeline stage (default: the whole model)."""
+        return _weight_bytes(self, tensor_parallel, stage or Stage(first=0, layers=self.num_layers, of=self.num_layers))
+
+    def checkpoint_size(self) -> int:
+        """Bytes of the checkpoint: as stated, else computed from the shapes."""
+        return self.checkpoint_bytes if self.checkpoint_bytes is not None else self.weight_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Layers of one pipeline stage: ``layers`` from ``first``, of a model with ``of`` layers."""
+
+    first: int
+    layers: int
+    of: int
+
+    @property
+    def is_first(self) -> bool:
+        """True for the stage with the embedding."""
+        return self.first == 0
+
+    @property
+    def is_last(self) -> bool:
+        """True for the stage with the final norm and the output head."""
+        return self.first + self.layers == self.of
+
+    def overlap(self, first: int, layers: int) -> int:
+        """How many of ``layers`` from ``first`` on this stage holds."""
+        return max(0, min(self.first + self.layers, first + layers) - max(self.first, first))
+
+
+def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[Stage, ...]:
+    """Split ``layers`` as vLLM does: evenly, what remains goes to the stages before the last, from behind."""
+    if not 1 <= pipeline_parallel <= layers:
+        raise BadInput("pipeline-parallel", f"{pipeline_parallel} stages", limit=f"1 to {layers}, the layers of the model")
+    counts = [layers // pipeline_parallel] * pipeline_parallel
+    remaining = layers % pipeline_parallel
+    for index in range(2, remaining + 2):
+        counts[-index] += 1
+    starts = [sum(counts[:index]) for index in range(pipeline_parallel)]
+    return tuple(Stage(first=s, layers=c, of=layers) for s, c in zip(starts, counts, strict=True))
+
+
+def check_parallel(model: ModelSpec, tensor_parallel: int) -> None:
+    """Refuse a tensor parallel size that vLLM refuses: heads, KV heads, MLP or vocabulary that do not divide."""
+    where, way_out = "tensor-parallel", f"use one of {', '.join(map(str, tensor_parallel_sizes(model)))}"
+    if model.num_attention_heads % tensor_parallel:
+        problem = f"{model.num_attention_heads} attention heads are not divisible by {tensor_parallel}"
+        raise BadInput(where, problem, way_out=way_out)
+    if not _divides(model, tensor_parallel):
+        problem = f"KV heads, MLP width or vocabulary of {model.name} do not divide by {tensor_parallel}"
+        raise BadInput(where, problem, way_out=way_out)
+
+
+def tensor_parallel_sizes(model: ModelSpec, most: int = 64) -> tuple[int, ...]:
+    """Return the tensor parallel sizes up to ``most`` that the shapes allow."""
+    return tuple(n for n in range(1, most + 1) if model.num_attention_heads % n == 0 and _divides(model, n))
+
+
+def _divides(model: ModelSpec, n: int) -> bool:
+    heads = model.num_kv_heads
+    block = model.quantisation.block_rows or 1
+    widths = (group for group in model.weights if group.split in {"out", "in"} and group.place == "layers")
+    return (
+        (heads % n == 0 or n % heads == 0)
+        and model.vocabulary_padded % n == 0
+        and all((group.rows if group.split == "out" else group.columns) % n == 0 for group in widths)
+        and (block == 1 or model.intermediate_size % (n * block) == 0)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _weight_bytes(model: ModelSpec, tensor_parallel: int, stage: Stage) -> int:
+    return sum(_group_on_rank(model, group, tensor_parallel, stage) for group in model.weights)
+
+
+def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, stage: Stage) -> int:
+    if group.place == "first" and not stage.is_first:
+        return 0
+    if group.place == "last" and not stage.is_last:
+        return 0
+    if group.tied and stage.is_first:
+        return 0
+    layers = stage.overlap(group.first_layer, group.layers) if group.place == "layers" else 1
+    rows, columns = _shape_on_rank(model, group, n)
+    return group_bytes(
+        model.quantisation if group.linear else None,
+        BYTES_OF_DTYPE[model.dtype],
+        rows=rows,
+        columns=columns,
+        count=group.copies,
+        layers=range(max(stage.first, group.first_layer), max(stage.first, group.first_layer) + layers),
+        path=group.path,
+    )
+
+
+def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, int]:
+    if group.split == "out":
+        return group.rows // n, group.columns
+    if group.split == "in":
+        return group.rows, group.columns // n
+    if group.split == "kv":
+        heads = max(1, model.num_kv_heads // n)
+        return group.rows // model.num_kv_heads * heads, group.columns
+    if group.split == "vocabulary":
+        return model.vocabulary_padded // n, group.columns
+    return group.rows, group.columns
+
+
+def model_from_config(
+    config: Mapping[str, object], *, name: str, checkpoint_bytes: int | None = None, revision: str = ""
+) -> ModelSpec:
+    """Describe a model by its ``config.json``.
+
+    ``checkpoint_bytes`` is the size of its safetensors files when known. Raises BadInput for an architecture
+    that is not modelled, and for fields that are missing, of a wrong type, or absurd.
+    """
+    from sizing.families import family_of  # noqa: PLC0415 - the families import the types above
+
+    if not isinstance(config, Mapping):
+        raise BadInput("config.json", f"expected an object, got {type(config).__name__}")
+    if checkpoint_bytes is not None and not 0 < checkpoint_bytes < 1 << 50:
+        raise BadInput("checkpoint bytes", f"{checkpoint_bytes}", limit="1 to 2**50")
+    return family_of(config)(config, name=name, checkpoint_bytes=checkpoint_bytes, revision=revision)
