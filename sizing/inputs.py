@@ -29,21 +29,19 @@ PositiveTokens = Annotated[int, Field(ge=1, le=10_000_000)]
 class Workload(Stated):
     """Traffic of one model at its busiest steady hour."""
 
-    requests_per_second: float = Field(gt=0, le=100_000, strict=False, description="mean arrival rate at the peak hour")
+    requests_per_second: float = Field(gt=0, le=100_000, description="mean arrival rate at the peak hour")
     input_tokens: PositiveTokens = Field(description="mean prompt tokens of a request")
     output_tokens: PositiveTokens = Field(description="mean generated tokens of a request")
-    peak_factor: float = Field(1.5, ge=1, le=100, strict=False, description="ceiling of traffic over requestsPerSecond")
-    minimum_share: float = Field(
-        0.2, ge=0, le=1, strict=False, description="quietest hour as a share of requestsPerSecond"
-    )
-    prefix_share: float = Field(0.0, ge=0, lt=1, strict=False, description="share of prompt tokens found in the cache")
+    peak_factor: float = Field(1.5, ge=1, le=100, description="ceiling of traffic over requestsPerSecond")
+    minimum_share: float = Field(0.2, ge=0, le=1, description="quietest hour as a share of requestsPerSecond")
+    prefix_share: float = Field(0.0, ge=0, lt=1, description="share of prompt tokens found in the cache")
 
 
 class Objectives(Stated):
     """Latency that the service promises, at the 95th percentile."""
 
-    ttft_p95_ms: float = Field(2000, gt=0, le=600_000, strict=False, description="time to first token")
-    tpot_p95_ms: float = Field(80, gt=0, le=60_000, strict=False, description="time per output token after the first")
+    ttft_p95_ms: float = Field(2000, gt=0, le=600_000, description="time to first token")
+    tpot_p95_ms: float = Field(80, gt=0, le=60_000, description="time per output token after the first")
 
 
 class EngineOverrides(Stated):
@@ -55,7 +53,7 @@ class EngineOverrides(Stated):
     max_model_len: int | None = Field(None, ge=16, le=10_000_000)
     max_num_seqs: int | None = Field(None, ge=1, le=8192)
     max_num_batched_tokens: int | None = Field(None, ge=16, le=1_000_000)
-    gpu_memory_utilization: float | None = Field(None, gt=0, le=1, strict=False)
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
     kv_cache_dtype: Literal["auto", "fp8"] | None = None
     enforce_eager: bool | None = None
     vllm_version: str | None = None
@@ -80,7 +78,9 @@ class ModelEntry(Stated):
 
     name: str = Field(pattern=KUBERNETES_NAME, description="name of the service in Kubernetes and at the gateway")
     model: str = Field(min_length=1, max_length=200, description="catalogue name of the model")
-    revision: str | None = Field(None, min_length=1, max_length=64, description="revision at the hub; default: catalogue")
+    revision: str | None = Field(
+        None, min_length=1, max_length=64, description="revision at the hub; default: catalogue"
+    )
     workload: Workload
     objectives: Objectives = Objectives()
     scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
@@ -91,9 +91,11 @@ class ModelEntry(Stated):
 class Capacity(Stated):
     """Which machines may be bought and where."""
 
-    spot_share: float = Field(0.5, ge=0, le=1, strict=False, description="share of replicas above the floor on spot")
+    spot_share: float = Field(0.5, ge=0, le=1, description="share of replicas above the floor on spot")
     zones: int = Field(2, ge=1, le=6, description="availability zones used")
-    gpus: tuple[str, ...] | None = Field(None, strict=False, description="GPU types allowed; default: all of the region")
+    gpus: tuple[str, ...] | None = Field(
+        None, strict=False, description="GPU types allowed; default: all of the region"
+    )
 
     @field_validator("gpus")
     @classmethod
@@ -107,7 +109,7 @@ class Capacity(Stated):
 class Budget(Stated):
     """Monthly limit and what happens when the forecast passes it."""
 
-    monthly_usd: float = Field(gt=0, le=1_000_000_000, strict=False)
+    monthly_usd: float = Field(gt=0, le=1_000_000_000)
     on_exceed: Literal["notify", "freeze"] = Field("notify", description="freeze denies new GPU instances by policy")
     notify: tuple[str, ...] = Field((), strict=False, description="e-mail addresses of the alarms")
 
