@@ -32,8 +32,15 @@ class Quantisation:
     block_rows: int = 0
     block_columns: int = 0
     zero_points: bool = False
+    integer: bool = False
+    """True for whole-number weights, which no card multiplies in fp8."""
     ignored: tuple[str, ...] = ()
     """Globs over module paths that stay in the model's type."""
+
+    @property
+    def is_fp8(self) -> bool:
+        """True for 8-bit floating weights."""
+        return self.bits == 8 and not self.integer
 
     def skips(self, path: str) -> bool:
         """True when the checkpoint leaves the module at ``path`` alone."""
@@ -44,7 +51,14 @@ NONE = Quantisation(method="none")
 
 
 def group_bytes(
-    quantisation: Quantisation | None, dtype_bytes: int, *, rows: int, columns: int, count: int, layers: range, path: str
+    quantisation: Quantisation | None,
+    dtype_bytes: int,
+    *,
+    rows: int,
+    columns: int,
+    count: int,
+    layers: range,
+    path: str,
 ) -> int:
     """Bytes of a ``rows`` x ``columns`` matrix, ``count`` times in each of ``layers``, as loaded on one rank."""
     plain = rows * columns * dtype_bytes
@@ -103,12 +117,23 @@ def _fp8(stated: Mapping[str, object]) -> Quantisation:
     block = stated.get("weight_block_size")
     if block is None:
         return Quantisation(method="fp8", bits=8, scale_bytes=4, granularity="tensor", ignored=ignored)
-    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(b, int) and 0 < b <= 1 << 20 for b in block)):
-        raise BadInput("quantization_config.weight_block_size", f"{block!r}", limit="two positive whole numbers")
+    rows, columns = _block("quantization_config.weight_block_size", block)
     return Quantisation(
-        method="fp8", bits=8, scale_bytes=4, granularity="block",
-        block_rows=block[0], block_columns=block[1], ignored=ignored,
-    )  # fmt: skip
+        method="fp8",
+        bits=8,
+        scale_bytes=4,
+        granularity="block",
+        block_rows=rows,
+        block_columns=columns,
+        ignored=ignored,
+    )
+
+
+def _block(where: str, stated: object) -> tuple[int, int]:
+    """Return the rows and columns that one scale covers."""
+    if isinstance(stated, list) and len(stated) == 2 and all(type(b) is int and 0 < b <= 1 << 20 for b in stated):
+        return stated[0], stated[1]
+    raise BadInput(where, f"{str(stated)[:40]}", limit="two positive whole numbers")
 
 
 def _fbgemm(stated: Mapping[str, object]) -> Quantisation:
@@ -134,7 +159,7 @@ def _integer_groups(stated: Mapping[str, object]) -> Quantisation:
     ignored = _globs(stated.get("modules_to_not_convert"))
     return Quantisation(
         method=method, bits=4 if bits == 4 else 8, scale_bytes=2, granularity="group", group_size=max(group, 0),
-        zero_points=method == "awq" or stated.get("sym") is False, ignored=ignored,
+        integer=True, zero_points=method == "awq" or stated.get("sym") is False, ignored=ignored,
     )  # fmt: skip
 
 
@@ -151,14 +176,13 @@ def _compressed(stated: Mapping[str, object]) -> Quantisation:
     strategy = str(weights.get("strategy"))
     if strategy not in {"tensor", "channel", "group", "block"}:
         raise BadInput("quantization_config.config_groups.weights.strategy", f"{strategy!r} is not modelled")
-    size, block = weights.get("group_size"), weights.get("block_structure") or [128, 128]
-    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(b, int) and b > 0 for b in block)):
-        raise BadInput("quantization_config.config_groups.weights.block_structure", f"{block!r}")
+    size, where = weights.get("group_size"), "quantization_config.config_groups.weights.block_structure"
+    block = _block(where, weights.get("block_structure")) if strategy == "block" else (0, 0)
     return Quantisation(
         method="compressed-tensors", bits=4 if weights["num_bits"] == 4 else 8, granularity=strategy,
         scale_bytes=4 if strategy in {"tensor", "block", "channel"} else 2,
         group_size=size if isinstance(size, int) and size > 0 else 0,
-        block_rows=block[0] if strategy == "block" else 0, block_columns=block[1] if strategy == "block" else 0,
+        block_rows=block[0], block_columns=block[1], integer=weights.get("type") == "int",
         zero_points=weights.get("symmetric") is False, ignored=_globs(stated.get("ignore")),
     )  # fmt: skip
 
@@ -169,7 +193,7 @@ def _globs(stated: object) -> tuple[str, ...]:
         return ()
     if not isinstance(stated, Sequence) or isinstance(stated, str) or len(stated) > 20_000:
         raise BadInput("quantization_config", "its list of unquantised modules is not a list of names")
-    out = []
+    out: list[str] = []
     for entry in stated:
         if not isinstance(entry, str) or not SAFE_PATTERN.fullmatch(entry.removeprefix("re:")):
             raise BadInput(

@@ -178,8 +178,8 @@ class Catalogue:
         exact = [known for known in self.models if known.lower() == wanted]
         if exact:
             return exact[0]
-        short = [known for known in self.models if known.split("/")[-1].lower() == wanted.replace("meta-llama-", "llama-")]
-        short += [known for known in self.models if known.lower() == wanted.replace("/meta-llama-", "/llama-")]
+        plain = wanted.replace("/meta-llama-", "/llama-").removeprefix("meta-llama-")
+        short = [known for known in self.models if plain in {known.lower(), known.split("/")[-1].lower()}]
         return short[0] if len(set(short)) == 1 else ""
 
 
@@ -247,6 +247,11 @@ def _instance(row: Mapping[str, Any]) -> Instance:
     return Instance(**values)
 
 
+def _prices(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Mapping[str, float]]:
+    table = {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in rows}
+    return MappingProxyType({name: MappingProxyType(by_region) for name, by_region in sorted(table.items())})
+
+
 @lru_cache(maxsize=4)
 def load_catalogue(folder: Path = HERE) -> Catalogue:
     """Read the catalogue once; model files are read when asked for."""
@@ -259,12 +264,10 @@ def load_catalogue(folder: Path = HERE) -> Catalogue:
         gpus=_gpus(files["gpus"]["gpus"]),
         all_instances=tuple(_instance(row) for row in instances["instances"]),
         regions=tuple(Region(name=name, zone_ids=tuple(instances["zone_ids"][name])) for name in sorted(priced)),
-        prices=MappingProxyType(
-            {row["name"]: MappingProxyType({k: v for k, v in row.items() if k != "name"}) for row in files["prices"]["prices"]}
-        ),
+        prices=_prices(files["prices"]["prices"]),
         quotas=MappingProxyType(instances["quotas"]),
         engine_defaults=MappingProxyType(files["engine_defaults"]),
         constants=MappingProxyType(files["constants"]),
-        sources=MappingProxyType({name: f"sizing/catalogue/{name}.json of {doc['date']}" for name, doc in files.items()}),
+        sources=MappingProxyType({name: f"catalogue/{name}.json of {file['date']}" for name, file in files.items()}),
         folder=folder,
     )

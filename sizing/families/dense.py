@@ -7,10 +7,11 @@ up by output, o and down by input, embeddings and head by padded vocabulary; nor
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sizing.errors import BadInput
 from sizing.families.fields import dtype_of, flag, max_positions, refuse_sliding_window, whole
-from sizing.model import KvGroup, ModelSpec, WeightGroup
+from sizing.model import KvGroup, ModelSpec, Split, WeightGroup
 from sizing.quantisation import quantisation_of
 
 ARCHITECTURES = (
@@ -53,17 +54,20 @@ def attention_groups(config: Mapping[str, object]) -> tuple[WeightGroup, ...]:
         raise BadInput("config.json: num_key_value_heads", f"{kv_heads} does not divide num_attention_heads {heads}")
     head, architecture = head_dimension(config), str(_architecture(config))
     path = "model.layers.{i}.self_attn."
+    shapes: tuple[tuple[str, int, int, Split], ...] = (
+        ("q_proj", heads * head, hidden, "out"),
+        ("k_proj", kv_heads * head, hidden, "kv"),
+        ("v_proj", kv_heads * head, hidden, "kv"),
+        ("o_proj", hidden, heads * head, "in"),
+    )
     groups = [
-        WeightGroup(name="q_proj", rows=heads * head, columns=hidden, split="out", layers=layers, path=path + "q_proj"),
-        WeightGroup(name="k_proj", rows=kv_heads * head, columns=hidden, split="kv", layers=layers, path=path + "k_proj"),
-        WeightGroup(name="v_proj", rows=kv_heads * head, columns=hidden, split="kv", layers=layers, path=path + "v_proj"),
-        WeightGroup(name="o_proj", rows=hidden, columns=heads * head, split="in", layers=layers, path=path + "o_proj"),
+        WeightGroup(name=part, rows=rows, columns=columns, split=split, layers=layers, path=path + part)
+        for part, rows, columns, split in shapes
     ]
     if flag(config, "attention_bias", architecture in QKV_BIAS):
-        groups.append(WeightGroup(name="q_bias", rows=heads * head, columns=1, split="out", layers=layers, linear=False))
-        groups.append(
-            WeightGroup(name="kv_bias", rows=2 * kv_heads * head, columns=1, split="kv", layers=layers, linear=False)
-        )
+        wide, narrow = heads * head, 2 * kv_heads * head
+        groups.append(WeightGroup(name="q_bias", rows=wide, columns=1, split="out", layers=layers, linear=False))
+        groups.append(WeightGroup(name="kv_bias", rows=narrow, columns=1, split="kv", layers=layers, linear=False))
         if architecture not in QKV_BIAS:
             groups.append(_vector("o_bias", hidden, layers))
     if architecture in QK_NORM:
@@ -118,13 +122,11 @@ def assemble(
     heads, vocabulary = whole(config, "num_attention_heads"), whole(config, "vocab_size")
     kv_heads, head = whole(config, "num_key_value_heads", heads), head_dimension(config)
     tied = flag(config, "tie_word_embeddings", _architecture(config) in TIED_BY_DEFAULT)
-    outside = (
-        WeightGroup(name="embed_tokens", rows=vocabulary, columns=hidden, split="vocabulary", place="first", linear=False),
-        WeightGroup(name="norm", rows=hidden, columns=1, split="replicated", place="last", linear=False),
-        WeightGroup(
-            name="lm_head", rows=vocabulary, columns=hidden, split="vocabulary", place="last", linear=False, tied=tied
-        ),
+    embedding = WeightGroup(
+        name="embed_tokens", rows=vocabulary, columns=hidden, split="vocabulary", place="first", linear=False
     )
+    head_group = replace(embedding, name="lm_head", place="last", tied=tied)
+    norm = WeightGroup(name="norm", rows=hidden, columns=1, split="replicated", place="last", linear=False)
     return ModelSpec(
         name=name,
         revision=revision,
@@ -132,9 +134,9 @@ def assemble(
         family=family if kv_heads < heads or family != "dense-gqa" else "dense-mha",
         dtype=dtype_of(config),
         hidden_size=hidden,
-        num_layers=layers,
-        num_attention_heads=heads,
-        num_kv_heads=kv_heads,
+        layers=layers,
+        heads=heads,
+        kv_heads=kv_heads,
         head_dim=head,
         intermediate_size=intermediate_size,
         vocab_size=vocabulary,
@@ -143,7 +145,7 @@ def assemble(
         quantisation=quantisation_of(config),
         kv_cache_dtype=_kv_cache_dtype(config),
         rotary_dim=head,
-        weights=(*groups, *outside),
+        weights=(*groups, embedding, norm, head_group),
         kv_groups=(KvGroup(kind="full", first_layer=0, layers=layers, kv_heads=kv_heads, head_dim=head),),
         experts=experts,
         experts_per_token=experts_per_token,

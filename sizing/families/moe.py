@@ -32,9 +32,7 @@ def build(config: Mapping[str, object], *, name: str, checkpoint_bytes: int | No
     if config.get("shared_expert_intermediate_size"):
         shared = whole(config, "shared_expert_intermediate_size")
         groups += mlp_groups(hidden, shared, 0, layers, path="mlp.shared_expert")
-        gate = WeightGroup(
-            name="shared_gate", rows=hidden, columns=1, split="replicated", layers=layers, linear=False
-        )
+        gate = WeightGroup(name="shared_gate", rows=hidden, columns=1, split="replicated", layers=layers, linear=False)
         groups.append(gate)
     return assemble(
         config, tuple(groups), name=name, checkpoint_bytes=checkpoint_bytes, revision=revision,

@@ -1,0 +1,199 @@
+"""Settings of one vLLM engine: what the user fixed, else the default of that version on that GPU.
+
+Rules by version stand in ``catalogue/engine_defaults.json``. A version newer than the newest known is treated
+like that one (and said so); one older than 0.6 is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sizing.catalogue import Gpu, load_catalogue
+from sizing.errors import BadInput
+from sizing.inputs import EngineOverrides
+from sizing.model import ModelSpec, check_parallel, pipeline_stages
+from sizing.plan import EngineSettings
+
+T = TypeVar("T")
+V0_SEQUENCES = 256
+"""Default of max_num_seqs in V0, whatever the card."""
+HALF_PRECISION_ONLY = 8.0
+"""Below this compute capability there is no bfloat16: vLLM must run in float16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRules:
+    """How one vLLM version accounts memory."""
+
+    since: str
+    engine: str
+    gpu_memory_utilization: float
+    cuda_graphs: str
+    """``inside``: an estimate is taken from the KV cache; ``outside``: they live beyond the utilisation budget."""
+    sampler: str
+    """Which sampler the profile run measures: ``pytorch`` (sorts) or ``fused``."""
+    kv_tokens: str
+    """How "GPU KV cache size" is printed: ``blocks`` x 16 or ``concurrency`` x max_model_len."""
+
+
+def version_tuple(version: str) -> tuple[int, int, int]:
+    """Return (major, minor, patch) of a vLLM version such as ``0.26.1rc1.dev156+g0eec``; BadInput otherwise."""
+    found = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", version.strip())
+    if found is None or len(version) > 64:
+        raise BadInput("vllm-version", f"{version[:64]!r} is not a version", way_out="for example 0.32.0")
+    return int(found[1]), int(found[2]), int(found[3] or 0)
+
+
+def version_rules(version: str) -> VersionRules:
+    """Return the accounting rules of ``version``; BadInput below the oldest known."""
+    defaults = load_catalogue().engine_defaults
+    wanted = version_tuple(version)
+    if wanted < version_tuple(defaults["oldest_version"]):
+        raise BadInput("vllm-version", f"{version} is not modelled", limit=f"{defaults['oldest_version']} or newer")
+    known = [row for row in defaults["versions"] if version_tuple(row["since"]) <= wanted]
+    return VersionRules(**known[-1])
+
+
+def default_version() -> str:
+    """Return the vLLM version that plans use when none is stated."""
+    return str(load_catalogue().engine_defaults["default_version"])
+
+
+def resolve_engine(
+    model: ModelSpec,
+    gpu: Gpu,
+    overrides: EngineOverrides,
+    *,
+    tensor_parallel: int | None = None,
+    pipeline_parallel: int | None = None,
+    gpu_total_gib: float | None = None,
+) -> EngineSettings:
+    """Return the settings with every default filled in; see ``explain_engine`` for where each comes from."""
+    return explain_engine(
+        model, gpu, overrides, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
+        gpu_total_gib=gpu_total_gib,
+    )[0]  # fmt: skip
+
+
+def explain_engine(
+    model: ModelSpec,
+    gpu: Gpu,
+    overrides: EngineOverrides,
+    *,
+    tensor_parallel: int | None = None,
+    pipeline_parallel: int | None = None,
+    gpu_total_gib: float | None = None,
+) -> tuple[EngineSettings, Mapping[str, str]]:
+    """Return the settings and, for each, its source.
+
+    Raises BadInput for a parallel size that the shapes do not allow, a context beyond the model's, an unknown
+    version, or settings that contradict each other.
+    """
+    pick = _Pick()
+    version = pick("vllm_version", overrides.vllm_version, default_version(), "newest version of the catalogue")
+    rules = version_rules(version)
+    tp = pick("tensor_parallel", tensor_parallel or overrides.tensor_parallel, 1, "default")
+    pp = pick("pipeline_parallel", pipeline_parallel or overrides.pipeline_parallel, 1, "default")
+    check_parallel(model, tp)
+    pipeline_stages(model.layers, pp)
+    length = pick("max_model_len", overrides.max_model_len, model.max_position_embeddings, "context of the model")
+    _check_length(model, length)
+    seqs, tokens = _batch(gpu, gpu_total_gib or gpu.total_gib, overrides, pick, version=version, length=length)
+    kv = pick("kv_cache_dtype", overrides.kv_cache_dtype, "auto", "default")
+    _check_fp8(gpu, kv)
+    settings = EngineSettings(
+        vllm_version=version,
+        tensor_parallel=tp,
+        pipeline_parallel=pp,
+        max_model_len=length,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        gpu_memory_utilization=pick(
+            "gpu_memory_utilization", overrides.gpu_memory_utilization, rules.gpu_memory_utilization, f"vLLM {version}"
+        ),
+        kv_cache_dtype=kv,
+        enforce_eager=pick("enforce_eager", overrides.enforce_eager, False, "default"),
+        dtype=pick("dtype", None, *_dtype(model, gpu)),
+    )
+    return settings, pick.sources
+
+
+class _Pick:
+    """Chooses between what is stated and the default, and remembers the source of each."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, str] = {}
+
+    def __call__(self, key: str, stated: T | None, default: T, why: str) -> T:
+        self.sources[key] = "stated" if stated is not None else why
+        return default if stated is None else stated
+
+
+def _batch(
+    gpu: Gpu, total_gib: float, overrides: EngineOverrides, pick: _Pick, *, version: str, length: int
+) -> tuple[int, int]:
+    """Return max_num_seqs and max_num_batched_tokens; BadInput when they contradict each other."""
+    batch, why, rules = _batch_defaults(gpu, total_gib), f"vLLM {version} on {gpu.name}", version_rules(version)
+    tokens_default = _tokens_default(rules, batch, length, overrides.max_num_seqs)
+    tokens = pick("max_num_batched_tokens", overrides.max_num_batched_tokens, tokens_default, why)
+    most = int(batch["max_num_seqs"]) if rules.engine == "V1" else V0_SEQUENCES
+    seqs = pick("max_num_seqs", overrides.max_num_seqs, min(most, tokens), why)
+    if tokens < seqs:
+        problem = f"{tokens} is below max-num-seqs {seqs}"
+        raise BadInput("max-num-batched-tokens", problem, way_out="raise it or lower max-num-seqs")
+    return seqs, tokens
+
+
+def _dtype(model: ModelSpec, gpu: Gpu) -> tuple[str, str]:
+    if gpu.compute_capability < HALF_PRECISION_ONLY:
+        return "float16", f"{gpu.name} has no bfloat16"
+    return model.dtype, "config.json"
+
+
+def _tokens_default(rules: VersionRules, batch: Mapping[str, Any], length: int, seqs: int | None) -> int:
+    if rules.engine == "V0":  # no chunked prefill below 32K: a whole prompt is one batch
+        return max(length, 2048) if length <= 32_768 else 512
+    tokens = int(batch["max_num_batched_tokens"])
+    return max(tokens, seqs or 0)
+
+
+def _batch_defaults(gpu: Gpu, total_gib: float) -> Mapping[str, Any]:
+    rows: list[Mapping[str, Any]] = load_catalogue().engine_defaults["batch_defaults"]
+    for row in rows:
+        excepted = bool(row["except_gpu"]) and gpu.name.startswith(row["except_gpu"])
+        if total_gib >= row["min_total_gib"] and not excepted:
+            return row
+    return rows[-1]
+
+
+def _check_length(model: ModelSpec, length: int) -> None:
+    if length > model.max_position_embeddings:
+        limit = f"{model.max_position_embeddings}, the context of {model.name}"
+        way_out = "a longer one needs rope scaling in config.json"
+        raise BadInput("max-model-len", f"{length}", limit=limit, way_out=way_out)
+
+
+def _check_fp8(gpu: Gpu, kv_cache_dtype: str) -> None:
+    if kv_cache_dtype == "fp8" and gpu.compute_capability < HALF_PRECISION_ONLY:
+        raise BadInput("kv-cache-dtype", f"fp8 is not available on {gpu.name}", way_out="use auto")
+
+
+def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
+    """Return the flags of ``vllm serve`` for these settings, nothing left to its defaults."""
+    cache = model.kv_cache_dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
+    args = [
+        "--dtype", engine.dtype,
+        "--tensor-parallel-size", str(engine.tensor_parallel),
+        "--pipeline-parallel-size", str(engine.pipeline_parallel),
+        "--max-model-len", str(engine.max_model_len),
+        "--max-num-seqs", str(engine.max_num_seqs),
+        "--max-num-batched-tokens", str(engine.max_num_batched_tokens),
+        "--gpu-memory-utilization", f"{engine.gpu_memory_utilization:g}",
+        "--kv-cache-dtype", cache,
+    ]  # fmt: skip
+    if engine.enforce_eager:
+        args.append("--enforce-eager")
+    return tuple(args)

@@ -1,0 +1,367 @@
+"""Memory of one engine per GPU, term by term, as vLLM accounts it.
+
+    requested = total x utilisation          total is what CUDA reports for the card
+    KV cache  = requested - weights - peak activation - non-torch - CUDA graphs (where they are inside)
+
+Weights come from the shapes; the peak activation is the larger of the forward pass over
+``max_num_batched_tokens`` and the sampler over ``max_num_seqs`` x vocabulary; constants are calibrated
+(``catalogue/constants.json``, from start-up logs) and give the spread. Known limits: dense and MoE models with
+full attention; LoRA slots and draft models are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from sizing.catalogue import Gpu, load_catalogue
+from sizing.engine import VersionRules, version_rules
+from sizing.errors import BadInput
+from sizing.model import ModelSpec, Stage, pipeline_stages
+from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
+
+GIB = 1 << 30
+P90 = 1.2816
+"""Standard deviations between the median and the 90th percentile of a normal distribution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """The terms of one rank in GiB, and bytes of one token's cache there."""
+
+    weights: float
+    forward: float
+    sampler: float
+    non_torch: float
+    graphs: float
+    kv_bytes_per_token: int
+
+    @property
+    def activation(self) -> float:
+        return max(self.forward, self.sampler)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Budget:
+    """What is left for the cache of the tightest rank, and how many tokens that is."""
+
+    terms: _Terms
+    total: float
+    requested: float
+    kv: float
+    blocks: int
+    blocks_per_request: int
+
+    @property
+    def concurrency(self) -> float:
+        return self.blocks / self.blocks_per_request
+
+
+def estimate_memory(
+    model: ModelSpec,
+    gpu: Gpu,
+    engine: EngineSettings,
+    *,
+    gpu_total_gib: float | None = None,
+    weights_gib: float | None = None,
+) -> MemoryEstimate:
+    """Return the memory of one engine per GPU.
+
+    ``gpu_total_gib`` replaces the catalogue's CUDA total, ``weights_gib`` the computed weights of one GPU.
+    ``fits`` is true when one request of ``max_model_len`` tokens fits in the cache and the card can give what
+    is requested. Raises BadInput for overrides that cannot be.
+    """
+    _check_override("gpu-total-gib", gpu_total_gib)
+    _check_override("weights-gib", weights_gib)
+    rules = version_rules(engine.vllm_version)
+    total = gpu_total_gib if gpu_total_gib is not None else gpu.total_gib
+    budget = _budget(model, engine, rules, total, weights_gib)
+    fits, binding = _verdict(budget, rules)
+    terms = budget.terms
+    hints = _hints(model, gpu, engine, budget, weights_gib=weights_gib, fits=fits, binding=binding)
+    tokens = _tokens(engine, rules, budget)
+    return MemoryEstimate(
+        fits=fits,
+        total_gib=total,
+        requested_gib=budget.requested,
+        weights_gib=terms.weights,
+        peak_activation_gib=terms.activation,
+        non_torch_gib=terms.non_torch,
+        cuda_graph_gib=terms.graphs,
+        kv_cache_gib=budget.kv,
+        kv_cache_gib_interval=_interval(terms, budget.kv, rules, given=weights_gib is not None),
+        kv_tokens=tokens,
+        max_concurrency=max(0.0, budget.concurrency),
+        kv_bytes_per_token=model.kv_bytes_per_token(engine.kv_cache_dtype),
+        binding=binding,
+        hints=hints,
+        figures=_figures(model, engine, rules, budget, given=weights_gib is not None),
+    )
+
+
+def _check_override(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value <= 100_000:
+        raise BadInput(name, f"{value}", limit="above 0, up to 100000 GiB")
+
+
+def _constants() -> Mapping[str, Any]:
+    return load_catalogue().constants
+
+
+def _budget(
+    model: ModelSpec, engine: EngineSettings, rules: VersionRules, total: float, weights_gib: float | None
+) -> _Budget:
+    """Return the budget of the rank that holds the fewest tokens; every rank computes its own, the least counts."""
+    budgets = [
+        _stage_budget(model, engine, rules, stage, total=total, weights_gib=weights_gib)
+        for stage in pipeline_stages(model.layers, engine.pipeline_parallel)
+    ]
+    return min(budgets, key=lambda budget: (budget.blocks, budget.kv))
+
+
+def _stage_budget(
+    model: ModelSpec,
+    engine: EngineSettings,
+    rules: VersionRules,
+    stage: Stage,
+    *,
+    total: float,
+    weights_gib: float | None,
+) -> _Budget:
+    terms = _terms(model, engine, rules, weights_gib, stage)
+    requested = total * engine.gpu_memory_utilization
+    inside = terms.graphs if rules.cuda_graphs == "inside" else 0.0
+    kv = requested - terms.weights - terms.activation - terms.non_torch - inside
+    block = int(load_catalogue().engine_defaults["block_size"])
+    blocks = math.floor(max(kv, 0.0) * GIB / (block * max(terms.kv_bytes_per_token, 1)))
+    return _Budget(
+        terms=terms,
+        total=total,
+        requested=requested,
+        kv=kv,
+        blocks=blocks,
+        blocks_per_request=-(-engine.max_model_len // block),
+    )
+
+
+def _terms(
+    model: ModelSpec, engine: EngineSettings, rules: VersionRules, weights_gib: float | None, stage: Stage
+) -> _Terms:
+    constants = _constants()
+    tp = engine.tensor_parallel
+    rotary = model.max_position_embeddings * model.rotary_dim * 2
+    weights = weights_gib
+    if weights is None:
+        weights = (model.weight_bytes(tensor_parallel=tp, stage=stage) + rotary) / GIB
+    return _Terms(
+        weights=weights,
+        forward=_forward_bytes(model, engine) / GIB,
+        sampler=_sampler_bytes(model, engine, rules) / GIB if stage.is_last else 0.0,
+        non_torch=_non_torch_gib(tp * engine.pipeline_parallel),
+        graphs=0.0 if engine.enforce_eager else _graph_gib(constants, engine),
+        kv_bytes_per_token=model.kv_bytes_per_token_per_rank(engine.kv_cache_dtype, tp, stage),
+    )
+
+
+def _forward_bytes(model: ModelSpec, engine: EngineSettings) -> float:
+    """Bytes alive at the widest point of a layer: gate, up and their product, and copies of the hidden state."""
+    width = model.intermediate_size * max(1, model.experts_per_token)
+    hidden_copies = float(_constants()["activation_hidden_copies"])
+    per_token = 3 * width / engine.tensor_parallel + hidden_copies * model.hidden_size
+    return engine.max_num_batched_tokens * per_token * 2
+
+
+def _sampler_bytes(model: ModelSpec, engine: EngineSettings, rules: VersionRules) -> float:
+    per_cell = float(_constants()["sampler_bytes_per_sequence_and_vocabulary"][rules.sampler])
+    return per_cell * engine.max_num_seqs * model.vocab_size
+
+
+def _non_torch_gib(ranks: int) -> float:
+    """Interpolate the measured figures over log2 of the ranks; flat beyond the largest measured."""
+    table = sorted((int(k), float(v)) for k, v in _constants()["non_torch_gib_by_tensor_parallel"].items())
+    for (low, low_gib), (high, high_gib) in pairwise(table):
+        if low <= ranks <= high:
+            share = math.log2(ranks / low) / math.log2(high / low)
+            return low_gib + share * (high_gib - low_gib)
+    return table[-1][1]
+
+
+def captured_sizes(max_num_seqs: int) -> int:
+    """Return how many batch sizes vLLM captures as CUDA graphs: 1, 2, 4, by 8 to 256, by 16 to 512."""
+    most = min(2 * max_num_seqs, 512)
+    small = sum(1 for size in (1, 2, 4) if size <= most)
+    return small + max(0, min(most, 248) // 8) + max(0, (most - 256) // 16 + 1 if most >= 256 else 0)
+
+
+def _graph_gib(constants: Mapping[str, Any], engine: EngineSettings) -> float:
+    graph = constants["cuda_graph_gib"]
+    return float(graph["base"]) + float(graph["per_captured_size"]) * captured_sizes(engine.max_num_seqs)
+
+
+def _tokens(engine: EngineSettings, rules: VersionRules, budget: _Budget) -> int:
+    if rules.kv_tokens == "concurrency":
+        return int(budget.concurrency * engine.max_model_len)
+    return budget.blocks * int(load_catalogue().engine_defaults["block_size"])
+
+
+def _interval(terms: _Terms, kv: float, rules: VersionRules, *, given: bool) -> Interval:
+    """Spread of the cache from the residuals of each term, taken as independent."""
+    spread = _constants()["spread"]
+    parts = [
+        0.0 if given else float(spread["weights_relative"]) * terms.weights,
+        float(spread["activation_relative"]) * terms.activation,
+        float(spread["non_torch_gib"]),
+        float(spread["cuda_graph_gib"]) if rules.cuda_graphs == "inside" and terms.graphs else 0.0,
+    ]
+    half = P90 * math.sqrt(sum(part * part for part in parts))
+    return Interval(p10=kv - half, p50=kv, p90=kv + half)
+
+
+def _verdict(budget: _Budget, rules: VersionRules) -> tuple[bool, str]:
+    """Return whether it starts, and the limit that binds (or would bind first)."""
+    terms = budget.terms
+    context = float(_constants()["context_gib"])
+    if terms.weights > budget.requested:
+        return False, "weights"
+    if budget.requested > budget.total - context:
+        return False, "gpu_memory_utilization"
+    if rules.cuda_graphs == "outside" and budget.requested + terms.graphs + context > budget.total:
+        return False, "cuda_graphs"
+    if budget.kv <= 0:
+        return False, "peak_activation"
+    if budget.blocks < budget.blocks_per_request:
+        return False, "kv_cache"
+    return True, _largest(terms)
+
+
+def _largest(terms: _Terms) -> str:
+    sizes = {"weights": terms.weights, "peak_activation": terms.activation, "non_torch": terms.non_torch}
+    return max(sorted(sizes), key=lambda key: sizes[key])
+
+
+def longest_context(
+    model: ModelSpec,
+    gpu: Gpu,
+    engine: EngineSettings,
+    *,
+    gpu_total_gib: float | None = None,
+    weights_gib: float | None = None,
+) -> int:
+    """Return the largest ``max_model_len`` in tokens (whole blocks) that one request may have; 0 when none."""
+    rules = version_rules(engine.vllm_version)
+    budget = _budget(model, engine, rules, gpu_total_gib or gpu.total_gib, weights_gib)
+    block = int(load_catalogue().engine_defaults["block_size"])
+    return min(budget.blocks * block, model.max_position_embeddings)
+
+
+def _hints(
+    model: ModelSpec,
+    gpu: Gpu,
+    engine: EngineSettings,
+    budget: _Budget,
+    *,
+    weights_gib: float | None,
+    fits: bool,
+    binding: str,
+) -> tuple[str, ...]:
+    """Say what each setting would change, with figures; what helps most first."""
+    rules = version_rules(engine.vllm_version)
+    hints: list[str] = []
+    block = int(load_catalogue().engine_defaults["block_size"])
+    longest = min(budget.blocks * block, model.max_position_embeddings)
+    if binding == "kv_cache" and longest:
+        hints.append(f"max-model-len {engine.max_model_len} -> {longest} is the largest that fits")
+    if binding in {"gpu_memory_utilization", "cuda_graphs"}:
+        hints.append(_utilisation_hint(budget, rules))
+    hints += _smaller_batch(model, engine, rules, budget, weights_gib)
+    if budget.blocks and model.kv_element_bytes(engine.kv_cache_dtype) > 1 and gpu.compute_capability >= 8.0:
+        hints.append(f"kv-cache-dtype fp8 doubles the tokens to about {2 * budget.blocks * block}")
+    if not fits:
+        hints += _more_gpus(model, engine, rules, budget.total, weights_gib)
+    return tuple(hints)
+
+
+def _utilisation_hint(budget: _Budget, rules: VersionRules) -> str:
+    outside = float(_constants()["context_gib"]) + (budget.terms.graphs if rules.cuda_graphs == "outside" else 0.0)
+    most = math.floor((budget.total - outside) / budget.total * 100) / 100
+    return f"gpu-memory-utilization {most:.2f} leaves the {outside:.1f} GiB that live outside the budget"
+
+
+def _smaller_batch(
+    model: ModelSpec, engine: EngineSettings, rules: VersionRules, budget: _Budget, weights_gib: float | None
+) -> list[str]:
+    hints = []
+    seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
+    fewer = {
+        f"max-num-seqs {seqs} -> {seqs // 4}": replace(engine, max_num_seqs=max(seqs // 4, 1)),
+        f"max-num-batched-tokens {tokens} -> {tokens // 4}": replace(
+            engine, max_num_batched_tokens=max(tokens // 4, 1)
+        ),
+    }
+    for change, smaller in fewer.items():
+        if smaller.max_num_seqs < 16 or smaller.max_num_batched_tokens < max(smaller.max_num_seqs, 256):
+            continue
+        freed = _budget(model, smaller, rules, budget.total, weights_gib).kv - budget.kv
+        if freed >= 0.05:
+            hints.append(f"{change} frees {freed:.1f} GiB for the KV cache")
+    return hints
+
+
+def _more_gpus(
+    model: ModelSpec, engine: EngineSettings, rules: VersionRules, total: float, weights_gib: float | None
+) -> list[str]:
+    for size in (2, 4, 8, 16):
+        if size <= engine.tensor_parallel or size not in _sizes(model):
+            continue
+        wider = replace(engine, tensor_parallel=size)
+        share = weights_gib * engine.tensor_parallel / size if weights_gib is not None else None
+        budget = _budget(model, wider, rules, total, share)
+        if _verdict(budget, rules)[0]:
+            return [f"tensor-parallel {size} fits, with {budget.kv:.1f} GiB of KV cache per GPU"]
+    return []
+
+
+@lru_cache(maxsize=256)
+def _sizes(model: ModelSpec) -> tuple[int, ...]:
+    from sizing.model import tensor_parallel_sizes  # noqa: PLC0415
+
+    return tensor_parallel_sizes(model, 16)
+
+
+def _figures(
+    model: ModelSpec, engine: EngineSettings, rules: VersionRules, budget: _Budget, *, given: bool
+) -> tuple[Figure, ...]:
+    terms, constants = budget.terms, load_catalogue().sources["constants"]
+    version = f"vLLM {engine.vllm_version}"
+    tp, pp = engine.tensor_parallel, engine.pipeline_parallel
+    weights_rule = (
+        "as stated" if given else "sum over matrices of rows x columns x bytes on one rank, plus rotary cache"
+    )
+    return (
+        _figure("requested_gib", budget.requested, "total x gpu_memory_utilization",
+                {"total_gib": budget.total, "gpu_memory_utilization": engine.gpu_memory_utilization}, version),
+        _figure("weights_gib", terms.weights, weights_rule,
+                {"parameters": model.parameters, "quantisation": model.quantisation.method, "tensor_parallel": tp,
+                 "pipeline_parallel": pp}, "config.json of " + model.name),
+        _figure("peak_activation_gib", terms.activation,
+                "larger of forward pass (max_num_batched_tokens) and sampler (max_num_seqs x vocabulary)",
+                {"forward_gib": terms.forward, "sampler_gib": terms.sampler, "max_num_seqs": engine.max_num_seqs,
+                 "max_num_batched_tokens": engine.max_num_batched_tokens, "vocab_size": model.vocab_size}, constants),
+        _figure("non_torch_gib", terms.non_torch, "measured by number of ranks", {"ranks": tp * pp}, constants),
+        _figure("cuda_graph_gib", terms.graphs, f"base + per captured batch size; {rules.cuda_graphs} the budget",
+                {"captured_sizes": captured_sizes(engine.max_num_seqs), "enforce_eager": str(engine.enforce_eager)},
+                constants),
+        _figure("kv_cache_gib", budget.kv, "requested - weights - activation - non-torch - graphs inside the budget",
+                {"kv_bytes_per_token_per_gpu": terms.kv_bytes_per_token, "blocks": budget.blocks}, version),
+        _figure("max_concurrency", budget.concurrency, "blocks / blocks of one request of max_model_len",
+                {"blocks": budget.blocks, "blocks_per_request": budget.blocks_per_request}, version),
+    )  # fmt: skip
+
+
+def _figure(name: str, value: float, rule: str, inputs: Mapping[str, float | str], source: str) -> Figure:
+    unit = "GiB" if name.endswith("_gib") else "requests"
+    return Figure(name=name, value=value, unit=unit, rule=rule, inputs=inputs, source=source)
