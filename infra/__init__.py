@@ -1,6 +1,6 @@
 """The Pulumi program: settings -> plan -> components -> outputs.
 
-Lives here: the only reader of ``pulumi.Config``, the only maker of providers, the pins of every version, the typed
-contract between the stacks, and the offline run of the program under the SDK's mocks. Does not live here:
-arithmetic (``sizing``), resources (``components``), rules (``policies``), rendering (``cli``).
+What lives here: the only reader of ``pulumi.Config``, the only maker of providers, the pins of every version, the
+typed contract between the stacks, and the offline run of the program under the SDK's mocks.
+What does not: arithmetic (``sizing``), resources (``components``), rules (``policies``), rendering (``cli``).
 """

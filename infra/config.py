@@ -1,0 +1,301 @@
+"""Reads settings: from ``pulumi.Config`` inside a program, from the stack file outside; one validation for both.
+
+A stack file is brought into the form in which the engine hands configuration to a program (flat keys, values as text,
+objects as JSON) and then takes the same way. Every refusal is one line: file, key, value, reason, way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from infra.settings import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, ServingSettings, StackSettings, config_key
+from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
+
+STACKS_DIR = Path(__file__).resolve().parent.parent / "stacks"
+IGNORED_NAMESPACES = ("pulumi:",)
+"""Keys for the engine itself, for example ``pulumi:tags``."""
+
+
+def settings_from_pulumi() -> StackSettings:
+    """Return the settings of the running program; only ``infra.program`` calls this."""
+    import pulumi  # noqa: PLC0415 (the file form is used without the SDK)
+    from pulumi.runtime import config as runtime_config  # noqa: PLC0415
+
+    stack = pulumi.get_stack()
+    values = {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
+    secret = sorted(key for key in values if key.startswith(f"{NAMESPACE}:") and runtime_config.is_config_secret(key))
+    secret += sorted(set(runtime_config.get_config_secret_keys_env()) & set(values) - set(secret))
+    for key in secret:
+        raise _secret(_label(stack), key)
+    return settings_from_values(values, where=_label(stack))
+
+
+def settings_from_file(path: Path) -> StackSettings:
+    """Return the settings of one stack file; BadInput names file, line or key."""
+    return settings_from_values(config_values(path), where=_shown(path))
+
+
+def stack_file(stack: str, stacks_dir: Path = STACKS_DIR) -> Path:
+    """Return the file of a stack; BadInput lists the stacks that exist."""
+    path = stacks_dir / f"Pulumi.{stack}.yaml"
+    if "/" in stack or not path.is_file():
+        known = stacks(stacks_dir)
+        nearest = difflib.get_close_matches(stack, known, n=1)
+        guess = f"did you mean {nearest[0]}? " if nearest else ""
+        raise BadInput(
+            "stack",
+            f"{stack!r} does not exist in {_shown(stacks_dir)}",
+            way_out=f"{guess}there are: {', '.join(known) or 'none'}",
+        )
+    return path
+
+
+def stacks(stacks_dir: Path = STACKS_DIR) -> tuple[str, ...]:
+    """Return the names of the stacks that have a file, sorted."""
+    return tuple(sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in stacks_dir.glob("Pulumi.?*.yaml")))
+
+
+def config_values(path: Path) -> dict[str, str]:
+    """Return the configuration of a stack file as the engine hands it over: full keys, text, objects as JSON."""
+    where = _shown(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(where, f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadInput(where, "is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise _broken_yaml(where, error) from None
+    config = document.get("config") if isinstance(document, Mapping) else None
+    if not isinstance(config, Mapping):
+        raise BadInput(where, "has no mapping `config`", way_out="start with `config:` and indent the keys below it")
+    values: dict[str, str] = {}
+    for key, value in config.items():
+        name = str(key) if ":" in str(key) else f"{NAMESPACE}:{key}"
+        _refuse_secret(where, name, value)
+        values[name] = value if isinstance(value, str) else _wire(where, name, value)
+    return values
+
+
+def settings_from_values(values: Mapping[str, str], *, where: str) -> StackSettings:
+    """Validate configuration in the form of the engine; ``where`` starts every message."""
+    layer = values.get(config_key("layer"))
+    if layer not in LAYERS:
+        problem = "missing" if layer is None else f"{layer!r} is not a layer"
+        raise BadInput(f"{where}: {config_key('layer')}", problem, limit=" or ".join(LAYERS))
+    model = LAYER_MODELS[layer]
+    document: dict[str, Any] = {}
+    for key in sorted(values):
+        if key.startswith(IGNORED_NAMESPACES):
+            continue
+        name = "region" if key == REGION_KEY else key.removeprefix(f"{NAMESPACE}:")
+        if key != REGION_KEY and not key.startswith(f"{NAMESPACE}:"):
+            raise _unknown_key(f"{where}: {key}", key, [config_key(alias) for alias in _aliases(model)])
+        if name == "region" and key != REGION_KEY:
+            raise BadInput(f"{where}: {key}", "unknown key", way_out=f"did you mean {REGION_KEY}?")
+        document[name] = _read(model, name, values[key])
+        _refuse_secret(where, key, document[name])
+    try:
+        settings: StackSettings = model.model_validate(document)
+    except ValidationError as error:
+        raise _first_problem(error, model, where) from None
+    _check_catalogue(settings, where)
+    return settings
+
+
+def _label(stack: str) -> str:
+    return f"{STACKS_DIR.name}/Pulumi.{stack}.yaml"
+
+
+def _shown(path: Path) -> str:
+    """Return the last two parts of a path: enough to find the file, the same on every machine."""
+    return "/".join(path.parts[-2:])
+
+
+def _wire(where: str, key: str, value: object) -> str:
+    try:
+        return json.dumps(value)
+    except TypeError:
+        raise BadInput(f"{where}: {key}", f"{value!r} is not plain data", way_out="quote dates and times") from None
+
+
+def _read(model: type[BaseModel], alias: str, text: str) -> Any:
+    """Read one top-level value: text stays text where the setting is text, everything else is JSON."""
+    field = next((field for name, field in model.model_fields.items() if _alias(name, field) == alias), None)
+    if field is not None and (field.annotation is str or _literal(field.annotation)):
+        return text
+    if not isinstance(text, str):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _literal(annotation: object) -> bool:
+    return typing.get_origin(annotation) is typing.Literal
+
+
+def _broken_yaml(where: str, error: yaml.YAMLError) -> BadInput:
+    mark = getattr(error, "problem_mark", None)
+    place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "unknown place"
+    problem = getattr(error, "problem", None) or "cannot be read"
+    return BadInput(f"{where}: {place}", f"not YAML: {problem}", way_out="check indentation, quotes and brackets there")
+
+
+def _refuse_secret(where: str, key: str, value: object) -> None:
+    """Refuse ``secure:`` anywhere: the typed document carries references to secrets, never secrets."""
+    if isinstance(value, Mapping):
+        if "secure" in value:
+            raise _secret(where, key)
+        for name, item in value.items():
+            _refuse_secret(where, f"{key}.{name}", item)
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            _refuse_secret(where, f"{key}[{index}]", item)
+
+
+def _secret(where: str, key: str) -> BadInput:
+    return BadInput(
+        f"{where}: {key}",
+        "holds a secret (`secure:`), which settings must not",
+        way_out="store it in AWS Secrets Manager and give its ARN (hubSecretArn, gateway.apiKeysSecretArn)",
+    )
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel], where: str) -> BadInput:
+    """Return the problem that explains the others: a typo comes before the missing key that it causes."""
+    problems = error.errors(include_url=False)
+    order = {"extra_forbidden": 0, "missing": 1}
+    first = min(problems, key=lambda problem: order.get(problem["type"], 2))
+    place = f"{where}: {_path(first['loc'])}"
+    owner = _owner(model, first["loc"])
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(place, str(first["loc"][-1]), _aliases(owner), top=len(first["loc"]) == 1)
+    if first["type"] == "missing":
+        description = _description(owner, str(first["loc"][-1]))
+        return BadInput(place, "missing", way_out=f"it is required: {description}" if description else "it is required")
+    return _wrong_value(place, first)
+
+
+def _wrong_value(place: str, problem: Any) -> BadInput:
+    value, kind, context = problem["input"], problem["type"], problem.get("ctx", {})
+    shown = json.dumps(value, default=str) if not isinstance(value, str) else repr(value)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    if kind in {"float_type", "int_type", "float_parsing", "int_parsing", "int_from_float"}:
+        return BadInput(place, f"{shown} is not {_number(kind)}", way_out=_number_hint(value, kind))
+    if kind == "value_error":
+        return BadInput(place, str(context.get("error", problem["msg"])))
+    if kind == "string_pattern_mismatch":
+        return BadInput(place, f"{shown} does not have the form needed", limit=_form(context["pattern"]))
+    limit = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return BadInput(place, f"{shown} is not usable", limit=limit)
+
+
+def _number(kind: str) -> str:
+    return "a whole number" if kind.startswith("int") else "a number"
+
+
+def _number_hint(value: object, kind: str) -> str:
+    if isinstance(value, str):
+        digits = value.strip().rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ/%$ ").lstrip("$ ")
+        try:
+            float(digits)
+        except ValueError:
+            return f"write {_number(kind)}"
+        unit = "without unit; the key names the unit" if digits != value.strip() else "without quotes"
+        return f"write {digits} {unit}"
+    return f"write {_number(kind)}"
+
+
+_FORMS = {
+    "sha256": "an image digest: sha256: and 64 hexadecimal digits",
+    ":iam::": "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
+    ":secretsmanager:": "the ARN of a Secrets Manager entry",
+    ":acm:": "the ARN of an ACM certificate",
+    r"1\.": "a quoted minor version, for example '1.36'",
+    "[a-z]{2}(-": "a region name, for example us-east-1",
+    "^[a-z]([-a-z0-9]": "a Kubernetes name: lower-case letters, digits and -, from a letter, at most 40 characters",
+}
+
+
+def _form(pattern: str) -> str:
+    return next((form for mark, form in _FORMS.items() if mark in pattern), pattern)
+
+
+def _unknown_key(place: str, key: str, known: Sequence[str], *, top: bool = False) -> BadInput:
+    names = [config_key(name) for name in known] if top else list(known)
+    wanted = config_key(key) if top else key
+    lowered = {name.lower(): name for name in names}
+    nearest = difflib.get_close_matches(wanted.lower(), list(lowered), n=1, cutoff=0.6)
+    way_out = f"did you mean {lowered[nearest[0]]}?" if nearest else f"known keys: {', '.join(sorted(names))}"
+    return BadInput(place, "unknown key", way_out=way_out)
+
+
+def _path(location: Sequence[str | int]) -> str:
+    if not location:
+        return f"{NAMESPACE}:*"
+    path = config_key(str(location[0]))
+    for part in location[1:]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return path
+
+
+def _alias(name: str, field: Any) -> str:
+    return field.alias or name
+
+
+def _aliases(model: type[BaseModel]) -> list[str]:
+    return [_alias(name, field) for name, field in model.model_fields.items()]
+
+
+def _description(model: type[BaseModel], alias: str) -> str:
+    return next((f.description or "" for name, f in model.model_fields.items() if _alias(name, f) == alias), "")
+
+
+def _owner(model: type[BaseModel], location: Sequence[str | int]) -> type[BaseModel]:
+    """Return the model that owns the last key of a location."""
+    for part in location[:-1]:
+        field = next((f for name, f in model.model_fields.items() if _alias(name, f) == part), None)
+        inner = _inner_model(field.annotation) if field is not None else None
+        model = inner or model
+    return model
+
+
+def _inner_model(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    found = (_inner_model(argument) for argument in typing.get_args(annotation))
+    return next((model for model in found if model is not None), None)
+
+
+def _check_catalogue(settings: StackSettings, where: str) -> None:
+    """Refuse regions, GPUs, models and instance types that the catalogue does not know, with the nearest ones."""
+    catalogue = load_catalogue()
+    lookups = [(REGION_KEY, catalogue.region, settings.region)]
+    if isinstance(settings, ServingSettings):
+        gpus = settings.capacity.gpus or ()
+        lookups += [(f"{NAMESPACE}:capacity.gpus[{i}]", catalogue.gpu, gpu) for i, gpu in enumerate(gpus)]
+        for index, entry in enumerate(settings.models):
+            place = f"{NAMESPACE}:models[{index}]"
+            lookups.append((f"{place}.model", catalogue.model, entry.model))
+            if entry.engine.gpu is not None:
+                lookups.append((f"{place}.engine.gpu", catalogue.gpu, entry.engine.gpu))
+    else:
+        instance_type = settings.system_nodes.instance_type
+        lookups.append((f"{NAMESPACE}:systemNodes.instanceType", catalogue.instance, instance_type))
+    for place, look_up, value in lookups:
+        try:
+            look_up(value)
+        except BadInput as error:
+            raise BadInput(f"{where}: {place}", error.problem, limit=error.limit, way_out=error.way_out) from None

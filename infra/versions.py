@@ -1,0 +1,48 @@
+"""Every version that a deployment installs, one line each; images by digest.
+
+Nothing else in the repository names a version of a cluster component. A test refuses floating names. The versions of
+the EKS add-ons are those that EKS resolved for Kubernetes 1.36; ``aws eks describe-addon-versions
+--kubernetes-version 1.36`` lists newer ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from components.charts import ChartVersion
+
+KUBERNETES = "1.36"
+VLLM = "0.32.0"
+AMI_ALIAS = "al2023@v20260714"
+GPU_AMI_TYPE = "AL2023_x86_64_NVIDIA"
+
+ADDONS: Mapping[str, str] = {
+    "aws-ebs-csi-driver": "v1.63.1-eksbuild.1",
+    "coredns": "v1.14.3-eksbuild.16",
+    "eks-pod-identity-agent": "v1.3.10-eksbuild.3",
+    "kube-proxy": "v1.36.0-eksbuild.21",
+    "vpc-cni": "v1.22.4-eksbuild.3",
+}
+
+KARPENTER = ChartVersion(chart="oci://public.ecr.aws/karpenter/karpenter", version="1.14.1")
+CHARTS: Mapping[str, ChartVersion] = {
+    "dcgm-exporter": ChartVersion(
+        chart="dcgm-exporter", version="4.8.3", repository="https://nvidia.github.io/dcgm-exporter/helm-charts"
+    ),
+    "envoy-gateway": ChartVersion(chart="oci://docker.io/envoyproxy/gateway-helm", version="v1.9.1"),
+    "external-secrets": ChartVersion(
+        chart="external-secrets", version="1.3.2", repository="https://charts.external-secrets.io"
+    ),
+    "keda": ChartVersion(chart="keda", version="2.21.0", repository="https://kedacore.github.io/charts"),
+    "kube-prometheus-stack": ChartVersion(
+        chart="kube-prometheus-stack", version="88.6.0", repository="https://prometheus-community.github.io/helm-charts"
+    ),
+    "nvidia-device-plugin": ChartVersion(
+        chart="nvidia-device-plugin", version="0.20.0", repository="https://nvidia.github.io/k8s-device-plugin"
+    ),
+}
+
+QDRANT_IMAGE = "qdrant/qdrant:v1.19.1@sha256:12364fe851b9f17356fc88189fc06d1b521262e04659ec7345975b00c9246a10"
+
+PLACEHOLDER_DIGEST = "sha256:" + "0" * 64
+"""Stands in a stack file until CI has built the runtime image; previews warn while it is there."""
