@@ -1,13 +1,28 @@
-"""Simulated nodes: what the scheduler sees of an instance."""
+"""Simulated nodes: what the scheduler sees of an instance. kwok keeps them Ready."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from kubernetes.client import ApiClient
+from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client.exceptions import ApiException
 
-from sizing.plan import StackPlan
+from rehearsal.api import reason
+from rehearsal.errors import RehearsalFailed
+from sizing.catalogue import Catalogue
+from sizing.plan import NodePoolPlan, StackPlan
+
+GPU = "nvidia.com/gpu"
+ZONE = "topology.kubernetes.io/zone"
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+CAPACITY_TYPE = "karpenter.sh/capacity-type"
+EKS_CAPACITY_TYPE = "eks.amazonaws.com/capacityType"
+SYSTEM_DISK_GIB = 80
+"""Root volume of a system node; EKS gives 20 when nobody says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +31,7 @@ class Taint:
 
     key: str
     value: str
-    effect: str
+    effect: str = "NoSchedule"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,24 +41,173 @@ class NodeSpec:
     name: str
     instance_type: str
     zone: str
-    capacity_type: str
+    capacity_type: Literal["on-demand", "spot"]
     cpu: float
     memory_gib: float
     ephemeral_gib: float
     gpus: int = 0
     pods: int = 110
+    pool: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
 
 
-def make_nodes(api: ApiClient, nodes: Sequence[NodeSpec], *, timeout_s: float = 30) -> None:
-    """Create the nodes and wait until each is Ready."""
+def node_document(node: NodeSpec) -> dict[str, Any]:
+    """Return the Node object: capacity equals allocatable, what AWS would label is labelled."""
+    resources = {
+        "cpu": f"{round(node.cpu * 1000)}m",
+        "memory": f"{round(node.memory_gib * 1024)}Mi",
+        "ephemeral-storage": f"{round(node.ephemeral_gib * 1024)}Mi",
+        "pods": str(node.pods),
+    }
+    if node.gpus:
+        resources[GPU] = str(node.gpus)
+    labels = {
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/hostname": node.name,
+        INSTANCE_TYPE: node.instance_type,
+        ZONE: node.zone,
+        "topology.k8s.aws/zone-id": node.zone,
+        CAPACITY_TYPE: node.capacity_type,
+        EKS_CAPACITY_TYPE: node.capacity_type.replace("-", "_").upper(),
+        **({"nvidia.com/gpu.present": "true"} if node.gpus else {}),
+        **node.labels,
+    }
+    taints = [{"key": taint.key, "value": taint.value, "effect": taint.effect} for taint in node.taints]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node.name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "spec": {"taints": taints, "providerID": f"aws:///{node.zone}/{node.name}"},
+        "status": {"allocatable": resources, "capacity": resources},
+    }
+
+
+def make_nodes(api: ApiClient, nodes: Sequence[NodeSpec], *, timeout_s: float = 60) -> None:
+    """Create the nodes and wait until each is Ready and schedulable.
+
+    Raises ``RehearsalFailed`` when one is refused or is not Ready within ``timeout_s``.
+    """
+    core = CoreV1Api(api)
+
+    def create(node: NodeSpec) -> None:
+        try:
+            core.create_node(node_document(node))
+        except ApiException as error:
+            raise RehearsalFailed(f"node {node.name}", f"refused by the API server: {reason(error)}") from error
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(create, nodes))
+    waiting = {node.name for node in nodes}
+    deadline = time.monotonic() + timeout_s
+    while waiting:
+        waiting -= {node.metadata.name for node in core.list_node().items if _schedulable(node)}
+        if waiting and time.monotonic() > deadline:
+            raise RehearsalFailed(
+                f"node {min(waiting)}", f"not Ready ({len(waiting)} of {len(nodes)})", limit=f"{timeout_s:.0f} s"
+            )
+        time.sleep(0.1 if waiting else 0)
+
+
+def remove_nodes(api: ApiClient, names: Sequence[str]) -> None:
+    """Take instances away as AWS does after the notice: the nodes vanish, then their pods, without grace."""
+    core = CoreV1Api(api)
+    for name in names:
+        _ignoring_absence(lambda name=name: core.delete_node(name, grace_period_seconds=0))
+    gone = set(names)
+    for pod in core.list_pod_for_all_namespaces().items:
+        if pod.spec.node_name in gone:
+            _ignoring_absence(
+                lambda pod=pod: core.delete_namespaced_pod(
+                    pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0
+                )
+            )
 
 
 def remove_node(api: ApiClient, name: str) -> None:
-    """Delete the node; its pods are evicted by deletion, as when an instance disappears."""
+    """Take one instance away; see ``remove_nodes``."""
+    remove_nodes(api, [name])
 
 
-def nodes_from_plan(plan: StackPlan) -> tuple[NodeSpec, ...]:
-    """Nodes of all pools at their ceiling, spread over the zones; plus the system nodes."""
-    return ()
+def nodes_from_plan(
+    plan: StackPlan, catalogue: Catalogue, *, count: Literal["floor", "expected", "ceiling"] = "ceiling"
+) -> tuple[NodeSpec, ...]:
+    """Return the GPU nodes of every pool, at ``count``, spread over the zones that sell the instance type.
+
+    Instance types are taken in the pool's order. Allocatable resources are the catalogue's.
+    """
+    return tuple(node for pool in plan.pools for node in _pool_nodes(pool, catalogue, count))
+
+
+def system_nodes(
+    catalogue: Catalogue, *, instance_type: str, zones: Sequence[str], count: int, labels: Mapping[str, str] | None = None
+) -> tuple[NodeSpec, ...]:  # fmt: skip
+    """Return the nodes of the system node group: on demand, no GPU, no taint."""
+    instance = catalogue.instance(instance_type)
+    return tuple(
+        NodeSpec(
+            name=f"system-{number}",
+            instance_type=instance_type,
+            zone=zones[number % len(zones)],
+            capacity_type="on-demand",
+            cpu=instance.allocatable_cpu,
+            memory_gib=instance.allocatable_memory_gib,
+            ephemeral_gib=allocatable_disk_gib(SYSTEM_DISK_GIB),
+            pods=instance.allocatable_pods,
+            pool="system",
+            labels=labels or {},
+        )
+        for number in range(count)
+    )
+
+
+def allocatable_disk_gib(size_gib: float) -> float:
+    """Return what pods may use of a root volume: EKS nodes reserve 1 GiB and evict at 10 % free."""
+    return 0.9 * size_gib - 1
+
+
+def _pool_nodes(pool: NodePoolPlan, catalogue: Catalogue, count: str) -> list[NodeSpec]:
+    instances = {"floor": pool.floor_instances, "expected": pool.expected_instances, "ceiling": pool.ceiling_instances}
+    zones = [zone for zone in pool.zones if any(_sells(offer.zone_ids, zone) for offer in pool.offers)] or [*pool.zones]
+    return [_pool_node(pool, catalogue, number, zones[number % len(zones)]) for number in range(instances[count])]
+
+
+def _pool_node(pool: NodePoolPlan, catalogue: Catalogue, number: int, zone: str) -> NodeSpec:
+    offer = next((offer for offer in pool.offers if _sells(offer.zone_ids, zone)), pool.offers[0])
+    instance = catalogue.instance(offer.instance_type)
+    owner = {"karpenter": "karpenter.sh/nodepool", "managed": "eks.amazonaws.com/nodegroup"}[pool.kind]
+    gpu_name = {"karpenter.k8s.aws/instance-gpu-name": pool.karpenter_gpu_name} if pool.karpenter_gpu_name else {}
+    return NodeSpec(
+        name=f"{pool.name}-{number}",
+        instance_type=offer.instance_type,
+        zone=zone,
+        capacity_type=pool.capacity_type,
+        cpu=instance.allocatable_cpu,
+        memory_gib=instance.allocatable_memory_gib,
+        ephemeral_gib=allocatable_disk_gib(pool.disk.size_gib),
+        gpus=offer.gpus,
+        pods=instance.allocatable_pods,
+        pool=pool.name,
+        labels={owner: pool.name, **gpu_name, **pool.labels},
+        taints=(Taint(key=pool.taint_key, value=pool.taint_value),) if pool.taint_key else (),
+    )
+
+
+def _sells(zone_ids: Sequence[str], zone: str) -> bool:
+    """Whether an offer is sold in ``zone``; an offer without zones is sold everywhere."""
+    return not zone_ids or zone in zone_ids
+
+
+def _schedulable(node: Any) -> bool:
+    """Whether the node is Ready and the controller manager has taken its first taints away."""
+    ready = any(found.type == "Ready" and found.status == "True" for found in node.status.conditions or ())
+    return ready and not any(taint.key.startswith("node.kubernetes.io/") for taint in node.spec.taints or ())
+
+
+def _ignoring_absence(call: Any) -> None:
+    try:
+        call()
+    except ApiException as error:
+        if error.status != 404:
+            raise
