@@ -1,0 +1,70 @@
+"""Find the model that a user names: the catalogue, a ``config.json``, or a folder with one.
+
+Local files only; a Hub id that is not in the catalogue is the caller's to download. Reading is bounded: a
+configuration over 1 MiB or nested deeper than Python's parser allows is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from sizing.catalogue import Catalogue
+from sizing.errors import BadInput
+from sizing.model import ModelSpec, model_from_config
+
+CONFIG_LIMIT_BYTES = 1 << 20
+INDEX_LIMIT_BYTES = 64 << 20
+
+
+def is_local(argument: str) -> bool:
+    """Return True when ``argument`` means a file or folder and not a name."""
+    return argument.endswith(".json") or argument.startswith((".", "/", "~")) or Path(argument).is_dir()
+
+
+def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
+    """Return the model that ``argument`` names: a catalogue name first, else a local file or folder."""
+    if len(argument) > 4096 or "\0" in argument:
+        raise BadInput("model", "the name is too long or holds a zero byte")
+    if not is_local(argument):
+        return catalogue.model(argument)
+    path = Path(argument).expanduser()
+    file = path / "config.json" if path.is_dir() else path
+    config = read_object(file, CONFIG_LIMIT_BYTES)
+    name = str(config.get("_name_or_path") or "") or file.resolve().parent.name
+    return model_from_config(config, name=name[:200], checkpoint_bytes=checkpoint_bytes(file.parent))
+
+
+def read_object(file: Path, limit_bytes: int) -> Mapping[str, object]:
+    """Read a JSON object of at most ``limit_bytes``; BadInput says what is wrong with the file."""
+    where = f"{file.name} in {file.parent.name or '.'}"
+    try:
+        if not file.is_file():
+            raise BadInput(
+                "model", f"there is no {where}", way_out="name a catalogue model, a config.json or its folder"
+            )
+        if file.stat().st_size > limit_bytes:
+            raise BadInput("model", f"{where} is too large", limit=f"{limit_bytes} bytes")
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput("model", f"{where} cannot be read: {type(error).__name__}") from None
+    except RecursionError:
+        raise BadInput("model", f"{where} is nested too deeply") from None
+    except ValueError as error:
+        raise BadInput("model", f"{where} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise BadInput("model", f"{where} holds no JSON object")
+    return document
+
+
+def checkpoint_bytes(folder: Path) -> int | None:
+    """Return the bytes of the weights beside a configuration: the index's total, else the files; None if absent."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        metadata = read_object(index, INDEX_LIMIT_BYTES).get("metadata")
+        total = metadata.get("total_size") if isinstance(metadata, Mapping) else None
+        if isinstance(total, int) and not isinstance(total, bool) and total > 0:
+            return total
+    sizes = [file.stat().st_size for file in sorted(folder.glob("*.safetensors")) if file.is_file()]
+    return sum(sizes) or None
