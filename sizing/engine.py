@@ -98,7 +98,7 @@ def explain_engine(
     tp = pick("tensor_parallel", tensor_parallel or overrides.tensor_parallel, 1, "default")
     pp = pick("pipeline_parallel", pipeline_parallel or overrides.pipeline_parallel, 1, "default")
     check_parallel(model, tp)
-    pipeline_stages(model.layers, pp)
+    pipeline_stages(model.num_layers, pp)
     length = pick("max_model_len", overrides.max_model_len, model.max_position_embeddings, "context of the model")
     _check_length(model, length)
     seqs, tokens = _batch(gpu, gpu_total_gib or gpu.total_gib, overrides, pick, version=version, length=length)

@@ -118,7 +118,7 @@ def _budget(
     """Return the budget of the rank that holds the fewest tokens; every rank computes its own, the least counts."""
     budgets = [
         _stage_budget(model, engine, rules, stage, total=total, weights_gib=weights_gib)
-        for stage in pipeline_stages(model.layers, engine.pipeline_parallel)
+        for stage in pipeline_stages(model.num_layers, engine.pipeline_parallel)
     ]
     return min(budgets, key=lambda budget: (budget.blocks, budget.kv))
 

@@ -77,9 +77,9 @@ class ModelSpec:
     family: str
     dtype: str
     hidden_size: int
-    layers: int
-    heads: int
-    kv_heads: int
+    num_layers: int
+    num_attention_heads: int
+    num_kv_heads: int
     head_dim: int
     intermediate_size: int
     vocab_size: int
@@ -101,7 +101,7 @@ class ModelSpec:
         return sum(group.elements for group in self.weights if not group.tied)
 
     @property
-    def parameters_active(self) -> int:
+    def active_parameters(self) -> int:
         """Parameters that one token passes through (all of them in a dense model)."""
         total = self.parameters
         if self.experts:
@@ -145,7 +145,7 @@ class ModelSpec:
 
     def weight_bytes(self, *, tensor_parallel: int = 1, stage: Stage | None = None) -> int:
         """Bytes of the weights on one rank of a pipeline stage (default: the whole model)."""
-        return _weight_bytes(self, tensor_parallel, stage or Stage(first=0, layers=self.layers, of=self.layers))
+        return _weight_bytes(self, tensor_parallel, stage or Stage(first=0, layers=self.num_layers, of=self.num_layers))
 
     def checkpoint_size(self) -> int:
         """Bytes of the checkpoint: as stated, else computed from the shapes."""
@@ -191,8 +191,8 @@ def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[Stage, ...]:
 def check_parallel(model: ModelSpec, tensor_parallel: int) -> None:
     """Refuse a tensor parallel size that vLLM refuses: heads, KV heads, MLP or vocabulary that do not divide."""
     where, way_out = "tensor-parallel", f"use one of {', '.join(map(str, tensor_parallel_sizes(model)))}"
-    if model.heads % tensor_parallel:
-        problem = f"{model.heads} attention heads are not divisible by {tensor_parallel}"
+    if model.num_attention_heads % tensor_parallel:
+        problem = f"{model.num_attention_heads} attention heads are not divisible by {tensor_parallel}"
         raise BadInput(where, problem, way_out=way_out)
     if not _divides(model, tensor_parallel):
         problem = f"KV heads, MLP width or vocabulary of {model.name} do not divide by {tensor_parallel}"
@@ -201,11 +201,11 @@ def check_parallel(model: ModelSpec, tensor_parallel: int) -> None:
 
 def tensor_parallel_sizes(model: ModelSpec, most: int = 64) -> tuple[int, ...]:
     """Return the tensor parallel sizes up to ``most`` that the shapes allow."""
-    return tuple(n for n in range(1, most + 1) if model.heads % n == 0 and _divides(model, n))
+    return tuple(n for n in range(1, most + 1) if model.num_attention_heads % n == 0 and _divides(model, n))
 
 
 def _divides(model: ModelSpec, n: int) -> bool:
-    heads = model.kv_heads
+    heads = model.num_kv_heads
     block = model.quantisation.block_rows or 1
     widths = (group for group in model.weights if group.split in {"out", "in"} and group.place == "layers")
     return (
@@ -247,8 +247,8 @@ def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, i
     if group.split == "in":
         return group.rows, group.columns // n
     if group.split == "kv":
-        heads = max(1, model.kv_heads // n)
-        return group.rows // model.kv_heads * heads, group.columns
+        heads = max(1, model.num_kv_heads // n)
+        return group.rows // model.num_kv_heads * heads, group.columns
     if group.split == "vocabulary":
         return model.vocabulary_padded // n, group.columns
     return group.rows, group.columns
