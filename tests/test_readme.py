@@ -1,0 +1,57 @@
+"""Every command in README is run: ours as written, make targets by their recipe, foreign ones by their arguments."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [line.strip() for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+OURS = [line for line in COMMANDS if line.startswith(".venv/bin/tonnage ") and " rehearse " not in line]
+FOREIGN = {"pulumi", "docker"}
+
+
+def test_readme_holds_only_commands_that_a_test_knows() -> None:
+    starts = {shlex.split(line)[0] for line in COMMANDS}
+    assert starts == {"make", ".venv/bin/tonnage", *FOREIGN}
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_a_command_of_readme_ends_with_zero(line: str, tmp_path: Path) -> None:
+    words = line.replace("before.json", str(tmp_path / "before.json"))
+    if "--against" in line:
+        make_before = f".venv/bin/tonnage preview dev --format json > {tmp_path / 'before.json'}"
+        subprocess.run(["bash", "-c", make_before], cwd=ROOT, check=True)
+    done = subprocess.run(["bash", "-c", words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make ")])
+def test_a_make_target_of_readme_exists_and_is_explained(line: str) -> None:
+    helped = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(rf"^{shlex.split(line)[1]} ", helped, re.MULTILINE)
+
+
+def test_the_stacks_and_folders_named_in_foreign_commands_exist() -> None:
+    words = [shlex.split(line) for line in COMMANDS if shlex.split(line)[0] == "pulumi"]
+    stacks = [line[line.index("--stack") + 1] for line in words]
+    assert [name for name in stacks if not (ROOT / "stacks" / f"Pulumi.{name}.yaml").exists()] == []
+    assert (ROOT / "policies" / "PulumiPolicy.yaml").exists()
+    assert "ARG VLLM_IMAGE" in (ROOT / "runtime" / "Dockerfile").read_text()
+
+
+@pytest.mark.rehearsal
+@pytest.mark.parametrize("line", [line for line in COMMANDS if " rehearse " in line])
+def test_a_rehearsal_of_readme_ends_with_zero(line: str) -> None:
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_linked_page_exists() -> None:
+    pages = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert [page for page in pages if not (ROOT / page).exists()] == []
