@@ -25,6 +25,7 @@ class GatewayArgs:
     entries of the Secret ``api_keys_secret`` (client name -> key); with ``api_keys_remote_key`` it is copied from
     that Secrets Manager entry through the ClusterSecretStore ``secret_store``. ``certificate_arn`` makes the load
     balancer speak TLS and is required for an ``internet-facing`` one. ``allowed_cidrs`` are the callers' networks.
+    ``controller_namespace`` is where Envoy Gateway runs its proxies.
     """
 
     namespace: str
@@ -36,6 +37,7 @@ class GatewayArgs:
     certificate_arn: pulumi.Input[str] | None = None
     scheme: Literal["internal", "internet-facing"] = "internal"
     allowed_cidrs: tuple[str, ...] = ()
+    controller_namespace: str = "envoy-gateway-system"
     replicas: int = 2
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -62,10 +64,22 @@ class Gateway(pulumi.ComponentResource):
         self.register_outputs({"gatewayName": self.gateway_name, "paths": self.paths})
 
     def _object(
-        self, suffix: str, kind: str, spec: Any, *, api: str = ENVOY_API, after: tuple[pulumi.Resource, ...] = (), **meta: Any
+        self,
+        suffix: str,
+        kind: str,
+        spec: Any,
+        *,
+        api: str = ENVOY_API,
+        after: tuple[pulumi.Resource, ...] = (),
+        **meta: Any,
     ) -> kubernetes.apiextensions.CustomResource:
         """Register one custom resource; ``meta`` overrides name and namespace."""
-        metadata = {"name": self._name, "namespace": self._args.namespace, "labels": labels(self._name, "gateway"), **meta}
+        metadata = {
+            "name": self._name,
+            "namespace": self._args.namespace,
+            "labels": labels(self._name, "gateway"),
+            **meta,
+        }
         return kubernetes.apiextensions.CustomResource(
             f"{self._name}-{suffix}",
             api_version=api,
@@ -106,8 +120,15 @@ class Gateway(pulumi.ComponentResource):
             spec = stored_secret(args.api_keys_secret, args.secret_store, args.api_keys_remote_key)
             keys = self._object("keys", "ExternalSecret", spec, api="external-secrets.io/v1", name=args.api_keys_secret)
             needed = (gateway, keys)
-        self._object("auth", "SecurityPolicy", documents.security_policy(self._name, args.api_keys_secret), after=needed)
-        self._object("clients", "ClientTrafficPolicy", documents.client_policy(self._name, args.routes), after=(gateway,))
+        self._object(
+            "auth", "SecurityPolicy", documents.security_policy(self._name, args.api_keys_secret), after=needed
+        )
+        self._object(
+            "clients", "ClientTrafficPolicy", documents.client_policy(self._name, args.routes), after=(gateway,)
+        )
+
+        monitor = documents.proxy_monitor(self._name, args.controller_namespace)
+        self._object("monitor", "PodMonitor", monitor, api="monitoring.coreos.com/v1", after=(gateway,))
 
     def _route(self, route: GatewayRoute, gateway: pulumi.Resource) -> None:
         args = self._args

@@ -45,3 +45,145 @@ class VectorStore(pulumi.ComponentResource):
 
     service_name: pulumi.Output[str]
     api_key_secret: pulumi.Output[str]
+
+    def __init__(self, name: str, args: VectorStoreArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("tonnage:index:VectorStore", name, None, opts)
+        self._name, self._args = name, args
+        self._child = pulumi.ResourceOptions(parent=self)
+        account = kubernetes.core.v1.ServiceAccount(
+            f"{name}-account",
+            metadata=self._meta(args.service_account),
+            automount_service_account_token=False,
+            opts=self._child,
+        )
+        key = self._key()
+        peers, clients = self._services()
+        self._stateful_set(self._storage_class(), [account, key, peers])
+        self._protection()
+        self._snapshots([account, key])
+        self._monitor()
+        self.service_name = clients.metadata["name"]
+        self.api_key_secret = pulumi.Output.from_input(args.api_key_secret)
+        self.register_outputs({"serviceName": self.service_name, "apiKeySecret": self.api_key_secret})
+
+    def _meta(self, object_name: str, **more: object) -> dict[str, object]:
+        args = self._args
+        own = labels(self._name, documents.COMPONENT, args.labels)
+        return {"name": object_name, "namespace": args.namespace, "labels": own, **more}
+
+    def _custom(
+        self, suffix: str, api: str, kind: str, object_name: str, spec: object, after: tuple[pulumi.Resource, ...] = ()
+    ) -> kubernetes.apiextensions.CustomResource:
+        return kubernetes.apiextensions.CustomResource(
+            f"{self._name}-{suffix}",
+            api_version=api,
+            kind=kind,
+            metadata=self._meta(object_name),
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+
+    def _key(self) -> kubernetes.apiextensions.CustomResource:
+        """Make the key inside the cluster, so that it is in no state file."""
+        secret = self._args.api_key_secret
+        generator = self._custom(
+            "key-generator", "generators.external-secrets.io/v1alpha1", "Password", secret, generated_password()
+        )
+        spec = generated_key_secret(secret, secret, {"api-key": "{{ .password }}"})
+        return self._custom("key", "external-secrets.io/v1", "ExternalSecret", secret, spec, (generator,))
+
+    def _services(self) -> tuple[kubernetes.core.v1.Service, kubernetes.core.v1.Service]:
+        # Endpoints appear with the StatefulSet, which itself waits for the headless Service.
+        skip = {"annotations": {"pulumi.com/skipAwait": "true"}}
+        peers = kubernetes.core.v1.Service(
+            f"{self._name}-peers",
+            metadata=self._meta(f"{self._name}-peers", **skip),
+            spec=documents.peer_service(self._name),
+            opts=self._child,
+        )
+        clients = kubernetes.core.v1.Service(
+            f"{self._name}-clients",
+            metadata=self._meta(self._name, **skip),
+            spec=documents.client_service(self._name),
+            opts=self._child,
+        )
+        return peers, clients
+
+    def _storage_class(self) -> kubernetes.storage.v1.StorageClass:
+        wire = documents.storage_class()
+        return kubernetes.storage.v1.StorageClass(
+            f"{self._name}-storage",
+            metadata={"name": f"{self._name}-gp3", "labels": labels(self._name, documents.COMPONENT)},
+            provisioner=wire["provisioner"],
+            parameters=wire["parameters"],
+            volume_binding_mode=wire["volumeBindingMode"],
+            allow_volume_expansion=wire["allowVolumeExpansion"],
+            reclaim_policy=wire["reclaimPolicy"],
+            opts=self._child,
+        )
+
+    def _stateful_set(self, storage: kubernetes.storage.v1.StorageClass, needed: list[pulumi.Resource]) -> None:
+        args = self._args
+        kubernetes.apps.v1.StatefulSet(
+            f"{self._name}-nodes",
+            metadata=self._meta(self._name),
+            spec=documents.stateful_set(
+                self._name,
+                args.plan,
+                image=args.image,
+                key_secret=args.api_key_secret,
+                service_account=args.service_account,
+                storage_class_name=f"{self._name}-gp3",
+                extra_labels=args.labels,
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[storage, *needed]),
+        )
+
+    def _protection(self) -> None:
+        args = self._args
+        kubernetes.policy.v1.PodDisruptionBudget(
+            f"{self._name}-disruption",
+            metadata=self._meta(self._name),
+            spec=documents.disruption_budget(self._name),
+            opts=self._child,
+        )
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{self._name}-network",
+            metadata=self._meta(self._name),
+            spec=documents.network_policy(
+                self._name,
+                client_namespaces=args.client_namespaces,
+                monitoring_namespace=args.monitoring_namespace,
+                snapshot_labels=documents.selector(self._name, "vector-store-snapshot"),
+            ),
+            opts=self._child,
+        )
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{self._name}-snapshot-network",
+            metadata=self._meta(f"{self._name}-snapshot"),
+            spec=documents.snapshot_network_policy(self._name, args.https_egress_cidrs),
+            opts=self._child,
+        )
+
+    def _snapshots(self, needed: list[pulumi.Resource]) -> None:
+        args = self._args
+        kubernetes.batch.v1.CronJob(
+            f"{self._name}-snapshots",
+            metadata=self._meta(f"{self._name}-snapshot"),
+            spec=documents.snapshot_job(
+                self._name,
+                args.plan,
+                namespace=args.namespace,
+                image=args.snapshot_image,
+                bucket=args.snapshot_bucket,
+                region=args.region,
+                key_secret=args.api_key_secret,
+                service_account=args.service_account,
+                schedule=args.snapshot_schedule,
+            ),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=needed),
+        )
+
+    def _monitor(self) -> None:
+        spec = documents.pod_monitor(self._name, self._args.api_key_secret)
+        self._custom("monitor", "monitoring.coreos.com/v1", "PodMonitor", self._name, spec)

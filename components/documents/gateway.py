@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.documents.kubernetes import Document, container_security_context, pod_security_context
+from components.documents.kubernetes import Document
 from components.documents.serving_pod import PORT, cold_start_s, key_secret
 from sizing.errors import BadInput
 from sizing.plan import ServingPlan
@@ -146,10 +146,9 @@ def _proxy_pods(replicas: int) -> Document:
         "replicas": replicas,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "pod": {
-            "securityContext": pod_security_context(),
             "topologySpreadConstraints": [spread, {**spread, "topologyKey": "kubernetes.io/hostname"}],
         },
-        "container": {"resources": PROXY_RESOURCES, "securityContext": container_security_context()},
+        "container": {"resources": PROXY_RESOURCES},  # its security context is hardened by Envoy Gateway itself
     }
 
 
@@ -182,6 +181,15 @@ def envoy_proxy(
         },
         "shutdown": {"drainTimeout": duration(longest), "minDrainDuration": duration(LB_DEREGISTRATION_S)},
         "telemetry": {"metrics": {"prometheus": {}}},
+    }
+
+
+def proxy_monitor(gateway: str, controller_namespace: str) -> Document:
+    """Return the PodMonitor's spec of the proxies; waking a sleeping model depends on these figures."""
+    return {
+        "namespaceSelector": {"matchNames": [controller_namespace]},
+        "selector": {"matchLabels": {"gateway.envoyproxy.io/owning-gateway-name": gateway}},
+        "podMetricsEndpoints": [{"port": "metrics", "path": "/stats/prometheus", "interval": "15s"}],
     }
 
 
