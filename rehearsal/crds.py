@@ -86,7 +86,7 @@ def _wait_established(api: ApiClient, names: Iterable[str], timeout_s: float) ->
 
 
 def _established(api: ApiClient, name: str) -> bool:
-    conditions = request(api, "GET", f"{_ROOT}/{name}").get("status", {}).get("conditions", ())
+    conditions = request(api, "GET", f"{_ROOT}/{name}").get("status", {}).get("conditions") or ()
     return any(item["type"] == "Established" and item["status"] == "True" for item in conditions)
 
 
