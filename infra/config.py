@@ -32,7 +32,7 @@ def settings_from_pulumi() -> StackSettings:
     from pulumi.runtime import config as runtime_config  # noqa: PLC0415
 
     stack = pulumi.get_stack()
-    values = {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
+    values = runtime_config.CONFIG.get() or runtime_config.get_config_env()
     secret = sorted(key for key in values if key.startswith(f"{NAMESPACE}:") and runtime_config.is_config_secret(key))
     secret += sorted(set(runtime_config.get_config_secret_keys_env()) & set(values) - set(secret))
     for key in secret:
@@ -198,6 +198,8 @@ def _wrong_value(place: str, problem: Any) -> BadInput:
         return BadInput(place, str(context.get("error", problem["msg"])))
     if kind == "string_pattern_mismatch":
         return BadInput(place, f"{shown} does not have the form needed", limit=_form(context["pattern"]))
+    if kind == "tuple_type":
+        return BadInput(place, f"{shown} is not a list", way_out="write a list, also for one item")
     limit = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return BadInput(place, f"{shown} is not usable", limit=limit)
 

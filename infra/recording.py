@@ -102,7 +102,7 @@ class Recording:
 def plain(value: object) -> object:
     """Return wire data as plain Python: secrets unwrapped, integral numbers as int, references as URN or id."""
     if isinstance(value, struct_pb2.Struct):
-        signature = value[rpc._special_sig_key] if rpc._special_sig_key in value else None
+        signature = dict(value).get(rpc._special_sig_key)
         if signature == rpc._special_secret_sig:
             return plain(value["value"])
         if signature == rpc._special_resource_sig:
@@ -268,6 +268,8 @@ def record(
 ) -> Recording:
     """Run ``program`` as the language host would, under ``RecordingMonitor``; an exception of the program is raised.
 
+    A ``pulumi.RunError`` gives way to the error that caused it, so that callers see the type of the refusal.
+
     ``config`` holds the stack's configuration as the engine hands it over: full keys, values as text (objects as JSON).
     """
     monitor = RecordingMonitor(answer, preview=preview)
@@ -318,4 +320,7 @@ def _in_fresh_thread(run: Callable[[], None]) -> None:
     thread.start()
     thread.join()
     if failures:
-        raise failures[0]
+        failure = failures[0]
+        if isinstance(failure, pulumi.RunError) and failure.__cause__ is not None:
+            raise failure.__cause__
+        raise failure

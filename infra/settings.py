@@ -56,7 +56,11 @@ class ClusterSettings(Stated):
         (), strict=False, description="interface endpoints, for example ecr.api; billed per zone and hour"
     )
     kubernetes_version: str = Field(versions.KUBERNETES, pattern=r"^1\.\d{2}$", description="EKS minor version")
-    admin_role_arns: tuple[RoleArn, ...] = Field((), strict=False, description="IAM roles with cluster-admin rights")
+    admin_role_arns: tuple[RoleArn, ...] = Field(
+        min_length=1,
+        strict=False,
+        description="IAM roles with cluster-admin rights; the one that deploys is among them",
+    )
     public_access_cidrs: tuple[str, ...] = Field(
         (), strict=False, description="networks that reach the API from outside; none: private endpoint only"
     )
@@ -127,14 +131,15 @@ class ServingSettings(Stated):
     hub_secret_arn: SecretArn | None = Field(None, description="Secrets Manager entry with the model hub's token")
     protect: bool = Field(False, description="refuse to delete the model store")
 
-    @model_validator(mode="after")
-    def _distinct(self) -> ServingSettings:
-        names = [entry.name for entry in self.models]
+    @field_validator("models")
+    @classmethod
+    def _distinct(cls, value: tuple[ModelEntry, ...]) -> tuple[ModelEntry, ...]:
+        names = [entry.name for entry in value]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             msg = f"two models are named {repeated[0]!r}; give each its own name"
             raise ValueError(msg)
-        return self
+        return value
 
 
 StackSettings = ClusterSettings | ServingSettings

@@ -1,0 +1,93 @@
+"""The program of a stack without engine, cluster, network and credentials: what ``tonnage preview`` shows.
+
+``run_offline`` reads the stack file, runs ``infra.program.main`` under the recording monitor and returns the graph. A
+serving stack sees the outputs of its cluster stack's own offline run, so both halves of the contract are exercised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.config import STACKS_DIR, config_values, settings_from_values, stack_file
+from infra.recording import RecordedResource, Recording, record
+from infra.settings import ClusterSettings, ServingSettings, StackSettings
+from infra.synthesis import Properties, synthesise
+from sizing.errors import BadInput
+from sizing.plan import StackPlan
+
+__all__ = ["OfflineGraph", "RecordedResource", "run_offline"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineGraph:
+    """Everything that a stack would register, with its settings and, for a serving stack, its plan."""
+
+    stack: str
+    settings: StackSettings
+    plan: StackPlan | None
+    resources: tuple[RecordedResource, ...]
+    outputs: Properties
+    component_outputs: Mapping[str, Properties]
+    messages: tuple[tuple[str, str], ...]
+    """(level, text) of what the program told the user, from ``warning`` upwards."""
+
+    @property
+    def urns(self) -> tuple[str, ...]:
+        """URNs of all resources, sorted."""
+        return tuple(resource.urn for resource in self.resources)
+
+
+def run_offline(stack: str, *, stacks_dir: Path = STACKS_DIR, preview: bool = False) -> OfflineGraph:
+    """Run the program of ``stack``; with ``preview`` computed outputs are unknown, as in a first real preview.
+
+    Raises BadInput (no such stack, bad settings, cluster stack missing), NoPlan or OverBudget.
+    """
+    from infra.program import cluster_stack, main, plan_for  # noqa: PLC0415 (bad settings are refused before the SDK)
+
+    path = stack_file(stack, stacks_dir)
+    values = config_values(path)
+    settings = settings_from_values(values, where="/".join(path.parts[-2:]))
+    plan = None
+    cluster: Properties = {}
+    if isinstance(settings, ServingSettings):
+        plan = plan_for(settings, stack)
+        cluster = _cluster_outputs(cluster_stack(settings, stack), settings, stacks_dir)
+    recording = _record(stack, values, settings, cluster, preview=preview, main=main)
+    return OfflineGraph(
+        stack=stack,
+        settings=settings,
+        plan=plan,
+        resources=recording.resources,
+        outputs=recording.outputs,
+        component_outputs=recording.component_outputs,
+        messages=recording.messages,
+    )
+
+
+def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) -> Properties:
+    """Return what the cluster stack exports; BadInput when there is none or it cannot carry the serving stack."""
+    try:
+        graph = run_offline(stack, stacks_dir=stacks_dir)
+    except BadInput as error:
+        if error.where != "stack":
+            raise
+        way_out = f"write stacks/Pulumi.{stack}.yaml or set tonnage:clusterStack"
+        raise BadInput(f"cluster stack {stack}", "has no stack file", way_out=way_out) from None
+    if not isinstance(graph.settings, ClusterSettings):
+        raise BadInput(f"cluster stack {stack}", "is not of the layer cluster", way_out="set tonnage:clusterStack")
+    if graph.settings.region != settings.region:
+        raise BadInput("aws:region", f"{settings.region}, but {stack} is in {graph.settings.region}")
+    return graph.outputs
+
+
+def _record(
+    stack: str, values: Mapping[str, str], settings: StackSettings, cluster: Properties, *, preview: bool, main: object
+) -> Recording:
+    def answer(token: str, name: str, inputs: Mapping[str, object]) -> Properties:
+        if token == "pulumi:pulumi:StackReference":  # noqa: S105 (a resource type)
+            return {**inputs, "outputs": cluster, "secretOutputNames": []}
+        return synthesise(token, name, inputs, settings.region)
+
+    return record(main, stack=stack, config=values, answer=answer, preview=preview)  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""The typed contract between a cluster stack and the serving stack that deploys on it.
+
+The cluster stack exports ``ClusterOutputs``; the serving stack reads them through a StackReference and gets plain
+values, also in previews, because another stack's outputs are never unknown. ``VERSION`` changes when a field is
+removed or changes its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pulumi
+
+from sizing.errors import BadInput
+
+VERSION = 1
+EXPORT = "cluster"
+"""Name of the one stack output that carries the contract."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOutputs:
+    """What the serving stack needs to know of its cluster. Every value is plain text."""
+
+    region: str
+    cluster_name: str
+    cluster_arn: str
+    endpoint: str
+    certificate_authority: str
+    security_group_id: str
+    node_role_arn: str
+    node_role_name: str
+    private_subnet_ids: Mapping[str, str]
+    """Zone id -> private subnet."""
+    repository_url: str
+    secret_store: str
+    """ClusterSecretStore through which External Secrets reads Secrets Manager."""
+    operators: Mapping[str, str]
+    """Namespace of each operator: ``gateway``, ``keda``, ``monitoring``, ``external-secrets``."""
+
+
+def to_exports(values: Mapping[str, pulumi.Input[Any]]) -> dict[str, pulumi.Input[Any]]:
+    """Return the export of a cluster stack; ``values`` has every field of ``ClusterOutputs``, outputs allowed."""
+    names = {field.name for field in fields(ClusterOutputs)}
+    if set(values) != names:
+        msg = f"cluster outputs differ from the contract: {sorted(names ^ set(values))}"
+        raise ValueError(msg)
+    return {"version": VERSION, **{name: values[name] for name in sorted(values)}}
+
+
+def reference_name(cluster_stack: str) -> str:
+    """Return the full name of a cluster stack of this project in the current organization."""
+    return f"{pulumi.get_organization()}/{pulumi.get_project()}/{cluster_stack}"
+
+
+def parse(exported: object, cluster_stack: str) -> ClusterOutputs:
+    """Return the outputs of a cluster stack; BadInput names the stack and how to deploy it."""
+    where = f"cluster stack {cluster_stack}"
+    way_out = f"deploy {cluster_stack} first: pulumi up --stack {cluster_stack}"
+    if not isinstance(exported, Mapping):
+        raise BadInput(where, f"has no output {EXPORT!r}", way_out=way_out)
+    version = exported.get("version")
+    if version != VERSION:
+        raise BadInput(where, f"has outputs of version {version!r}", limit=f"version {VERSION}", way_out=way_out)
+    values: dict[str, Any] = {}
+    for field in fields(ClusterOutputs):
+        value = exported.get(field.name)
+        wanted = Mapping if "Mapping" in str(field.type) else str
+        if not isinstance(value, wanted) or not value:
+            problem = "is missing" if value is None else f"is {value!r}"
+            raise BadInput(where, f"output {EXPORT}.{field.name} {problem}", way_out=way_out)
+        values[field.name] = value
+    return ClusterOutputs(**values)
+
+
+async def from_reference(cluster_stack: str) -> ClusterOutputs:
+    """Read the outputs of a deployed cluster stack; BadInput when it is missing, destroyed or of another version."""
+    try:
+        reference = pulumi.StackReference(reference_name(cluster_stack))
+        outputs = await reference.outputs.future()
+    except Exception as error:
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(
+            f"cluster stack {cluster_stack}",
+            f"cannot be read ({problem})",
+            way_out=f"deploy {cluster_stack} first: pulumi up --stack {cluster_stack}",
+        ) from error
+    return parse((outputs or {}).get(EXPORT), cluster_stack)
