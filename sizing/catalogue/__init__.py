@@ -69,7 +69,7 @@ class Instance:
 
     def spot_price(self, region: str) -> float | None:
         """Return the median spot price over the zones of ``region`` in USD per hour; None if never seen."""
-        prices = sorted(self.spot_usd_per_hour.get(region, {}).values())
+        prices = sorted(p for p in self.spot_usd_per_hour.get(region, {}).values() if p is not None)
         if not prices:
             return None
         middle = len(prices) // 2

@@ -1,0 +1,174 @@
+"""The bill of a stack: GPU nodes, their disks, load balancer, vector store, weights, logs; per hour, three bounds.
+
+``fixed_bill_cluster`` is the bill of the cluster stack (control plane, system nodes, NAT, endpoints), which has
+its own stack and no GPU. Monthly prices are divided by 730 hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sizing.catalogue import Catalogue
+from sizing.facts import serving_facts
+from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, BudgetPlan, Disk, NodePoolPlan, ServingPlan, VectorStorePlan
+
+GB_PER_GIB = 2**30 / 1e9
+
+
+def constant(usd_per_hour: float) -> Bounds:
+    """A cost that does not depend on traffic."""
+    return Bounds(floor=usd_per_hour, expected=usd_per_hour, ceiling=usd_per_hour)
+
+
+def total(lines: Sequence[BillLine]) -> Bounds:
+    """Sum of the lines, rounded to a millionth of a dollar."""
+    return Bounds(
+        floor=round(sum(line.usd_per_hour.floor for line in lines), 6),
+        expected=round(sum(line.usd_per_hour.expected for line in lines), 6),
+        ceiling=round(sum(line.usd_per_hour.ceiling for line in lines), 6),
+    )
+
+
+def monthly(usd_per_hour: Bounds) -> Bounds:
+    """USD per month of 730 hours."""
+    return Bounds(
+        floor=usd_per_hour.floor * HOURS_PER_MONTH,
+        expected=usd_per_hour.expected * HOURS_PER_MONTH,
+        ceiling=usd_per_hour.ceiling * HOURS_PER_MONTH,
+    )
+
+
+def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
+    """USD per hour of one gp3 volume; 3000 IOPS and 125 MiB/s are included in its size."""
+    facts = serving_facts("disk")
+    month = disk.size_gib * catalogue.price("ebs_gp3_usd_per_gb_month", region)
+    month += (disk.iops - facts["base_iops"]) * catalogue.price("ebs_gp3_usd_per_iops_month", region)
+    extra = disk.throughput_mib_per_s - facts["base_mib_per_s"]
+    month += extra * catalogue.price("ebs_gp3_usd_per_mib_per_s_month", region)
+    return float(month / HOURS_PER_MONTH)
+
+
+def model_fixed_usd_per_hour(weights_bytes: int, replicas: int, region: str, catalogue: Catalogue) -> float:
+    """USD per hour of what one model costs beside its nodes: weights in S3, alarms, logs of ``replicas``."""
+    facts = serving_facts("logs")
+    month = weights_bytes / 1e9 * catalogue.price("s3_standard_usd_per_gb_month", region)
+    month += facts["alarms_per_model"] * catalogue.price("cloudwatch_alarm_usd_per_month", region)
+    month += replicas * facts["gb_per_replica_month"] * catalogue.price("cloudwatch_logs_usd_per_gb", region)
+    return float(month / HOURS_PER_MONTH)
+
+
+def _nodes_lines(pool: NodePoolPlan, region: str, catalogue: Catalogue) -> tuple[BillLine, BillLine]:
+    volume = disk_usd_per_hour(pool.disk, region, catalogue)
+    types = ", ".join(offer.instance_type for offer in pool.offers)
+    counts = f"{pool.floor_instances}/{pool.expected_instances}/{pool.ceiling_instances} nodes"
+    return (
+        BillLine(
+            name=f"GPU nodes {pool.name}",
+            usd_per_hour=pool.usd_per_hour,
+            rule=f"{counts} of {types}; ceiling at the dearest on-demand price",
+        ),
+        BillLine(
+            name=f"disks {pool.name}",
+            usd_per_hour=Bounds(
+                floor=pool.floor_instances * volume,
+                expected=pool.expected_instances * volume,
+                ceiling=pool.ceiling_instances * volume,
+            ),
+            rule=f"{counts} x gp3 {pool.disk.size_gib} GiB, {pool.disk.throughput_mib_per_s} MiB/s",
+        ),
+    )
+
+
+def _model_line(plan: ServingPlan, region: str, catalogue: Catalogue) -> BillLine:
+    counts = (plan.replicas.floor, plan.replicas.expected, plan.replicas.ceiling)
+    floor, expected, ceiling = (model_fixed_usd_per_hour(plan.weights_bytes, n, region, catalogue) for n in counts)
+    return BillLine(
+        name=f"weights, logs and alarms {plan.name}",
+        usd_per_hour=Bounds(floor=floor, expected=expected, ceiling=ceiling),
+        rule=f"{plan.weights_bytes / 1e9:.1f} GB in S3, logs per replica, alarms",
+    )
+
+
+def memory_usd_per_gib_hour(region: str, catalogue: Catalogue) -> float:
+    """Cheapest USD per GiB and hour among the system instance types of the catalogue."""
+    system = [i for i in catalogue.all_instances if i.gpus == 0 and region in i.on_demand_usd_per_hour and not i.gpu]
+    return min(i.on_demand_usd_per_hour[region] / i.allocatable_memory_gib for i in system)
+
+
+def shared_lines(vector_store: VectorStorePlan | None, region: str, catalogue: Catalogue) -> tuple[BillLine, ...]:
+    """Lines of a serving stack that do not depend on its models."""
+    balancer = catalogue.price("network_load_balancer_usd_per_hour", region)
+    balancer += catalogue.price("network_load_balancer_usd_per_lcu_hour", region)
+    lines = [BillLine(name="load balancer", usd_per_hour=constant(balancer), rule="one NLB with one LCU")]
+    if vector_store is not None:
+        memory = vector_store.replicas * vector_store.memory_gib * memory_usd_per_gib_hour(region, catalogue)
+        gigabytes = vector_store.replicas * vector_store.disk_gib
+        disk = gigabytes * catalogue.price("ebs_gp3_usd_per_gb_month", region) / HOURS_PER_MONTH
+        rule = f"{vector_store.replicas} x ({vector_store.memory_gib:g} GiB of a system node, {vector_store.disk_gib} GiB gp3)"
+        lines.append(BillLine(name="vector store", usd_per_hour=constant(memory + disk), rule=rule))
+    month = catalogue.price("kms_key_usd_per_month", region) + 2 * catalogue.price("secret_usd_per_month", region)
+    lines.append(
+        BillLine(
+            name="key and secrets",
+            usd_per_hour=constant(month / HOURS_PER_MONTH),
+            rule="one KMS key, two secrets (gateway keys, vector store key)",
+        )
+    )
+    return tuple(lines)
+
+
+def bill_of(
+    plans: Sequence[ServingPlan],
+    pools: Sequence[NodePoolPlan],
+    vector_store: VectorStorePlan | None,
+    region: str,
+    catalogue: Catalogue,
+) -> tuple[BillLine, ...]:
+    """Return all lines of a serving stack, in the order of its pools and models."""
+    lines = [line for pool in pools for line in _nodes_lines(pool, region, catalogue)]
+    lines += [_model_line(plan, region, catalogue) for plan in plans]
+    return (*lines, *shared_lines(vector_store, region, catalogue))
+
+
+def fixed_bill_cluster(
+    region: str,
+    catalogue: Catalogue,
+    *,
+    zones: int,
+    nat_gateways: int,
+    interface_endpoints: int,
+    system_instance_type: str,
+    system_nodes: int,
+    system_disk_gib: int,
+) -> tuple[BillLine, ...]:
+    """Return the bill of the cluster stack: control plane, NAT, endpoints, system nodes and their disks."""
+    price = catalogue.instance(system_instance_type).offer(region).on_demand_usd_per_hour
+    volume = system_disk_gib * catalogue.price("ebs_gp3_usd_per_gb_month", region) / HOURS_PER_MONTH
+    endpoints = interface_endpoints * zones * catalogue.price("interface_endpoint_usd_per_zone_hour", region)
+    nat = catalogue.price("nat_gateway_usd_per_hour", region) + catalogue.price("public_ipv4_usd_per_hour", region)
+    rows = (
+        ("EKS control plane", catalogue.price("eks_control_plane_usd_per_hour", region), "one cluster"),
+        ("NAT gateways", nat_gateways * nat, f"{nat_gateways} with a public address each"),
+        ("interface endpoints", endpoints, f"{interface_endpoints} services in {zones} zones"),
+        ("system nodes", system_nodes * (price + volume), f"{system_nodes} x {system_instance_type}, {system_disk_gib} GiB"),
+        ("cluster key", catalogue.price("kms_key_usd_per_month", region) / HOURS_PER_MONTH, "one KMS key"),
+    )
+    return tuple(BillLine(name=name, usd_per_hour=constant(usd), rule=rule) for name, usd, rule in rows)
+
+
+def budget_plan(
+    monthly_usd: float, on_exceed: str, notify: Sequence[str], burn: Bounds, pools: Sequence[NodePoolPlan]
+) -> BudgetPlan:
+    """Return alarm thresholds: the three burn rates as percentages of the budget, and the budget itself."""
+    month = monthly(burn)
+    rates = (month.floor, month.expected, month.ceiling)
+    percents = {round(max(rate / monthly_usd * 100, 1.0), 1) for rate in rates}
+    thresholds = sorted({min(percent, 100.0) for percent in percents} | {100.0})
+    return BudgetPlan(
+        monthly_usd=monthly_usd,
+        on_exceed=on_exceed,
+        notify=tuple(sorted(notify)),
+        actual_thresholds_percent=tuple(thresholds[-serving_facts("budget")["max_thresholds"] :]),
+        forecast_threshold_percent=100.0,
+        fast_burn_gpu_nodes=sum(pool.ceiling_instances for pool in pools),
+    )

@@ -1,0 +1,28 @@
+"""Figures of serving on Kubernetes (``catalogue/serving.json``): probes, drain, disk, start-up, scaling, vector store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SERVING = Path(__file__).resolve().parent / "catalogue" / "serving.json"
+
+
+@lru_cache(maxsize=1)
+def _document() -> Mapping[str, Any]:
+    document: dict[str, Any] = json.loads(SERVING.read_text(encoding="utf-8"))
+    return document
+
+
+def serving_facts(block: str) -> Mapping[str, Any]:
+    """Return one block of ``serving.json``; its ``source`` says where the figures come from."""
+    facts: Mapping[str, Any] = _document()[block]
+    return facts
+
+
+def serving_source(block: str) -> str:
+    """Return where the figures of ``block`` come from, with the date of the file."""
+    return f"serving.json of {_document()['date']}: {serving_facts(block)['source']}"

@@ -1,0 +1,121 @@
+"""Explanation of a plan: every figure with its rule, inputs and source, and what a reader should be warned of."""
+
+from __future__ import annotations
+
+from sizing.facts import serving_facts, serving_source
+from sizing.inputs import Capacity, ModelEntry
+from sizing.options import Option
+from sizing.plan import Figure, ServingPlan
+from sizing.queue import Traffic
+from sizing.serving import slowest_answer_s
+from sizing.throughput import throughput_constants
+
+
+def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
+    """Return the figures of one plan that memory and throughput do not explain themselves."""
+    return (
+        *_latency(entry, traffic),
+        _replicas(entry, option),
+        _cost(option, capacity),
+        _context(entry, option),
+        Figure(
+            name="drain_s", value=round(slowest_answer_s(entry.workload, option.engine.most.tpot_p95_ms), 1), unit="s",
+            rule="output tokens at the 95th percentile x TPOT p95 at the most traffic of a replica",
+            inputs={"output_tokens": entry.workload.output_tokens, "tpot_p95_ms": round(option.engine.most.tpot_p95_ms, 2)},
+            source=serving_source("drain"),
+        ),
+    )  # fmt: skip
+
+
+def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
+    source = f"throughput_constants.json of {throughput_constants()['date']}, p90 of the residuals"
+    inputs: dict[str, float | str] = {
+        "concurrency": round(traffic.concurrency, 2),
+        "concurrency_p95": round(traffic.concurrency_p95, 2),
+        "slots": round(traffic.slots, 1),
+        "requests_per_s_per_replica": round(traffic.requests_per_s, 4),
+    }
+    return (
+        Figure(
+            name="ttft_p95_ms", value=round(traffic.ttft_p95_ms, 1), unit="ms",
+            rule="(prefill + wait of an M/G/1 queue of prompts at its 95th percentile) x p90 of the model's error",
+            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms}, source=source,
+        ),
+        Figure(
+            name="tpot_p95_ms", value=round(traffic.tpot_p95_ms, 2), unit="ms",
+            rule="step at the 95th percentile of requests in flight / share of time left by prefills x p90 of the error",
+            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms}, source=source,
+        ),
+    )  # fmt: skip
+
+
+def _replicas(entry: ModelEntry, option: Option) -> Figure:
+    workload, most = entry.workload, option.engine.most
+    return Figure(
+        name="replicas",
+        value=f"{option.replicas.floor}/{option.replicas.expected}/{option.replicas.ceiling}",
+        unit="floor/expected/ceiling",
+        rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica),"
+        " in whole nodes; floor 0 with scaleToZero",
+        inputs={
+            "requests_per_second": workload.requests_per_second,
+            "minimum_share": workload.minimum_share,
+            "peak_factor": workload.peak_factor,
+            "most_requests_per_s_per_replica": round(most.requests_per_s, 4),
+            "replicas_per_node": option.per_node,
+        },
+        source="objectives of the entry, sizing/queue.py",
+    )
+
+
+def _cost(option: Option, capacity: Capacity) -> Figure:
+    return Figure(
+        name="usd_per_hour",
+        value=round(option.usd_per_hour.expected, 4),
+        unit="USD/h expected",
+        rule="floor nodes on demand + nodes above by spot share at the spot price + rest on demand; ceiling at the"
+        " dearest allowed type on demand",
+        inputs={
+            "on_demand_usd_per_hour": option.offers[0].on_demand_usd_per_hour,
+            "spot_usd_per_hour": round(option.spot_usd_per_hour, 4),
+            "spot_share": capacity.spot_share,
+            "nodes_floor": option.split.floor,
+            "nodes_expected": option.split.expected,
+            "nodes_ceiling": option.split.ceiling,
+        },
+        source=serving_source("spot"),
+    )
+
+
+def _context(entry: ModelEntry, option: Option) -> Figure:
+    engine, tokens = option.engine, entry.workload.input_tokens + entry.workload.output_tokens
+    rule = "the model's own context, which fits" if entry.engine.max_model_len is None else "stated"
+    if engine.capped_context:
+        times = serving_facts("context")["times_mean_request"]
+        rule = f"the model's own context does not fit: next power of two over {times} x the mean request"
+    return Figure(
+        name="max_model_len",
+        value=engine.settings.max_model_len,
+        unit="tokens",
+        rule=rule,
+        inputs={"model_context": engine.model.max_position_embeddings, "mean_request_tokens": tokens},
+        source=serving_source("context"),
+    )
+
+
+def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
+    """Return what a reader of the plan should know before deploying it."""
+    found = []
+    slowest = next(float(figure.value) for figure in plan.figures if figure.name == "drain_s")
+    if slowest > plan.drain.shutdown_timeout_s:
+        found.append(
+            f"{plan.name}: answers at the 95th percentile take {slowest:.0f} s, a leaving replica waits "
+            f"{plan.drain.shutdown_timeout_s} s (limit of the spot notice); longer ones are cut"
+        )
+    if plan.scale_to_zero:
+        found.append(f"{plan.name}: scales to zero, the first caller waits about {plan.start_up.total_s:.0f} s")
+    elif plan.replicas.floor == 1:
+        found.append(f"{plan.name}: one replica in quiet hours, its loss is an outage of about {plan.start_up.total_s:.0f} s")
+    if not plan.meets:
+        found.append(f"{plan.name}: fixed replicas do not meet the objectives of {entry.name}")
+    return tuple(found)

@@ -1,0 +1,330 @@
+"""The plan: for each model the cheapest option that meets its objectives, for the stack one that fits the budget.
+
+Exhaustive over ``sizing.options``: the choice is the minimum of (expected USD per hour, GPUs, ...), so it is optimal
+by construction. With a budget, the sum of the ceilings decides: the cheapest combination of options whose ceiling
+stays within it, else OverBudget with the smallest budget that works. The ceilings of replicas are never lowered to
+make a budget hold; that is for the user to say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sizing.bill import bill_of, budget_plan, shared_lines, total
+from sizing.catalogue import Catalogue
+from sizing.engine import engine_args
+from sizing.errors import BadInput, NoPlan, OverBudget
+from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.options import Option, Rejected, Search, enumerate_options
+from sizing.plan import HOURS_PER_MONTH, Figure, NodePoolPlan, ServingPlan, StackPlan
+from sizing.plan_figures import plan_figures, warnings_of
+from sizing.pools import pools_of
+from sizing.queue import Traffic, traffic_for
+from sizing.serving import disk, drain, probes, scaling, start_up
+from sizing.throughput import estimate_of
+from sizing.vector import plan_vector_store
+
+SECONDS_PER_HOUR = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanResult:
+    """What was chosen for one model, the next best, why the others lost, and the pools of the choice."""
+
+    chosen: ServingPlan
+    alternatives: tuple[ServingPlan, ...]
+    rejected: tuple[Rejected, ...]
+    pools: tuple[NodePoolPlan, ...]
+
+
+def plan_model(
+    entry: ModelEntry,
+    capacity: Capacity,
+    region: str,
+    catalogue: Catalogue,
+    *,
+    max_monthly_usd: float | None = None,
+    top: int = 5,
+) -> PlanResult:
+    """Plan one model: the cheapest option, up to ``top`` alternatives, and why each other option lost.
+
+    ``max_monthly_usd`` bounds the ceiling of its own cost (nodes, disks, weights, logs). Raises BadInput, NoPlan
+    when nothing meets the objectives, OverBudget when nothing that does fits the limit.
+    """
+    search = _search(entry, capacity, region, catalogue)
+    options = search.options
+    if max_monthly_usd is not None:
+        options = [option for option in options if option.ceiling_usd_per_hour * HOURS_PER_MONTH <= max_monthly_usd]
+        if not options:
+            least = min(option.ceiling_usd_per_hour for option in search.options) * HOURS_PER_MONTH
+            raise OverBudget(
+                "maxMonthlyUsd", f"{max_monthly_usd:g} USD is below the ceiling of every option",
+                limit=f"the smallest that works is {math.ceil(least)} USD per month",
+                way_out="raise it, lower peakFactor or loosen the objectives",
+            )  # fmt: skip
+    distinct = _distinct(options)
+    shown = distinct[: top + 1]
+    dearer = tuple(Rejected(option=_title(o), reason=_dearer(o, distinct[0])) for o in distinct[top + 1 :])
+    plans = tuple(serving_plan(entry, option, capacity) for option in shown)
+    return PlanResult(
+        chosen=plans[0],
+        alternatives=plans[1:],
+        rejected=(*search.rejected, *dearer),
+        pools=option_pools(entry, shown[0]),
+    )
+
+
+def _distinct(options: Sequence[Option]) -> list[Option]:
+    """One option for each GPU, width and instance type: the first in order."""
+    first: dict[tuple[str, str], Option] = {}
+    for option in options:
+        first.setdefault((option.engine.name, option.instance.instance_type), option)
+    return list(first.values())
+
+
+def _title(option: Option) -> str:
+    return f"{option.engine.name} on {option.instance.instance_type}"
+
+
+def _dearer(option: Option, chosen: Option) -> str:
+    ours, best = option.usd_per_hour.expected, chosen.usd_per_hour.expected
+    return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
+
+
+def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue) -> Search:
+    search = enumerate_options(entry, capacity, region, catalogue)
+    if not search.options:
+        raise NoPlan(f"models.{entry.name}", *_no_plan(entry, search))
+    return search
+
+
+class _NoPlanText(tuple[str, ...]):
+    """Arguments of NoPlan."""
+
+
+def _no_plan(entry: ModelEntry, search: Search) -> tuple[str]:
+    wanted = entry.objectives
+    (ttft, ttft_by), (tpot, tpot_by) = search.best_ttft_ms, search.best_tpot_ms
+    if ttft > wanted.ttft_p95_ms or tpot > wanted.tpot_p95_ms:
+        if math.isinf(ttft):
+            return (f"{entry.model} fits no GPU that is allowed: {_first_reasons(search)}",)
+        return (
+            f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
+            f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}",
+        )
+    return (f"no option is left: {_first_reasons(search)}",)
+
+
+def _first_reasons(search: Search) -> str:
+    return "; ".join(f"{one.option}: {one.reason}" for one in search.rejected[-3:]) or "no GPU is allowed"
+
+
+def option_pools(entry: ModelEntry, option: Option, zones: tuple[str, ...] | None = None) -> tuple[NodePoolPlan, ...]:
+    """Return the node pools of one option, in ``zones`` or its own."""
+    return pools_of(
+        entry.name,
+        option.engine.gpu,
+        option.split,
+        option.offers,
+        spot_usd_per_hour=option.spot_usd_per_hour,
+        zones=zones or option.zones,
+        disk=disk(option.engine.pod, option.instance),
+    )
+
+
+def _traffic(entry: ModelEntry, option: Option) -> Traffic:
+    rate = entry.workload.requests_per_second / option.replicas.expected
+    return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
+
+
+def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
+    """Return everything decided for one model on one option."""
+    engine, settings = option.engine, option.engine.settings
+    traffic, pools = _traffic(entry, option), option_pools(entry, option)
+    start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
+    spot = any(pool.capacity_type == "spot" for pool in pools)
+    leave = drain(entry.workload, engine.most.tpot_p95_ms, spot=spot)
+    output_rate = entry.workload.requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
+    return ServingPlan(
+        name=entry.name,
+        model=engine.model.name,
+        revision=entry.revision or engine.model.revision,
+        gpu=engine.gpu.name,
+        instance_type=option.instance.instance_type,
+        instances_per_replica=1,
+        replicas_per_instance=option.per_node,
+        tensor_parallel=settings.tensor_parallel,
+        pipeline_parallel=settings.pipeline_parallel,
+        engine=settings,
+        engine_args=engine_args(engine.model, settings),
+        memory=engine.memory,
+        throughput=estimate_of(
+            engine.replica, traffic.loop, concurrency=traffic.concurrency, output_tokens=entry.workload.output_tokens
+        ),
+        replicas=option.replicas,
+        scale_to_zero=entry.scale_to_zero,
+        start_up=start,
+        probes=probes(start),
+        drain=leave,
+        scaling=scaling(settings, entry.objectives, start),
+        resources=engine.pod,
+        surge=1 if option.split.ceiling * option.per_node > option.replicas.expected else 0,
+        pools=tuple(pool.name for pool in pools),
+        usd_per_hour=option.usd_per_hour,
+        usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
+        weights_bytes=engine.weights_bytes,
+        meets=traffic.meets(entry.objectives),
+        figures=plan_figures(entry, option, traffic, capacity),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """One option for each of the first models, with the sums that decide."""
+
+    options: tuple[Option, ...]
+    expected: float
+    gpus: int
+    ceiling: float
+
+    def with_option(self, option: Option) -> _Choice:
+        return _Choice(
+            options=(*self.options, option),
+            expected=self.expected + option.usd_per_hour.expected,
+            gpus=self.gpus + option.gpus,
+            ceiling=self.ceiling + option.ceiling_usd_per_hour,
+        )
+
+
+def _frontier(choices: Sequence[_Choice]) -> list[_Choice]:
+    """Keep what no other choice beats in both expected cost and ceiling, cheapest expected first."""
+    kept: list[_Choice] = []
+    for choice in sorted(choices, key=lambda c: (round(c.expected, 9), c.gpus, tuple(o.order for o in c.options))):
+        if not kept or choice.ceiling < kept[-1].ceiling - 1e-9:
+            kept.append(choice)
+    return kept
+
+
+def _choices(searches: Sequence[Search]) -> list[_Choice]:
+    frontier = [_Choice(options=(), expected=0.0, gpus=0, ceiling=0.0)]
+    for search in searches:
+        frontier = _frontier([choice.with_option(option) for choice in frontier for option in search.options])
+    return frontier
+
+
+def plan_stack(
+    stack: str,
+    models: Sequence[ModelEntry],
+    capacity: Capacity,
+    budget: Budget,
+    region: str,
+    catalogue: Catalogue,
+    vector_store: VectorStore | None = None,
+) -> StackPlan:
+    """Plan a whole serving stack within its budget.
+
+    Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
+    """
+    _check_names(models)
+    searches = [_search(entry, capacity, region, catalogue) for entry in models]
+    frontier = _choices(searches)
+    shared = total(shared_lines(None, region, catalogue)).ceiling
+    for choice in frontier:
+        if (choice.ceiling + shared) * HOURS_PER_MONTH > budget.monthly_usd * (1 + 1e-6):
+            continue
+        plan = _assemble(stack, models, choice, capacity, budget, region, catalogue, vector_store)
+        if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
+            return plan
+    leanest = _assemble(stack, models, frontier[-1], capacity, budget, region, catalogue, vector_store)
+    raise _over_budget(models, leanest, capacity, budget, region, catalogue, vector_store)
+
+
+def _check_names(models: Sequence[ModelEntry]) -> None:
+    if not models:
+        raise BadInput("models", "no model is stated", way_out="add at least one entry under tonnage:models")
+    names = [entry.name for entry in models]
+    for name in sorted(set(names)):
+        if names.count(name) > 1:
+            raise BadInput("models", f"two models are called {name!r}", way_out="give each entry its own name")
+
+
+def _stack_zones(options: Sequence[Option], capacity: Capacity, region: str) -> tuple[str, ...]:
+    """The first zones that most primary types share, so that models and network meet in the same zones."""
+    from sizing.options import zones_of  # noqa: PLC0415
+
+    offered = [zones_of(option.instance, region) for option in options]
+    counts = {zone: sum(zone in zones for zones in offered) for zones in offered for zone in zones}
+    ranked = sorted(counts, key=lambda zone: (-counts[zone], zone))
+    return tuple(sorted(ranked[: capacity.zones]))
+
+
+def _pool_zones(option: Option, zones: tuple[str, ...], capacity: Capacity, region: str) -> tuple[str, ...]:
+    from sizing.options import zones_of  # noqa: PLC0415
+
+    offered = zones_of(option.instance, region)
+    common = [zone for zone in zones if zone in offered]
+    extra = [zone for zone in offered if zone not in common]
+    return tuple(sorted((common + extra)[: capacity.zones]))
+
+
+def _assemble(
+    stack: str,
+    models: Sequence[ModelEntry],
+    choice: _Choice,
+    capacity: Capacity,
+    budget: Budget,
+    region: str,
+    catalogue: Catalogue,
+    vector_store: VectorStore | None,
+) -> StackPlan:
+    zones = _stack_zones(choice.options, capacity, region)
+    plans, pools = [], []
+    for entry, option in zip(models, choice.options, strict=True):
+        plans.append(serving_plan(entry, option, capacity))
+        pools.extend(option_pools(entry, option, _pool_zones(option, zones, capacity, region)))
+    store = None if vector_store is None else plan_vector_store(vector_store)
+    bill = bill_of(plans, pools, store, region, catalogue)
+    burn = total(bill)
+    return StackPlan(
+        stack=stack,
+        region=region,
+        models=tuple(plans),
+        pools=tuple(pools),
+        vector_store=store,
+        bill=bill,
+        burn_usd_per_hour=burn,
+        budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, pools),
+        catalogue_date=catalogue.date,
+        warnings=tuple(text for entry, plan in zip(models, plans, strict=True) for text in warnings_of(entry, plan)),
+    )
+
+
+def _over_budget(
+    models: Sequence[ModelEntry],
+    leanest: StackPlan,
+    capacity: Capacity,
+    budget: Budget,
+    region: str,
+    catalogue: Catalogue,
+    vector_store: VectorStore | None,
+) -> OverBudget:
+    smallest = math.ceil(leanest.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)
+    largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
+    way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
+    if any(entry.workload.peak_factor > 1 for entry in models):
+        calm = [_without_peak(entry) for entry in models]
+        frontier = _choices([_search(entry, capacity, region, catalogue) for entry in calm])
+        plan = _assemble(leanest.stack, calm, frontier[-1], capacity, budget, region, catalogue, vector_store)
+        way_out += f" (peakFactor 1 needs {math.ceil(plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)} USD)"
+    return OverBudget(
+        "budget.monthlyUsd",
+        f"{budget.monthly_usd:g} USD is below the ceiling of the bill",
+        limit=f"the smallest budget that works is {smallest} USD per month",
+        way_out=way_out,
+    )
+
+
+def _without_peak(entry: ModelEntry) -> ModelEntry:
+    return entry.model_copy(update={"workload": entry.workload.model_copy(update={"peak_factor": 1.0})})

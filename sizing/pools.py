@@ -1,0 +1,138 @@
+"""Node pools of one model: the on-demand floor, spot, and the on-demand burst above it.
+
+Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes
+above the floor are split by the spot share, rounded up to spot. What a pool may buy is exactly the list of its
+offers, so its ceiling is ``ceiling_instances`` x the dearest on-demand price of that list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sizing.catalogue import Gpu, Instance
+from sizing.facts import serving_facts
+from sizing.plan import Bounds, CapacityType, Disk, InstanceOffer, NodePoolPlan, Replicas
+
+TAINT_KEY = "nvidia.com/gpu"
+TAINT_VALUE = "present"
+POOL_LABEL = "tonnage.dev/pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSplit:
+    """Nodes of one model by pool: the floor, and spot and burst at the expected and at the most traffic."""
+
+    floor: int
+    spot_expected: int
+    spot_ceiling: int
+    burst_expected: int
+    burst_ceiling: int
+
+    @property
+    def ceiling(self) -> int:
+        """Nodes at the most traffic."""
+        return self.floor + self.spot_ceiling + self.burst_ceiling
+
+    @property
+    def expected(self) -> int:
+        """Nodes at the planned traffic."""
+        return self.floor + self.spot_expected + self.burst_expected
+
+
+def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSplit:
+    """Return the nodes of each pool for these replicas."""
+    floor = math.ceil(replicas.floor / per_node)
+
+    def above(count: int) -> tuple[int, int]:
+        nodes = math.ceil(count / per_node) - floor
+        spot = math.ceil(nodes * spot_share)
+        return spot, nodes - spot
+
+    (spot_expected, burst_expected), (spot_ceiling, burst_ceiling) = above(replicas.expected), above(replicas.ceiling)
+    return NodeSplit(
+        floor=floor,
+        spot_expected=spot_expected,
+        spot_ceiling=spot_ceiling,
+        burst_expected=burst_expected,
+        burst_ceiling=burst_ceiling,
+    )
+
+
+def spot_price(instance: Instance, region: str) -> float:
+    """USD per hour to plan with on spot: median of the zones plus the volatility margin, at most on demand.
+
+    Where the snapshot has no price, the smallest discount seen in the family; where it has no family either, the
+    on-demand price.
+    """
+    facts, on_demand = serving_facts("spot"), instance.on_demand_usd_per_hour[region]
+    seen = instance.spot_price(region)
+    if seen is None:
+        seen = on_demand * (1 - facts["family_discount"].get(instance.instance_type.split(".")[0], 0.0))
+    return float(min(seen * (1 + facts["volatility_margin"]), on_demand))
+
+
+def dearest(offers: Sequence[InstanceOffer]) -> float:
+    """USD per hour of the dearest offer on demand."""
+    return max(offer.on_demand_usd_per_hour for offer in offers)
+
+
+def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_usd_per_hour: float) -> Bounds:
+    """USD per hour of all nodes of one model; the first offer is the primary one."""
+    primary = offers[0].on_demand_usd_per_hour
+    floor = split.floor * primary
+    expected = floor + split.spot_expected * spot_usd_per_hour + split.burst_expected * primary
+    ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * dearest(offers)
+    return Bounds(floor=floor, expected=expected, ceiling=ceiling)
+
+
+def pools_of(
+    name: str,
+    gpu: Gpu,
+    split: NodeSplit,
+    offers: tuple[InstanceOffer, ...],
+    *,
+    spot_usd_per_hour: float,
+    zones: tuple[str, ...],
+    disk: Disk,
+) -> tuple[NodePoolPlan, ...]:
+    """Return the pools of model ``name`` in order of preference: floor, spot, burst; empty ones are left out."""
+    primary = offers[0].on_demand_usd_per_hour
+
+    def pool(
+        suffix: str,
+        kind: Literal["managed", "karpenter"],
+        capacity_type: CapacityType,
+        counts: tuple[int, int, int],
+        price: float,
+    ) -> NodePoolPlan:
+        floor, expected, ceiling = counts
+        bought = offers[:1] if kind == "managed" else offers
+        return NodePoolPlan(
+            name=f"{name}-{suffix}",
+            kind=kind,
+            capacity_type=capacity_type,
+            gpu=gpu.name,
+            karpenter_gpu_name=gpu.karpenter_name,
+            offers=bought,
+            zones=zones,
+            floor_instances=floor,
+            expected_instances=expected,
+            ceiling_instances=ceiling,
+            gpu_limit=ceiling * offers[0].gpus,
+            labels={POOL_LABEL: f"{name}-{suffix}"},
+            taint_key=TAINT_KEY,
+            taint_value=TAINT_VALUE,
+            disk=disk,
+            models=(name,),
+            usd_per_hour=Bounds(floor=floor * price, expected=expected * price, ceiling=ceiling * dearest(bought)),
+        )
+
+    made = (
+        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor), primary),
+        pool("spot", "karpenter", "spot", (0, split.spot_expected, split.spot_ceiling), spot_usd_per_hour),
+        pool("burst", "karpenter", "on-demand", (0, split.burst_expected, split.burst_ceiling), primary),
+    )
+    return tuple(one for one in made if one.ceiling_instances > 0)
