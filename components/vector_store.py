@@ -72,7 +72,14 @@ class VectorStore(pulumi.ComponentResource):
         return {"name": object_name, "namespace": args.namespace, "labels": own, **more}
 
     def _custom(
-        self, suffix: str, api: str, kind: str, object_name: str, spec: object, after: tuple[pulumi.Resource, ...] = ()
+        self,
+        suffix: str,
+        api: str,
+        kind: str,
+        object_name: str,
+        spec: object,
+        *,
+        after: tuple[pulumi.Resource, ...] = (),
     ) -> kubernetes.apiextensions.CustomResource:
         return kubernetes.apiextensions.CustomResource(
             f"{self._name}-{suffix}",
@@ -90,7 +97,7 @@ class VectorStore(pulumi.ComponentResource):
             "key-generator", "generators.external-secrets.io/v1alpha1", "Password", secret, generated_password()
         )
         spec = generated_key_secret(secret, secret, {"api-key": "{{ .password }}"})
-        return self._custom("key", "external-secrets.io/v1", "ExternalSecret", secret, spec, (generator,))
+        return self._custom("key", "external-secrets.io/v1", "ExternalSecret", secret, spec, after=(generator,))
 
     def _services(self) -> tuple[kubernetes.core.v1.Service, kubernetes.core.v1.Service]:
         # Endpoints appear with the StatefulSet, which itself waits for the headless Service.

@@ -143,7 +143,8 @@ def _copy(store: Store, bucket: str, key: str, url: str, file: HubFile) -> None:
         store.upload_fileobj(reader, bucket, key)
     if reader.size != file.size or reader.digest() != file.digest:
         store.delete_object(Bucket=bucket, Key=key)
-        msg = f"{file.path}: {reader.size} bytes with {file.algorithm} {reader.digest()}; limit: {file.size} bytes with {file.digest}"
+        got, want = f"{reader.size} bytes with {reader.digest()}", f"{file.size} bytes with {file.digest}"
+        msg = f"{file.path}: {got} ({file.algorithm}); limit: {want}; hint: run again, the hub's answer was damaged"
         raise IngestError(msg)
 
 

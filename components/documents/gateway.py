@@ -107,9 +107,7 @@ def gateway_class(name: str, namespace: str) -> Document:
     }
 
 
-def _service_annotations(
-    idle_s: int, scheme: str, certificate_arn: Any, tags: Mapping[str, str]
-) -> dict[str, Any]:
+def _service_annotations(idle_s: int, scheme: str, certificate_arn: Any, tags: Mapping[str, str]) -> dict[str, Any]:
     """Return the annotations that the AWS Load Balancer Controller reads from the proxies' Service."""
     with_tls = certificate_arn is not None
     idle = min(max(idle_s, NLB_IDLE_BOUNDS_S[0]), NLB_IDLE_BOUNDS_S[1])
@@ -292,6 +290,7 @@ def backend_policy(route: GatewayRoute, *, proxies: int) -> Document:
     nothing, and no traffic would ever wake it.
     """
     per_minute = math.ceil(route.requests_per_s * 60 * RATE_HEADROOM / proxies)
+    limit = {"requests": max(1, per_minute), "unit": "Minute"}
     policy: Document = {
         "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": route.model}],
         "timeout": {
@@ -302,7 +301,7 @@ def backend_policy(route: GatewayRoute, *, proxies: int) -> Document:
             },
         },
         "retry": _retry(route),
-        "rateLimit": {"type": "Local", "local": {"rules": [{"limit": {"requests": max(1, per_minute), "unit": "Minute"}}]}},
+        "rateLimit": {"type": "Local", "local": {"rules": [{"limit": limit}]}},
         "circuitBreaker": {
             "maxConnections": route.parallel_requests,
             "maxParallelRequests": route.parallel_requests,

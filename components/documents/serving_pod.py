@@ -143,7 +143,8 @@ def node_affinity(pools: Sequence[str]) -> Document:
     def term(values: Sequence[str]) -> Document:
         return {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": list(values)}]}
 
-    affinity: Document = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term(sorted(pools))]}}
+    required = {"nodeSelectorTerms": [term(sorted(pools))]}
+    affinity: Document = {"requiredDuringSchedulingIgnoredDuringExecution": required}
     if count > 1:
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
             {"weight": math.ceil(100 * (count - place) / count), "preference": term([pool])}

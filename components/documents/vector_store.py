@@ -54,12 +54,13 @@ def peer_service(name: str) -> Document:
 
 def client_service(name: str) -> Document:
     """Return the Service's spec that clients use: REST and gRPC, inside the cluster only."""
+    ports = (("http", HTTP_PORT, "http"), ("grpc", GRPC_PORT, "kubernetes.io/h2c"))
     return {
         "type": "ClusterIP",
         "selector": selector(name, COMPONENT),
         "ports": [
-            {"name": "http", "port": HTTP_PORT, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"},
-            {"name": "grpc", "port": GRPC_PORT, "targetPort": "grpc", "protocol": "TCP", "appProtocol": "kubernetes.io/h2c"},
+            {"name": port, "port": number, "targetPort": port, "protocol": "TCP", "appProtocol": protocol}
+            for port, number, protocol in ports
         ],
     }
 
