@@ -76,7 +76,16 @@ class Builder:
         with self._scratch() as scratch:
             for package, outputs in module.commands(names):
                 target = scratch / outputs[0] if len(outputs) == 1 else scratch
-                command = [go, "build", "-trimpath", "-buildvcs=false", *module.ldflags_option(), "-o", target, *package]
+                command = [
+                    go,
+                    "build",
+                    "-trimpath",
+                    "-buildvcs=false",
+                    *module.ldflags_option(),
+                    "-o",
+                    target,
+                    *package,
+                ]
                 self._run(command, cwd=self.pins / module.name, label=label)
             with _writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +236,7 @@ def _convert(source: Path, target: Path) -> None:
     text = source.read_text()
     if target.suffix == ".json":
         plain = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("{{"))
-        documents = [doc for doc in yaml.load_all(plain, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if doc]  # noqa: S506
+        documents = [doc for doc in yaml.load_all(plain, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if doc]
         text = json.dumps(documents[0])
     target.write_text(text)
 
@@ -249,7 +258,9 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ToolError(
-            "tools", f"cannot write {folder}: {error.strerror}", way_out="point TONNAGE_CACHE to a folder with 2 GB free"
+            "tools",
+            f"cannot write {folder}: {error.strerror}",
+            way_out="point TONNAGE_CACHE to a folder with 2 GB free",
         ) from error
 
 

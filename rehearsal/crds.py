@@ -39,7 +39,7 @@ def validated_kinds(toolbox: Toolbox) -> frozenset[tuple[str, str]]:
 
 
 def install_schemaless(api: ApiClient, group: str, version: str, kind: str, *, namespaced: bool = True) -> str:
-    """Install a definition that accepts anything, for a kind without a pinned one ("not validated"); return its name."""
+    """Install a definition that accepts anything, for a kind without a pinned one; return its name."""
     plural = f"{kind.lower()}{'es' if kind.endswith('s') else 's'}"
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     document = {

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kubernetes.client import ApiClient, CoreV1Api
+from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
-from rehearsal.api import reason
+from rehearsal.api import reason, request
 from rehearsal.errors import RehearsalFailed
 from sizing.catalogue import Catalogue
 from sizing.plan import NodePoolPlan, StackPlan
@@ -21,6 +21,7 @@ ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 EKS_CAPACITY_TYPE = "eks.amazonaws.com/capacityType"
+_NODES = "/api/v1/nodes"
 SYSTEM_DISK_GIB = 80
 """Root volume of a system node; EKS gives 20 when nobody says otherwise."""
 
@@ -89,11 +90,10 @@ def make_nodes(api: ApiClient, nodes: Sequence[NodeSpec], *, timeout_s: float = 
 
     Raises ``RehearsalFailed`` when one is refused or is not Ready within ``timeout_s``.
     """
-    core = CoreV1Api(api)
 
     def create(node: NodeSpec) -> None:
         try:
-            core.create_node(node_document(node))
+            request(api, "POST", _NODES, body=node_document(node))
         except ApiException as error:
             raise RehearsalFailed(f"node {node.name}", f"refused by the API server: {reason(error)}") from error
 
@@ -102,7 +102,7 @@ def make_nodes(api: ApiClient, nodes: Sequence[NodeSpec], *, timeout_s: float = 
     waiting = {node.name for node in nodes}
     deadline = time.monotonic() + timeout_s
     while waiting:
-        waiting -= {node.metadata.name for node in core.list_node().items if _schedulable(node)}
+        waiting -= {node["metadata"]["name"] for node in request(api, "GET", _NODES)["items"] if _schedulable(node)}
         if waiting and time.monotonic() > deadline:
             raise RehearsalFailed(
                 f"node {min(waiting)}", f"not Ready ({len(waiting)} of {len(nodes)})", limit=f"{timeout_s:.0f} s"
@@ -112,17 +112,12 @@ def make_nodes(api: ApiClient, nodes: Sequence[NodeSpec], *, timeout_s: float = 
 
 def remove_nodes(api: ApiClient, names: Sequence[str]) -> None:
     """Take instances away as AWS does after the notice: the nodes vanish, then their pods, without grace."""
-    core = CoreV1Api(api)
     for name in names:
-        _ignoring_absence(lambda name=name: core.delete_node(name, grace_period_seconds=0))
+        _delete(api, f"{_NODES}/{name}")
     gone = set(names)
-    for pod in core.list_pod_for_all_namespaces().items:
-        if pod.spec.node_name in gone:
-            _ignoring_absence(
-                lambda pod=pod: core.delete_namespaced_pod(
-                    pod.metadata.name, pod.metadata.namespace, grace_period_seconds=0
-                )
-            )
+    for pod in request(api, "GET", "/api/v1/pods")["items"]:
+        if pod["spec"].get("nodeName") in gone:
+            _delete(api, f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}")
 
 
 def remove_node(api: ApiClient, name: str) -> None:
@@ -141,8 +136,13 @@ def nodes_from_plan(
 
 
 def system_nodes(
-    catalogue: Catalogue, *, instance_type: str, zones: Sequence[str], count: int, labels: Mapping[str, str] | None = None
-) -> tuple[NodeSpec, ...]:  # fmt: skip
+    catalogue: Catalogue,
+    *,
+    instance_type: str,
+    zones: Sequence[str],
+    count: int,
+    labels: Mapping[str, str] | None = None,
+) -> tuple[NodeSpec, ...]:
     """Return the nodes of the system node group: on demand, no GPU, no taint."""
     instance = catalogue.instance(instance_type)
     return tuple(
@@ -199,15 +199,17 @@ def _sells(zone_ids: Sequence[str], zone: str) -> bool:
     return not zone_ids or zone in zone_ids
 
 
-def _schedulable(node: Any) -> bool:
+def _schedulable(node: Mapping[str, Any]) -> bool:
     """Whether the node is Ready and the controller manager has taken its first taints away."""
-    ready = any(found.type == "Ready" and found.status == "True" for found in node.status.conditions or ())
-    return ready and not any(taint.key.startswith("node.kubernetes.io/") for taint in node.spec.taints or ())
+    conditions = node["status"].get("conditions") or ()
+    ready = any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+    return ready and not any(taint["key"].startswith("node.kubernetes.io/") for taint in node["spec"].get("taints", ()))
 
 
-def _ignoring_absence(call: Any) -> None:
+def _delete(api: ApiClient, path: str) -> None:
+    """Delete at once; what is not there any more is fine."""
     try:
-        call()
+        request(api, "DELETE", path, query={"gracePeriodSeconds": "0"})
     except ApiException as error:
         if error.status != 404:
             raise

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rehearsal.errors import RehearsalFailed
 
@@ -87,9 +88,10 @@ class Supervisor:
         self._temp_root = temp_root or Path(tempfile.gettempdir())
         self._children: list[Child] = []
         self._spawner = _Spawner()
+        self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Supervisor:
-        """Sweep, make the run folder, write whose it is."""
+        """Sweep, make the run folder, write whose it is; from here on SIGTERM and SIGHUP unwind instead of ending."""
         sweep(self._temp_root)
         with disk_errors("run folder"):
             self.run_dir = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=self._temp_root))
@@ -97,13 +99,19 @@ class Supervisor:
             (self.run_dir / _OWNER).write_text(json.dumps(owner))
             for folder in ("bin", "logs"):
                 (self.run_dir / folder).mkdir()
+        self._handlers = _handle(_unwind, signal.SIGTERM, signal.SIGHUP)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End every process of the run, remove the run folder."""
-        self.stop()
-        self._spawner.close()
-        shutil.rmtree(self.run_dir, ignore_errors=True)
+        """End every process of the run, remove the run folder; a signal meanwhile does not stop that."""
+        interrupt = _handle(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        try:
+            self.stop()
+            self._spawner.close()
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+        finally:
+            for number, handler in {**interrupt, **self._handlers}.items():
+                signal.signal(number, handler)
 
     @property
     def children(self) -> tuple[Child, ...]:
@@ -192,7 +200,7 @@ class _Spawner:
         def job() -> None:
             try:
                 answer.put(start())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            except BaseException as error:
                 answer.put(error)
 
         self._jobs.put(job)
@@ -210,7 +218,7 @@ class _Spawner:
 
 
 @contextlib.contextmanager
-def disk_errors(where: str):  # noqa: ANN201 - a context manager
+def disk_errors(where: str):
     """Turn an ``OSError`` into one line, with what to do when the disk is full."""
     try:
         yield
@@ -308,6 +316,17 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=5)
+
+
+def _handle(handler: Any, *numbers: signal.Signals) -> dict[signal.Signals, Any]:
+    """Set a signal handler and return the former ones; only the main thread may, elsewhere nothing happens."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in numbers}
+
+
+def _unwind(number: int, _frame: Any) -> None:
+    sys.exit(128 + number)
 
 
 def _why(code: int) -> str:

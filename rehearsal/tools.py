@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     """Locate or build, print a table; ``promtool`` as argument builds that one instead."""
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress of a command
+        print(line, file=sys.stderr, flush=True)
 
     try:
         if arguments:
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
         say(str(error))
         return error.exit_code
     for tool in tools:
-        print(f"{tool.name:<24} {tool.version:<10} {tool.origin:<19} {_short(tool.path)}")  # noqa: T201
+        print(f"{tool.name:<24} {tool.version:<10} {tool.origin:<19} {_short(tool.path)}")
     return 0
 
 

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from typing import Any
 
-from kubernetes.client import ApiClient, CoreV1Api, StorageV1Api, V1PersistentVolumeClaim
+from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
+
+from rehearsal.api import request
 
 ZONE = "topology.kubernetes.io/zone"
 _SELECTED = "volume.kubernetes.io/selected-node"
 _POLL_S = 0.3
+_VOLUMES = "/api/v1/persistentvolumes"
 
 
 class VolumeProvisioner:
     """A thread that provisions and deletes volumes of every storage class until stopped."""
 
     def __init__(self, api: ApiClient) -> None:
-        """``api``: a client of its own."""
-        self._core = CoreV1Api(api)
-        self._storage = StorageV1Api(api)
+        """``api``: an admin client; it may be shared."""
+        self._api = api
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="volumes", daemon=True)
 
@@ -44,56 +47,67 @@ class VolumeProvisioner:
                 self._provision()
                 self._reclaim()
 
+    def _list(self, path: str) -> list[dict[str, Any]]:
+        return list(request(self._api, "GET", path, timeout_s=5)["items"])
+
     def _provision(self) -> None:
-        claims = self._core.list_persistent_volume_claim_for_all_namespaces(_request_timeout=5).items
-        pending = [claim for claim in claims if not claim.spec.volume_name and not claim.metadata.deletion_timestamp]
+        claims = self._list("/api/v1/persistentvolumeclaims")
+        pending = [claim for claim in claims if not claim["spec"].get("volumeName") and not _leaving(claim)]
         if not pending:
             return
-        classes = {found.metadata.name: found for found in self._storage.list_storage_class(_request_timeout=5).items}
+        classes = {found["metadata"]["name"]: found for found in self._list("/apis/storage.k8s.io/v1/storageclasses")}
         for claim in pending:
-            storage = classes.get(claim.spec.storage_class_name)
-            node = (claim.metadata.annotations or {}).get(_SELECTED)
-            if storage and (node or storage.volume_binding_mode != "WaitForFirstConsumer"):
-                zone = self._core.read_node(node).metadata.labels.get(ZONE) if node else None
-                self._create(volume_for(claim, storage.provisioner, storage.reclaim_policy, zone))
+            storage = classes.get(claim["spec"].get("storageClassName", ""))
+            node = claim["metadata"].get("annotations", {}).get(_SELECTED)
+            if storage and (node or storage["volumeBindingMode"] != "WaitForFirstConsumer"):
+                self._create(volume_for(claim, storage, self._zone(node) if node else None))
 
-    def _create(self, volume: dict[str, object]) -> None:
+    def _zone(self, node: str) -> str | None:
+        labels = request(self._api, "GET", f"/api/v1/nodes/{node}")["metadata"].get("labels", {})
+        return str(labels[ZONE]) if ZONE in labels else None
+
+    def _create(self, volume: dict[str, Any]) -> None:
         try:
-            self._core.create_persistent_volume(volume)
+            request(self._api, "POST", _VOLUMES, body=volume)
         except ApiException as error:
             if error.status != 409:  # provisioned in the round before, not bound yet
                 raise
 
     def _reclaim(self) -> None:
-        for volume in self._core.list_persistent_volume(_request_timeout=5).items:
-            released = volume.status.phase == "Released" and volume.spec.persistent_volume_reclaim_policy == "Delete"
-            if released and not volume.metadata.deletion_timestamp:
-                self._core.delete_persistent_volume(volume.metadata.name)
+        for volume in self._list(_VOLUMES):
+            released = volume.get("status", {}).get("phase") == "Released"
+            if released and volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete" and not _leaving(volume):
+                request(self._api, "DELETE", f"{_VOLUMES}/{volume['metadata']['name']}")
 
 
-def volume_for(
-    claim: V1PersistentVolumeClaim, driver: str, reclaim_policy: str | None, zone: str | None
-) -> dict[str, object]:
-    """Return the volume (a plain document) that satisfies ``claim``, in ``zone`` when that is known."""
-    name = f"pvc-{claim.metadata.uid}"
-    spec: dict[str, object] = {
-        "accessModes": claim.spec.access_modes,
-        "capacity": {"storage": claim.spec.resources.requests["storage"]},
-        "persistentVolumeReclaimPolicy": reclaim_policy or "Delete",
-        "storageClassName": claim.spec.storage_class_name,
-        "volumeMode": claim.spec.volume_mode or "Filesystem",
+def volume_for(claim: dict[str, Any], storage: dict[str, Any], zone: str | None) -> dict[str, Any]:
+    """Return the volume that satisfies ``claim`` of class ``storage``, bound to ``zone`` when that is known."""
+    metadata, wanted = claim["metadata"], claim["spec"]
+    name = f"pvc-{metadata['uid']}"
+    spec = {
+        "accessModes": wanted["accessModes"],
+        "capacity": {"storage": wanted["resources"]["requests"]["storage"]},
+        "persistentVolumeReclaimPolicy": storage.get("reclaimPolicy", "Delete"),
+        "storageClassName": wanted["storageClassName"],
+        "volumeMode": wanted.get("volumeMode", "Filesystem"),
         "claimRef": {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "name": claim.metadata.name,
-            "namespace": claim.metadata.namespace,
-            "uid": claim.metadata.uid,
+            **{key: metadata[key] for key in ("name", "namespace", "uid")},
         },
-        "csi": {"driver": driver, "volumeHandle": name},
+        "csi": {"driver": storage["provisioner"], "volumeHandle": name},
     }
     if zone:
         match = {"key": ZONE, "operator": "In", "values": [zone]}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [match]}]}}
-    annotations = {"pv.kubernetes.io/provisioned-by": driver}
-    metadata = {"name": name, "annotations": annotations}
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
+    annotations = {"pv.kubernetes.io/provisioned-by": storage["provisioner"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": spec,
+    }
+
+
+def _leaving(document: dict[str, Any]) -> bool:
+    return "deletionTimestamp" in document["metadata"]
