@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sizing.roofline import Load, Loop, Speed, closed_loop
+from sizing.roofline import Load, Speed, closed_loop
 
 DATA = Path(__file__).parent / "data"
 CATALOGUE = Path(__file__).parents[1] / "sizing" / "catalogue"
@@ -141,11 +141,6 @@ def speed_of(constants: Mapping[str, float], gpu: Mapping[str, object], *, fp8: 
     )
 
 
-def _static_batch(point: Point, loop: Loop) -> dict[str, float]:
-    """A static batch prefills together, then decodes together: the whole takes one cycle of the batch."""
-    return {"output_tok_s": loop.output_tokens_per_s}
-
-
 def predict(point: Point, constants: Mapping[str, float], gpus: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
     """Predicted tokens/s, TPOT and TTFT of one point."""
     fp8 = point.load.weights_bytes * point.tp < point.load.parameters_active * 1.5
@@ -159,7 +154,7 @@ def predict(point: Point, constants: Mapping[str, float], gpus: Mapping[str, Map
         output_tokens=point.output_tokens,
     )
     if point.static:
-        return _static_batch(point, loop)
+        return {"output_tok_s": loop.output_tokens_per_s}  # all prefill, then all decode: one cycle of the batch
     return {
         "output_tok_s": loop.output_tokens_per_s,
         "tpot_ms": loop.tpot_s * 1e3,
@@ -187,7 +182,7 @@ def residuals(points: Iterable[Point], constants: Mapping[str, float]) -> Residu
 
 
 def _start(key: str) -> float:
-    return START.get(key) or START[key.split(".")[0] + ".default"]
+    return START.get(key) or START[key.split(".", 1)[0] + ".default"]
 
 
 def _loss(points: tuple[Point, ...], constants: Mapping[str, float]) -> float:
@@ -203,7 +198,7 @@ LIMITS: dict[str, tuple[float, float]] = {"bandwidth": (0.4, 0.98), "compute": (
 
 
 def _allowed(key: str, value: float) -> bool:
-    low, high = LIMITS.get(key.split(".")[0], (0.0, math.inf))
+    low, high = LIMITS.get(key.split(".", 1)[0], (0.0, math.inf))
     if key.endswith("efficiency"):
         low, high = 0.05, 1.0
     if key == "host.sequence_us":
@@ -264,11 +259,15 @@ def report(title: str, points: tuple[Point, ...], constants: Mapping[str, float]
                 groups[group].append(math.expm1(residual))
         for group, errors in sorted(groups.items()):
             median = statistics.median(abs(error) for error in errors)
-            print(f"  {key:13} {group:50} rows {len(errors):4} median error {median:6.1%}"
-                  f" bias {statistics.median(errors):+7.1%}")
+            print(
+                f"  {key:13} {group:50} rows {len(errors):4} median error {median:6.1%}"
+                f" bias {statistics.median(errors):+7.1%}"
+            )
 
 
-def _document(constants: Mapping[str, float], spreads: Mapping[str, object], points: tuple[Point, ...]) -> dict[str, object]:
+def _document(
+    constants: Mapping[str, float], spreads: Mapping[str, object], points: tuple[Point, ...]
+) -> dict[str, object]:
     return {
         "source": "benchmarks/data/throughput-points.jsonl, sources " + ", ".join(FITTED),
         "date": "2026-11-21",

@@ -104,7 +104,8 @@ def shared_lines(vector_store: VectorStorePlan | None, region: str, catalogue: C
         memory = vector_store.replicas * vector_store.memory_gib * memory_usd_per_gib_hour(region, catalogue)
         gigabytes = vector_store.replicas * vector_store.disk_gib
         disk = gigabytes * catalogue.price("ebs_gp3_usd_per_gb_month", region) / HOURS_PER_MONTH
-        rule = f"{vector_store.replicas} x ({vector_store.memory_gib:g} GiB of a system node, {vector_store.disk_gib} GiB gp3)"
+        each = f"{vector_store.memory_gib:g} GiB of a system node, {vector_store.disk_gib} GiB gp3"
+        rule = f"{vector_store.replicas} x ({each})"
         lines.append(BillLine(name="vector store", usd_per_hour=constant(memory + disk), rule=rule))
     month = catalogue.price("kms_key_usd_per_month", region) + 2 * catalogue.price("secret_usd_per_month", region)
     lines.append(
@@ -150,7 +151,11 @@ def fixed_bill_cluster(
         ("EKS control plane", catalogue.price("eks_control_plane_usd_per_hour", region), "one cluster"),
         ("NAT gateways", nat_gateways * nat, f"{nat_gateways} with a public address each"),
         ("interface endpoints", endpoints, f"{interface_endpoints} services in {zones} zones"),
-        ("system nodes", system_nodes * (price + volume), f"{system_nodes} x {system_instance_type}, {system_disk_gib} GiB"),
+        (
+            "system nodes",
+            system_nodes * (price + volume),
+            f"{system_nodes} x {system_instance_type}, {system_disk_gib} GiB",
+        ),
         ("cluster key", catalogue.price("kms_key_usd_per_month", region) / HOURS_PER_MONTH, "one KMS key"),
     )
     return tuple(BillLine(name=name, usd_per_hour=constant(usd), rule=rule) for name, usd, rule in rows)

@@ -1,4 +1,4 @@
-"""Figures of serving on Kubernetes (``catalogue/serving.json``): probes, drain, disk, start-up, scaling, vector store."""
+"""Figures of serving on Kubernetes: the blocks of ``catalogue/serving.json``, each with its source."""
 
 from __future__ import annotations
 

@@ -80,10 +80,19 @@ class Option:
 
     @property
     def order(self) -> tuple[float, int, int, float, int, str]:
-        """Cheapest expected first, then fewer GPUs, no idle GPUs, more types for spot, dearer ceiling last, name."""
+        """Cheapest expected first, then fewer GPUs, no idle GPUs, lower floor, more types for spot, name."""
         idle = self.split.expected * self.per_node - self.replicas.expected
         name = f"{self.engine.name} {self.instance.instance_type}"
         return (round(self.usd_per_hour.expected, 9), self.gpus, idle, self.usd_per_hour.floor, -len(self.offers), name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supply:
+    """Which machines may be bought, where, and what is known of them."""
+
+    capacity: Capacity
+    region: str
+    catalogue: Catalogue
 
 
 @dataclass(kw_only=True)
@@ -92,14 +101,17 @@ class Search:
 
     options: list[Option] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    placed: bool = False
+    """At least one engine fits and meets the objectives; what is missing is a machine."""
+    missed: bool = False
+    """At least one engine fits but misses the objectives."""
     best_ttft_ms: tuple[float, str] = (math.inf, "")
     best_tpot_ms: tuple[float, str] = (math.inf, "")
 
 
-def option_name(gpu: str, tensor_parallel: int, instance_type: str = "") -> str:
-    """Name an option: ``L4 x1`` or ``L40S x4 on g6e.12xlarge``."""
-    place = f" on {instance_type}" if instance_type else ""
-    return f"{gpu} x{tensor_parallel}{place}"
+def option_name(gpu: str, tensor_parallel: int) -> str:
+    """Name an engine by GPU and tensor parallelism: ``L40S TP4``."""
+    return f"{gpu} TP{tensor_parallel}"
 
 
 def zones_of(instance: Instance, region: str) -> tuple[str, ...]:
@@ -141,7 +153,9 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
 
 def _context(entry: ModelEntry, model: ModelSpec) -> int:
     facts, workload = serving_facts("context"), entry.workload
-    wanted = max(facts["times_mean_request"] * (workload.input_tokens + workload.output_tokens), facts["min_tokens"])
+    wanted: int = max(
+        facts["times_mean_request"] * (workload.input_tokens + workload.output_tokens), facts["min_tokens"]
+    )
     return min(1 << (wanted - 1).bit_length(), model.max_position_embeddings)
 
 
@@ -157,9 +171,7 @@ def _settled(
 ) -> tuple[EngineSettings, MemoryEstimate, bool]:
     """Return settings and memory; a full context that does not fit is capped to what the workload needs."""
     pipeline = entry.engine.pipeline_parallel or 1
-    settings = resolve_engine(
-        model, gpu, entry.engine, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline
-    )
+    settings = resolve_engine(model, gpu, entry.engine, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline)
     memory = estimate_memory(model, gpu, settings)
     if _holds_one_request(memory, settings.max_model_len) or entry.engine.max_model_len is not None:
         return settings, memory, False
@@ -182,6 +194,7 @@ def build_engine(entry: ModelEntry, model: ModelSpec, gpu: Gpu, tensor_parallel:
     most = most_traffic(replica, entry.workload, entry.objectives)
     _remember_best(search, entry.workload, replica, name)
     if most is None:
+        search.missed = True
         search.rejected.append(Rejected(option=name, reason=_objective_reason(entry, replica)))
         return None
     weights_bytes = model.checkpoint_bytes or math.ceil(
@@ -261,32 +274,25 @@ def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], regio
     return tuple(instance.offer(region) for instance in (primary, *others))
 
 
-def place(
-    entry: ModelEntry, engine: Engine, capacity: Capacity, region: str, catalogue: Catalogue, search: Search
-) -> None:
-    """Add to ``search`` the options of one engine over the instance types of its GPU in ``region``."""
-    usable: list[Instance] = []
-    for instance in catalogue.instances(engine.gpu.name, region):
-        reason = _unusable(engine, instance, capacity, region)
-        if reason:
-            name = option_name(engine.gpu.name, engine.settings.tensor_parallel, instance.instance_type)
-            search.rejected.append(Rejected(option=name, reason=reason))
-        else:
-            usable.append(instance)
+def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> None:
+    """Add to ``search`` the options of one engine over the instance types of its GPU."""
+    judged = [(i, _unusable(engine, i, supply)) for i in supply.catalogue.instances(engine.gpu.name, supply.region)]
+    for reason in sorted({reason for _, reason in judged} - {""}):
+        types = ", ".join(instance.instance_type for instance, why in judged if why == reason)
+        search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
+    usable = [instance for instance, reason in judged if not reason]
     for instance in usable:
-        per_node = instance.gpus // engine.pod.gpus
-        replicas = replicas_of(entry, engine, per_node)
+        replicas = replicas_of(entry, engine, instance.gpus // engine.pod.gpus)
         if isinstance(replicas, str):
-            name = option_name(engine.gpu.name, engine.settings.tensor_parallel, instance.instance_type)
-            search.rejected.append(Rejected(option=name, reason=replicas))
+            search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
             continue
-        offers = _offers(engine, instance, usable, region)
+        offers = _offers(engine, instance, usable, supply.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            search.options.append(_option(engine, instance, bought, replicas, capacity, region, catalogue))
+            search.options.append(_option(engine, instance, bought, replicas, supply))
 
 
-def _unusable(engine: Engine, instance: Instance, capacity: Capacity, region: str) -> str:
-    zones = zones_of(instance, region)
+def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
+    zones, wanted = zones_of(instance, supply.region), supply.capacity.zones
     if instance.gpus < engine.pod.gpus:
         return f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
     if instance.gpus % engine.pod.gpus:
@@ -296,22 +302,17 @@ def _unusable(engine: Engine, instance: Instance, capacity: Capacity, region: st
             f"pods of {engine.pod.cpu:g} vCPU and {engine.pod.memory_gib:g} GiB do not fit beside the daemonsets in "
             f"{instance.allocatable_cpu:g} vCPU and {instance.allocatable_memory_gib:.1f} GiB"
         )
-    if len(zones) < capacity.zones:
-        return f"sold in {len(zones)} zones of {region} ({', '.join(zones) or 'none'}), capacity.zones asks for {capacity.zones}"
+    if len(zones) < wanted:
+        known = ", ".join(zones) or "none"
+        return f"sold in {len(zones)} zones of {supply.region} ({known}), capacity.zones asks for {wanted}"
     return ""
 
 
 def _option(
-    engine: Engine,
-    instance: Instance,
-    offers: tuple[InstanceOffer, ...],
-    replicas: Replicas,
-    capacity: Capacity,
-    region: str,
-    catalogue: Catalogue,
+    engine: Engine, instance: Instance, offers: tuple[InstanceOffer, ...], replicas: Replicas, supply: Supply
 ) -> Option:
-    per_node = instance.gpus // engine.pod.gpus
-    split = split_nodes(replicas, per_node, capacity.spot_share)
+    region, catalogue, per_node = supply.region, supply.catalogue, instance.gpus // engine.pod.gpus
+    split = split_nodes(replicas, per_node, supply.capacity.spot_share)
     spot = spot_price(instance, region)
     cost = fleet_usd_per_hour(split, offers, spot)
     volume = disk_usd_per_hour(disk(engine.pod, instance), region, catalogue)
@@ -326,13 +327,14 @@ def _option(
         spot_usd_per_hour=spot,
         usd_per_hour=cost,
         ceiling_usd_per_hour=cost.ceiling + split.ceiling * volume + fixed,
-        zones=zones_of(instance, region)[: capacity.zones],
+        zones=zones_of(instance, region)[: supply.capacity.zones],
     )
 
 
 def enumerate_options(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue) -> Search:
     """Return every option of one model and every rejection; BadInput for input that cannot mean anything."""
     model, search = catalogue.model(entry.model), Search()
+    supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
     catalogue.region(region)
     check_lengths(entry, model)
     widths = (entry.engine.tensor_parallel,) if entry.engine.tensor_parallel else TENSOR_PARALLEL
@@ -350,6 +352,7 @@ def enumerate_options(entry: ModelEntry, capacity: Capacity, region: str, catalo
                 continue
             engine = build_engine(entry, model, gpu, width, search)
             if engine is not None:
-                place(entry, engine, capacity, region, catalogue, search)
+                search.placed = True
+                place(entry, engine, supply, search)
     search.options.sort(key=lambda option: option.order)
     return search

@@ -13,18 +13,21 @@ from sizing.throughput import throughput_constants
 
 def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
     """Return the figures of one plan that memory and throughput do not explain themselves."""
+    tpot = traffic.tpot_p95_ms
     return (
         *_latency(entry, traffic),
         _replicas(entry, option),
         _cost(option, capacity),
         _context(entry, option),
         Figure(
-            name="drain_s", value=round(slowest_answer_s(entry.workload, option.engine.most.tpot_p95_ms), 1), unit="s",
-            rule="output tokens at the 95th percentile x TPOT p95 at the most traffic of a replica",
-            inputs={"output_tokens": entry.workload.output_tokens, "tpot_p95_ms": round(option.engine.most.tpot_p95_ms, 2)},
+            name="drain_s",
+            value=round(slowest_answer_s(entry.workload, tpot), 1),
+            unit="s",
+            rule="output tokens at the 95th percentile x TPOT p95 at the planned traffic",
+            inputs={"output_tokens": entry.workload.output_tokens, "tpot_p95_ms": round(tpot, 2)},
             source=serving_source("drain"),
         ),
-    )  # fmt: skip
+    )
 
 
 def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
@@ -37,16 +40,22 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
     }
     return (
         Figure(
-            name="ttft_p95_ms", value=round(traffic.ttft_p95_ms, 1), unit="ms",
+            name="ttft_p95_ms",
+            value=round(traffic.ttft_p95_ms, 1),
+            unit="ms",
             rule="(prefill + wait of an M/G/1 queue of prompts at its 95th percentile) x p90 of the model's error",
-            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms}, source=source,
+            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms},
+            source=source,
         ),
         Figure(
-            name="tpot_p95_ms", value=round(traffic.tpot_p95_ms, 2), unit="ms",
-            rule="step at the 95th percentile of requests in flight / share of time left by prefills x p90 of the error",
-            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms}, source=source,
+            name="tpot_p95_ms",
+            value=round(traffic.tpot_p95_ms, 2),
+            unit="ms",
+            rule="step at the 95th percentile of requests in flight / share of time that prefills leave x p90 of error",
+            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms},
+            source=source,
         ),
-    )  # fmt: skip
+    )
 
 
 def _replicas(entry: ModelEntry, option: Option) -> Figure:
@@ -115,7 +124,9 @@ def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
     if plan.scale_to_zero:
         found.append(f"{plan.name}: scales to zero, the first caller waits about {plan.start_up.total_s:.0f} s")
     elif plan.replicas.floor == 1:
-        found.append(f"{plan.name}: one replica in quiet hours, its loss is an outage of about {plan.start_up.total_s:.0f} s")
+        found.append(
+            f"{plan.name}: one replica in quiet hours, its loss is an outage of about {plan.start_up.total_s:.0f} s"
+        )
     if not plan.meets:
         found.append(f"{plan.name}: fixed replicas do not meet the objectives of {entry.name}")
     return tuple(found)

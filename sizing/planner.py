@@ -17,8 +17,8 @@ from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
-from sizing.options import Option, Rejected, Search, enumerate_options
-from sizing.plan import HOURS_PER_MONTH, Figure, NodePoolPlan, ServingPlan, StackPlan
+from sizing.options import Option, Rejected, Search, enumerate_options, zones_of
+from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
@@ -60,10 +60,11 @@ def plan_model(
         if not options:
             least = min(option.ceiling_usd_per_hour for option in search.options) * HOURS_PER_MONTH
             raise OverBudget(
-                "maxMonthlyUsd", f"{max_monthly_usd:g} USD is below the ceiling of every option",
+                "maxMonthlyUsd",
+                f"{max_monthly_usd:g} USD is below the ceiling of every option",
                 limit=f"the smallest that works is {math.ceil(least)} USD per month",
                 way_out="raise it, lower peakFactor or loosen the objectives",
-            )  # fmt: skip
+            )
     distinct = _distinct(options)
     shown = distinct[: top + 1]
     dearer = tuple(Rejected(option=_title(o), reason=_dearer(o, distinct[0])) for o in distinct[top + 1 :])
@@ -96,28 +97,31 @@ def _dearer(option: Option, chosen: Option) -> str:
 def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue) -> Search:
     search = enumerate_options(entry, capacity, region, catalogue)
     if not search.options:
-        raise NoPlan(f"models.{entry.name}", *_no_plan(entry, search))
+        raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=_no_plan_way_out(search))
     return search
 
 
-class _NoPlanText(tuple[str, ...]):
-    """Arguments of NoPlan."""
-
-
-def _no_plan(entry: ModelEntry, search: Search) -> tuple[str]:
+def _no_plan(entry: ModelEntry, search: Search) -> str:
+    """Say what is the best that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
     (ttft, ttft_by), (tpot, tpot_by) = search.best_ttft_ms, search.best_tpot_ms
-    if ttft > wanted.ttft_p95_ms or tpot > wanted.tpot_p95_ms:
-        if math.isinf(ttft):
-            return (f"{entry.model} fits no GPU that is allowed: {_first_reasons(search)}",)
+    if math.isinf(ttft):
+        return f"{entry.model} fits no GPU that is allowed: {_last_reasons(search)}"
+    if search.missed and not search.placed:
         return (
             f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
-            f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}",
+            f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}"
         )
-    return (f"no option is left: {_first_reasons(search)}",)
+    return f"no option is left: {_last_reasons(search)}"
 
 
-def _first_reasons(search: Search) -> str:
+def _no_plan_way_out(search: Search) -> str:
+    if search.placed:
+        return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
+    return "loosen the objectives, allow more GPUs or choose a smaller model" if search.missed else "allow more GPUs"
+
+
+def _last_reasons(search: Search) -> str:
     return "; ".join(f"{one.option}: {one.reason}" for one in search.rejected[-3:]) or "no GPU is allowed"
 
 
@@ -145,7 +149,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
     traffic, pools = _traffic(entry, option), option_pools(entry, option)
     start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
     spot = any(pool.capacity_type == "spot" for pool in pools)
-    leave = drain(entry.workload, engine.most.tpot_p95_ms, spot=spot)
+    leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
     output_rate = entry.workload.requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
@@ -198,6 +202,22 @@ class _Choice:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What a stack asks for."""
+
+    stack: str
+    models: tuple[ModelEntry, ...]
+    capacity: Capacity
+    budget: Budget
+    region: str
+    catalogue: Catalogue
+    vector_store: VectorStore | None
+
+    def searches(self) -> list[Search]:
+        return [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
+
+
 def _frontier(choices: Sequence[_Choice]) -> list[_Choice]:
     """Keep what no other choice beats in both expected cost and ceiling, cheapest expected first."""
     kept: list[_Choice] = []
@@ -214,7 +234,7 @@ def _choices(searches: Sequence[Search]) -> list[_Choice]:
     return frontier
 
 
-def plan_stack(
+def plan_stack(  # noqa: PLR0917 (the contract of the core)
     stack: str,
     models: Sequence[ModelEntry],
     capacity: Capacity,
@@ -228,17 +248,24 @@ def plan_stack(
     Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
     """
     _check_names(models)
-    searches = [_search(entry, capacity, region, catalogue) for entry in models]
-    frontier = _choices(searches)
+    request = _Request(
+        stack=stack,
+        models=tuple(models),
+        capacity=capacity,
+        budget=budget,
+        region=region,
+        catalogue=catalogue,
+        vector_store=vector_store,
+    )
+    frontier = _choices(request.searches())
     shared = total(shared_lines(None, region, catalogue)).ceiling
     for choice in frontier:
         if (choice.ceiling + shared) * HOURS_PER_MONTH > budget.monthly_usd * (1 + 1e-6):
             continue
-        plan = _assemble(stack, models, choice, capacity, budget, region, catalogue, vector_store)
+        plan = _assemble(request, choice)
         if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
             return plan
-    leanest = _assemble(stack, models, frontier[-1], capacity, budget, region, catalogue, vector_store)
-    raise _over_budget(models, leanest, capacity, budget, region, catalogue, vector_store)
+    raise _over_budget(request, _assemble(request, frontier[-1]))
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
@@ -252,8 +279,6 @@ def _check_names(models: Sequence[ModelEntry]) -> None:
 
 def _stack_zones(options: Sequence[Option], capacity: Capacity, region: str) -> tuple[str, ...]:
     """The first zones that most primary types share, so that models and network meet in the same zones."""
-    from sizing.options import zones_of  # noqa: PLC0415
-
     offered = [zones_of(option.instance, region) for option in options]
     counts = {zone: sum(zone in zones for zones in offered) for zones in offered for zone in zones}
     ranked = sorted(counts, key=lambda zone: (-counts[zone], zone))
@@ -261,34 +286,26 @@ def _stack_zones(options: Sequence[Option], capacity: Capacity, region: str) -> 
 
 
 def _pool_zones(option: Option, zones: tuple[str, ...], capacity: Capacity, region: str) -> tuple[str, ...]:
-    from sizing.options import zones_of  # noqa: PLC0415
-
     offered = zones_of(option.instance, region)
     common = [zone for zone in zones if zone in offered]
     extra = [zone for zone in offered if zone not in common]
     return tuple(sorted((common + extra)[: capacity.zones]))
 
 
-def _assemble(
-    stack: str,
-    models: Sequence[ModelEntry],
-    choice: _Choice,
-    capacity: Capacity,
-    budget: Budget,
-    region: str,
-    catalogue: Catalogue,
-    vector_store: VectorStore | None,
-) -> StackPlan:
+def _assemble(request: _Request, choice: _Choice) -> StackPlan:
+    capacity, region, budget = request.capacity, request.region, request.budget
     zones = _stack_zones(choice.options, capacity, region)
-    plans, pools = [], []
-    for entry, option in zip(models, choice.options, strict=True):
+    plans: list[ServingPlan] = []
+    pools: list[NodePoolPlan] = []
+    for entry, option in zip(request.models, choice.options, strict=True):
         plans.append(serving_plan(entry, option, capacity))
         pools.extend(option_pools(entry, option, _pool_zones(option, zones, capacity, region)))
-    store = None if vector_store is None else plan_vector_store(vector_store)
-    bill = bill_of(plans, pools, store, region, catalogue)
+    store = None if request.vector_store is None else plan_vector_store(request.vector_store)
+    bill = bill_of(plans, pools, store, region, request.catalogue)
     burn = total(bill)
+    warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
     return StackPlan(
-        stack=stack,
+        stack=request.stack,
         region=region,
         models=tuple(plans),
         pools=tuple(pools),
@@ -296,31 +313,26 @@ def _assemble(
         bill=bill,
         burn_usd_per_hour=burn,
         budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, pools),
-        catalogue_date=catalogue.date,
-        warnings=tuple(text for entry, plan in zip(models, plans, strict=True) for text in warnings_of(entry, plan)),
+        catalogue_date=request.catalogue.date,
+        warnings=tuple(warnings),
     )
 
 
-def _over_budget(
-    models: Sequence[ModelEntry],
-    leanest: StackPlan,
-    capacity: Capacity,
-    budget: Budget,
-    region: str,
-    catalogue: Catalogue,
-    vector_store: VectorStore | None,
-) -> OverBudget:
-    smallest = math.ceil(leanest.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)
+def _monthly_ceiling(plan: StackPlan) -> int:
+    return math.ceil(plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)
+
+
+def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
+    smallest = _monthly_ceiling(leanest)
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
-    if any(entry.workload.peak_factor > 1 for entry in models):
-        calm = [_without_peak(entry) for entry in models]
-        frontier = _choices([_search(entry, capacity, region, catalogue) for entry in calm])
-        plan = _assemble(leanest.stack, calm, frontier[-1], capacity, budget, region, catalogue, vector_store)
-        way_out += f" (peakFactor 1 needs {math.ceil(plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)} USD)"
+    calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
+    least = _monthly_ceiling(_assemble(calm, _choices(calm.searches())[-1]))
+    if least < smallest:
+        way_out += f" (peakFactor 1 needs {least} USD)"
     return OverBudget(
         "budget.monthlyUsd",
-        f"{budget.monthly_usd:g} USD is below the ceiling of the bill",
+        f"{request.budget.monthly_usd:g} USD is below the ceiling of the bill",
         limit=f"the smallest budget that works is {smallest} USD per month",
         way_out=way_out,
     )

@@ -28,16 +28,22 @@ def plan_vector_store(store: VectorStore) -> VectorStorePlan:
     memory = max(math.ceil(needed * 4) / 4, facts["memory_min_gib"])
     if memory > LARGEST_NODE_GIB:
         raise BadInput(
-            "vectorStore", f"{store.vectors} vectors need {memory:.0f} GiB per replica",
-            limit=f"{LARGEST_NODE_GIB:.0f} GiB", way_out="more replicas, fewer dimensions or onDisk: true",
-        )  # fmt: skip
+            "vectorStore",
+            f"{store.vectors} vectors need {memory:.0f} GiB per replica",
+            limit=f"{LARGEST_NODE_GIB:.0f} GiB",
+            way_out="more replicas, fewer dimensions or onDisk: true",
+        )
     cpu = max(math.ceil(memory * facts["cpu_per_memory_gib"] * 2) / 2, facts["cpu_min"])
     disk_gib = max(math.ceil(raw_gib * facts["disk_factor"] * share / 10) * 10, facts["disk_min_gib"])
     shards = max(1, math.ceil(store.replicas / 6)) * 12 if store.replicas >= 3 else store.replicas
     return VectorStorePlan(
-        replicas=store.replicas, memory_gib=memory, cpu=min(cpu, 64.0), disk_gib=disk_gib, shards=shards,
+        replicas=store.replicas,
+        memory_gib=memory,
+        cpu=min(cpu, 64.0),
+        disk_gib=disk_gib,
+        shards=shards,
         figures=(_figure(store, memory, copies, resident),),
-    )  # fmt: skip
+    )
 
 
 def _figure(store: VectorStore, memory: float, copies: int, resident: float) -> Figure:
