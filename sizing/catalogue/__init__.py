@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -112,6 +112,12 @@ class Catalogue:
     constants: Mapping[str, Any]
     sources: Mapping[str, str]
     folder: Path = field(default=HERE, repr=False)
+    added_models: Mapping[str, ModelSpec] = field(default_factory=dict, repr=False)
+    """Models that are not in the snapshot, by name: see ``with_model``."""
+
+    def with_model(self, model: ModelSpec) -> Catalogue:
+        """Return the same catalogue with one more model, found by its own name."""
+        return replace(self, added_models={**self.added_models, model.name: model})
 
     def gpu(self, name: str) -> Gpu:
         """Return the GPU called ``name`` (any case, common aliases); BadInput names the nearest ones."""
@@ -170,6 +176,8 @@ class Catalogue:
 
     def model(self, name: str) -> ModelSpec:
         """Return a model by catalogue name (any case, aliases, or the part after the slash when unique)."""
+        if name in self.added_models:
+            return self.added_models[name]
         found = self._model_name(name) or name
         return _model(self.folder, found, self)
 
