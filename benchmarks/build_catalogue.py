@@ -46,7 +46,7 @@ def _link(interconnect: str) -> tuple[str, float]:
     """Return the kind of the link and its GB/s per GPU (both directions) from the description."""
     for kind in ("NVLink 5", "NVLink 4", "NVLink 3", "Infinity Fabric"):
         if kind in interconnect:
-            figure = interconnect.split(" GB/s")[0].split()[-1]
+            figure = interconnect.split(" GB/s", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
             return ("nvlink" if kind.startswith("NVLink") else "fabric"), float(figure)
     for generation, rate in PCIE_GB_S.items():
         if generation in interconnect:
@@ -99,11 +99,11 @@ def _prices(instance: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _spot(instance: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Spot prices by region and zone id; local zones (which the instance's own zone list lacks) are dropped."""
+    """Spot prices by region and zone id, without local zones (not in the instance's zone list) and unseen prices."""
     out: dict[str, dict[str, float]] = {}
     for region, entry in sorted((instance.get("spot_usd_per_hour") or {}).items()):
         zones = instance["az_ids"].get(region, [])
-        prices = {zone: price for zone, price in sorted(entry.get("by_az_id", {}).items()) if zone in zones}
+        prices = {zone: price for zone, price in sorted(entry.get("by_az_id", {}).items()) if zone in zones and price}
         if prices:
             out[region] = prices
     return out

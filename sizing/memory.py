@@ -151,7 +151,6 @@ def _stage_budget(
 def _terms(
     model: ModelSpec, engine: EngineSettings, rules: VersionRules, weights_gib: float | None, stage: Stage
 ) -> _Terms:
-    constants = _constants()
     tp = engine.tensor_parallel
     rotary = model.max_position_embeddings * model.rotary_dim * 2
     weights = weights_gib
@@ -162,16 +161,19 @@ def _terms(
         forward=_forward_bytes(model, engine) / GIB,
         sampler=_sampler_bytes(model, engine, rules) / GIB if stage.is_last else 0.0,
         non_torch=_non_torch_gib(tp * engine.pipeline_parallel),
-        graphs=0.0 if engine.enforce_eager else _graph_gib(constants, engine),
+        graphs=0.0 if engine.enforce_eager else _graph_gib(engine, rules),
         kv_bytes_per_token=model.kv_bytes_per_token_per_rank(engine.kv_cache_dtype, tp, stage),
     )
 
 
 def _forward_bytes(model: ModelSpec, engine: EngineSettings) -> float:
-    """Bytes alive at the widest point of a layer: gate, up and their product, and copies of the hidden state."""
+    """Bytes alive at the widest point of a layer: gate, up and their product, and copies of the hidden state.
+
+    Experts keep one hidden state for each expert that a token is sent to.
+    """
     width = model.intermediate_size * max(1, model.experts_per_token)
-    hidden_copies = float(_constants()["activation_hidden_copies"])
-    per_token = 3 * width / engine.tensor_parallel + hidden_copies * model.hidden_size
+    copies = float(_constants()["activation_hidden_copies"]) + model.experts_per_token
+    per_token = 3 * width / engine.tensor_parallel + copies * model.hidden_size
     return engine.max_num_batched_tokens * per_token * 2
 
 
@@ -197,8 +199,9 @@ def captured_sizes(max_num_seqs: int) -> int:
     return small + max(0, min(most, 248) // 8) + max(0, (most - 256) // 16 + 1 if most >= 256 else 0)
 
 
-def _graph_gib(constants: Mapping[str, Any], engine: EngineSettings) -> float:
-    graph = constants["cuda_graph_gib"]
+def _graph_gib(engine: EngineSettings, rules: VersionRules) -> float:
+    """Inside the budget this is what vLLM would reserve (its estimate), outside it is what the graphs take."""
+    graph = _constants()["cuda_graph_gib"][rules.cuda_graphs]
     return float(graph["base"]) + float(graph["per_captured_size"]) * captured_sizes(engine.max_num_seqs)
 
 
@@ -209,8 +212,13 @@ def _tokens(engine: EngineSettings, rules: VersionRules, budget: _Budget) -> int
 
 
 def _interval(terms: _Terms, kv: float, rules: VersionRules, *, given: bool) -> Interval:
-    """Spread of the cache from the residuals of each term, taken as independent."""
-    spread = _constants()["spread"]
+    """Spread of the cache from the residuals of each term, taken as independent.
+
+    Older versions sort in PyTorch unless FlashInfer is installed, which the settings do not tell: the upper
+    side then reaches the cache that the leaner sampler leaves.
+    """
+    constants = _constants()
+    spread, sampler = constants["spread"], constants["sampler_bytes_per_sequence_and_vocabulary"]
     parts = [
         0.0 if given else float(spread["weights_relative"]) * terms.weights,
         float(spread["activation_relative"]) * terms.activation,
@@ -218,7 +226,8 @@ def _interval(terms: _Terms, kv: float, rules: VersionRules, *, given: bool) -> 
         float(spread["cuda_graph_gib"]) if rules.cuda_graphs == "inside" and terms.graphs else 0.0,
     ]
     half = P90 * math.sqrt(sum(part * part for part in parts))
-    return Interval(p10=kv - half, p50=kv, p90=kv + half)
+    leaner = max(terms.forward, terms.sampler * float(sampler["flashinfer"]) / float(sampler[rules.sampler]))
+    return Interval(p10=kv - half, p50=kv, p90=kv + half + max(0.0, terms.activation - leaner))
 
 
 def _verdict(budget: _Budget, rules: VersionRules) -> tuple[bool, str]:

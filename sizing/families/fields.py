@@ -55,9 +55,9 @@ def dtype_of(config: Mapping[str, object]) -> str:
     if value is None:
         raise BadInput("config.json: torch_dtype", "missing", way_out="state bfloat16 or float16")
     names = {"float16": "float16", "half": "float16", "bfloat16": "bfloat16", "float32": "bfloat16"}
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise BadInput("config.json: torch_dtype", f"{str(value)[:40]!r}", limit=", ".join(names))
-    return names[str(value)]
+    return names[value]
 
 
 def max_positions(config: Mapping[str, object]) -> int:
@@ -68,7 +68,7 @@ def max_positions(config: Mapping[str, object]) -> int:
         return length
     kind = scaling.get("rope_type", scaling.get("type"))
     factor, original = scaling.get("factor"), scaling.get("original_max_position_embeddings")
-    if kind in {"yarn", "linear", "dynamic"}:
+    if str(kind) in {"yarn", "linear", "dynamic"}:
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor <= 1024:
             raise BadInput("config.json: rope_scaling.factor", f"{factor!r}", limit="a number up to 1024")
         base = original if kind == "yarn" and isinstance(original, int) and original > 0 else length
@@ -80,7 +80,7 @@ def refuse_sliding_window(config: Mapping[str, object]) -> None:
     """Refuse layers with a sliding window: their cache does not grow with every token."""
     window = config.get("sliding_window")
     off_by_default = {"qwen2", "qwen3", "qwen2_moe", "qwen3_moe"}
-    used = config.get("use_sliding_window", config.get("model_type") not in off_by_default)
+    used = config.get("use_sliding_window", str(config.get("model_type")) not in off_by_default)
     kinds = config.get("layer_types")
     mixed = isinstance(kinds, list) and any(kind != "full_attention" for kind in kinds)
     if mixed or (window is not None and used):
