@@ -37,8 +37,11 @@ class ClusterOutputs:
     repository_url: str
     secret_store: str
     """ClusterSecretStore through which External Secrets reads Secrets Manager."""
-    operators: Mapping[str, str]
-    """Namespace of each operator: ``gateway``, ``keda``, ``monitoring``, ``external-secrets``."""
+    secrets_prefix: str
+    """The part of Secrets Manager that this cluster may read."""
+    prometheus_address: str
+    karpenter_role_name: str
+    """Role of Karpenter's controller: a budget freeze denies it new machines."""
 
 
 def to_exports(values: Mapping[str, pulumi.Input[Any]]) -> dict[str, pulumi.Input[Any]]:

@@ -172,9 +172,8 @@ class RecordingMonitor(mocks.MockMonitor):
     def _answer(self, request, props: Properties) -> Properties:
         if not request.custom:
             return dict(props)
-        if self.preview:
-            return {**props, "id": ""}
-        return dict(self.answer(request.type, request.name, props))
+        outputs = dict(self.answer(request.type, request.name, props))
+        return {**hidden(props, outputs), "id": ""} if self.preview else outputs
 
     def ReadResource(self, request):  # noqa: N802
         """Answer a read, for instance of another stack's outputs: known in previews too."""
@@ -206,6 +205,18 @@ class RecordingMonitor(mocks.MockMonitor):
             with self._guard:
                 self.component_outputs[request.urn] = outputs
         return empty_pb2.Empty()
+
+
+def hidden(props: Mapping[str, object], outputs: Mapping[str, object]) -> Properties:
+    """Return outputs as a preview knows them: what was asked for is known, what the provider computes is not."""
+    seen: Properties = {}
+    for key, value in outputs.items():
+        asked = props.get(key)
+        if isinstance(value, Mapping) and isinstance(asked, Mapping):
+            seen[key] = hidden(asked, value)
+        else:
+            seen[key] = value if key in props and asked == value else UNKNOWN
+    return seen
 
 
 def _state(sent: struct_pb2.Struct, props: Properties, outputs: Properties) -> struct_pb2.Struct:
@@ -295,7 +306,10 @@ def record(
             callbacks=None,
         )
         configure(settings)
-        asyncio.run(run_in_stack(program))
+        with asyncio.Runner() as runner:
+            # What a failed program leaves unfinished is of no interest: its first error is raised below.
+            runner.get_loop().set_exception_handler(lambda _loop, _context: None)
+            runner.run(run_in_stack(program))
 
     _in_fresh_thread(run)
     return Recording(

@@ -27,6 +27,7 @@ RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$")
 SecretArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+$")]
 CertificateArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+$")]
 ImageDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+ZoneId = Annotated[str, Field(pattern=r"^[a-z]{3,4}\d-az\d$")]
 KubernetesName = Annotated[str, Field(pattern=KUBERNETES_NAME)]
 
 
@@ -49,7 +50,10 @@ class ClusterSettings(Stated):
 
     layer: Literal["cluster"]
     region: Region
-    zones: int = Field(2, ge=2, le=6, description="availability zones of the network")
+    zones: int = Field(3, ge=2, le=5, description="availability zones of the network: those with most GPU types")
+    zone_ids: tuple[ZoneId, ...] | None = Field(
+        None, min_length=2, max_length=5, strict=False, description="zone ids, for example use1-az1, instead of `zones`"
+    )
     cidr: str = Field("10.40.0.0/16", description="private address range of the network, /16 to /20")
     nat_per_zone: bool = Field(False, description="one NAT gateway per zone: survives a zone, costs more")
     interface_endpoints: tuple[str, ...] = Field(
@@ -98,7 +102,7 @@ class GatewaySettings(Stated):
     certificate_arn: CertificateArn | None = Field(None, description="ACM certificate; required for internet-facing")
     allowed_cidrs: tuple[str, ...] = Field((), strict=False, description="networks of the callers")
     api_keys_secret_arn: SecretArn | None = Field(
-        None, description="Secrets Manager entry with client name -> key; none: a Secret made outside of the stack"
+        None, description="Secrets Manager entry with client name -> key; default tonnage/<stack>/gateway-api-keys"
     )
     replicas: int = Field(2, ge=1, le=50, description="Envoy proxies")
 

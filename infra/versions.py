@@ -26,6 +26,9 @@ ADDONS: Mapping[str, str] = {
 
 KARPENTER = ChartVersion(chart="oci://public.ecr.aws/karpenter/karpenter", version="1.14.1")
 CHARTS: Mapping[str, ChartVersion] = {
+    "aws-load-balancer-controller": ChartVersion(
+        chart="aws-load-balancer-controller", version="3.5.0", repository="https://aws.github.io/eks-charts"
+    ),
     "dcgm-exporter": ChartVersion(
         chart="dcgm-exporter", version="4.8.3", repository="https://nvidia.github.io/dcgm-exporter/helm-charts"
     ),

@@ -153,7 +153,7 @@ def test_bad_input_is_one_line_with_file_key_value_reason_and_way_out(tmp_path, 
     ("more", "line"),
     [
         ("  tonnage:zones: many\n", "tonnage:zones: 'many' is not a whole number; hint: write a whole number"),
-        ("  tonnage:zones: 9\n", "tonnage:zones: 9 is not usable; limit: less than or equal to 6"),
+        ("  tonnage:zones: 9\n", "tonnage:zones: 9 is not usable; limit: less than or equal to 5"),
         ("  tonnage:publicAccessCidrs: [0.0.0.0/0]\n", "tonnage:publicAccessCidrs: 0.0.0.0/0 opens the Kubernetes API"),
         ("  tonnage:cidr: 10.40.0.0/99\n", "tonnage:cidr: '10.40.0.0/99' does not appear to be"),
         ("  tonnage:kubernetesVersion: latest\n", "tonnage:kubernetesVersion: 'latest' does not have the form needed"),
