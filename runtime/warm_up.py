@@ -13,7 +13,7 @@ import time
 from runtime.document import Launch, ready_marker
 from runtime.engine_api import UNREACHABLE, call
 
-POLL_S = 1.0
+POLL_S = 0.5
 ANSWER_TOKENS = 8
 PROMPT_WORDS = (1, 64, 512)
 """Prompt lengths in words: a single token, a usual prompt, one that fills a prefill step."""
@@ -23,7 +23,7 @@ def _wait_until_served(stopping: threading.Event) -> bool:
     """Wait for the engine to listen, which it does once its weights are loaded; False when asked to stop."""
     while not stopping.wait(POLL_S):
         try:
-            call("/health", timeout_s=POLL_S * 5)
+            call("/health", timeout_s=5.0)
         except UNREACHABLE:
             continue
         return True

@@ -1,0 +1,116 @@
+"""A pod in miniature: a folder with launch.json, and an executable named vllm that behaves like the engine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sizing.launch import launch_document
+from tests.support.plans import serving_plan
+
+ROOT = Path(__file__).parents[2]
+
+ENGINE = """
+    import http.server, json, os, signal, sys
+    json.dump({"argv": sys.argv[1:], "env": dict(os.environ)}, open(os.environ["FAKE_LOG"], "w"))
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _answer(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length).decode()
+            key = self.headers.get("Authorization") == "Bearer " + os.environ["VLLM_API_KEY"]
+            open(os.environ["FAKE_LOG"] + ".requests", "a").write(self.path + " " + body + "\\n")
+            self.send_response(401 if self.path.startswith("/v1") and not key else 200)
+            self.end_headers()
+            if self.path == "/metrics":
+                self.wfile.write(b'vllm:num_requests_running{model_name="chat"} 3.0\\nvllm:num_requests_waiting{} 2.0\\n')
+        do_GET = do_POST = _answer
+        def log_message(self, *args): pass
+    def leave(number, frame):
+        sys.exit(int(os.environ.get("FAKE_EXIT", "0")))
+    signal.signal(signal.SIGTERM, leave)
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Pod:
+    """Environment and folder of one container."""
+
+    def __init__(self, folder):
+        self.folder, self.log = folder, folder / "engine.json"
+        (folder / "bin").mkdir()
+        (folder / "tmp").mkdir()
+        vllm = folder / "bin" / "vllm"
+        vllm.write_text(f"#!{sys.executable}\n" + textwrap.dedent(ENGINE))
+        vllm.chmod(0o755)
+        self.document = launch_document(serving_plan(start_up={"warm_up_s": 5.0}, drain={"pre_stop_s": 0}))
+        self.env = {
+            "FAKE_LOG": str(self.log),
+            "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder / "tmp"),
+            "TONNAGE_BUCKET": "weights",
+            "TONNAGE_LAUNCH": str(folder / "launch.json"),
+            "TONNAGE_PORT": str(free_port()),
+            "VLLM_API_KEY": "a-test-key",
+        }
+
+    def command(self, module, *arguments):
+        (self.folder / "launch.json").write_text(json.dumps(self.document))
+        return [sys.executable, "-m", f"runtime.{module}", *arguments]
+
+    def run(self, module, *arguments):
+        return subprocess.run(
+            self.command(module, *arguments), env=self.env, capture_output=True, text=True, timeout=30, check=False
+        )
+
+    @contextmanager
+    def running(self):
+        """Run the launcher; leave with SIGTERM and wait, whatever the test did."""
+        launcher = subprocess.Popen(
+            self.command("launch"), env=self.env, stderr=subprocess.PIPE, text=True, process_group=0
+        )
+        try:
+            yield launcher
+        finally:
+            if launcher.poll() is None:
+                os.killpg(launcher.pid, signal.SIGKILL)
+            launcher.communicate(timeout=10)
+
+    def requests(self):
+        file = Path(f"{self.log}.requests")
+        return file.read_text().splitlines() if file.exists() else []
+
+    def engine(self):
+        return json.loads(self.log.read_text())
+
+    def marker(self):
+        return self.folder / "tmp" / ".tonnage-ready"
+
+
+def wait_for(condition, seconds=15.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"not within {seconds} s")
+
+
+@pytest.fixture
+def pod(tmp_path):
+    return Pod(tmp_path)

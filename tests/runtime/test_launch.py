@@ -1,0 +1,146 @@
+"""The launcher: checks everything first, starts the engine the plan describes, hands signals on, reports readiness."""
+
+import json
+import signal
+
+import pytest
+
+from runtime.document import BadDocument, parse
+from runtime.launch import command
+from sizing.launch import launch_document
+from tests.runtime.conftest import wait_for
+from tests.support.plans import large_serving_plan, serving_plan
+
+
+def launch(plan=None):
+    return parse(json.dumps(launch_document(plan or serving_plan())))
+
+
+def option(line, flag):
+    return line[line.index(flag) + 1]
+
+
+def test_the_engine_is_started_with_the_plans_flags_and_the_stores_weights():
+    plan = serving_plan()
+    line = command(launch(plan), "weights")
+    assert line[:3] == ["vllm", "serve", f"s3://weights/models/{plan.model}/{plan.revision}"]
+    assert tuple(line[-len(plan.engine_args) :]) == plan.engine_args
+    assert option(line, "--served-model-name") == "chat"
+    assert option(line, "--shutdown-timeout") == "60"
+    assert option(line, "--load-format") == "runai_streamer"
+
+
+def test_weights_are_read_in_parallel_and_shared_among_ranks_only_with_several():
+    def extra(plan):
+        return json.loads(option(command(launch(plan), "b"), "--model-loader-extra-config"))
+
+    assert extra(serving_plan()) == {"concurrency": 4, "distributed": False}
+    assert extra(large_serving_plan()) == {"concurrency": 33, "distributed": True}
+
+
+def test_a_load_format_of_the_plan_wins():
+    line = command(launch(serving_plan(engine_args=("--load-format", "dummy"))), "b")
+    assert line.count("--load-format") == 1
+    assert option(line, "--load-format") == "dummy"
+    assert "--model-loader-extra-config" not in line
+
+
+@pytest.mark.parametrize("flag", ["--api-key", "--host=0.0.0.0", "--port", "--model"])
+def test_a_flag_that_decides_who_reaches_the_engine_is_refused(flag):
+    with pytest.raises(BadDocument, match="which only the launcher sets"):
+        launch(serving_plan(engine_args=(flag, "x")))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("schema", 2, "schema 2; limit: 1; hint: deploy the image of the same release"),
+        ("schema", "1", "schema is '1', not int"),
+        ("name", "a b", "name is 'a b'; limit: letters"),
+        ("weights.prefix", "models/../x", "weights.prefix is 'models/../x'"),
+        ("weights.concurrency", -1, "weights.concurrency is -1; limit: 0 or more"),
+        ("weights.distributed", 1, "weights.distributed is 1, not bool"),
+        ("engine.args", ["--x", 1], r"engine.args\[1\] is 1, not a string"),
+        ("drain.grace_period_s", 75, "grace_period_s is 75; limit: above 15 \\+ 60"),
+        ("drain.pre_stop_s", None, "drain.pre_stop_s is None, not int"),
+    ],
+)
+def test_a_document_that_cannot_be_meant_is_refused_by_place(path, value, said):
+    document = launch_document(serving_plan())
+    *folders, leaf = path.split(".")
+    place = document
+    for folder in folders:
+        place = place[folder]
+    place[leaf] = value
+    with pytest.raises(BadDocument, match=said):
+        parse(json.dumps(document))
+
+
+def test_a_missing_key_is_named():
+    document = launch_document(serving_plan())
+    del document["drain"]
+    with pytest.raises(BadDocument, match="drain.pre_stop_s is missing"):
+        parse(json.dumps(document))
+
+
+def test_text_that_is_not_json_is_refused_with_its_line():
+    with pytest.raises(BadDocument, match="not JSON, .* in line 2"):
+        parse("{\n nonsense")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("VLLM_API_KEY", "", "VLLM_API_KEY: is empty; an engine without a key is not started"),
+        ("TONNAGE_BUCKET", "a/b", "TONNAGE_BUCKET: 'a/b' is not a bucket's name"),
+        ("TONNAGE_LAUNCH", "/nowhere/launch.json", "cannot be read at /nowhere/launch.json, FileNotFoundError"),
+        ("PATH", "/nowhere", "vllm: not on PATH"),
+    ],
+)
+def test_an_environment_that_cannot_work_ends_with_two_and_one_line(pod, variable, value, said):
+    pod.env[variable] = value
+    done = pod.run("launch")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1, "one line, no traceback"
+    assert not pod.log.exists(), "the engine was not started"
+
+
+def test_a_replica_is_ready_after_its_warm_up_and_leaves_with_its_engine(pod):
+    with pod.running() as launcher:
+        wait_for(pod.marker().exists)
+        asked = [each for each in pod.requests() if each.startswith("/v1/completions")]
+        assert [json.loads(each.partition(" ")[2])["model"] for each in asked] == ["chat"] * 3
+        assert pod.run("ready").returncode == 0
+        drained = pod.run("drain")
+        assert drained.returncode == 0
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=10) == 0
+    assert not pod.marker().exists()
+    assert "a-test-key" not in " ".join(pod.engine()["argv"]), "keys are in no process list"
+    assert pod.engine()["env"]["RUNAI_STREAMER_CONCURRENCY"] == "4"
+
+
+def test_the_exit_code_of_the_engine_is_the_launchers(pod):
+    pod.env["FAKE_EXIT"] = "7"
+    with pod.running() as launcher:
+        wait_for(pod.log.exists)
+        wait_for(lambda: "/health " in pod.requests())
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=10) == 7
+
+
+def test_a_replica_that_does_not_serve_yet_is_not_ready(pod):
+    done = pod.run("ready")
+    assert (done.returncode, done.stdout) == (1, "not warmed up yet\n")
+    pod.marker().touch()
+    done = pod.run("ready", "--path", "/v1/models")
+    assert done.returncode == 1
+    assert done.stdout.startswith("/v1/models does not answer")
+
+
+def test_requests_in_flight_are_those_running_and_waiting():
+    from runtime.engine_api import in_flight
+
+    text = '# HELP x\nvllm:num_requests_running{a="b c"} 3.0\nvllm:num_requests_waiting 2\nvllm:other 9\n'
+    assert in_flight(text) == 5
