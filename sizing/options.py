@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 
 from sizing.bill import disk_usd_per_hour, model_fixed_usd_per_hour
-from sizing.catalogue import Catalogue, Gpu, Instance
+from sizing.catalogue import Catalogue, Gpu, Instance, load_catalogue
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
@@ -114,16 +116,27 @@ def option_name(gpu: str, tensor_parallel: int) -> str:
     return f"{gpu} TP{tensor_parallel}"
 
 
-def zones_of(instance: Instance, region: str) -> tuple[str, ...]:
-    """Return the zone ids of ``region`` that sell ``instance`` and may hold EKS subnets, sorted."""
-    excluded = serving_facts("zones")["without_eks_subnets"]
-    return tuple(sorted(zone for zone in instance.zone_ids.get(region, ()) if zone not in excluded))
+@lru_cache(maxsize=16)
+def _ranked_zones(region: str, folder: Path) -> tuple[str, ...]:
+    catalogue, excluded = load_catalogue(folder), serving_facts("zones")["without_eks_subnets"]
+    sold = [instance.zone_ids.get(region, ()) for instance in catalogue.all_instances if instance.gpus]
+    zones = [zone for zone in catalogue.region(region).zone_ids if zone not in excluded]
+    return tuple(sorted(zones, key=lambda zone: (-sum(zone in offered for offered in sold), zone)))
 
 
 def network_zones(region: str, catalogue: Catalogue) -> tuple[str, ...]:
-    """Return the zone ids of ``region`` that may hold EKS subnets, sorted: a stack uses the first of them."""
-    excluded = serving_facts("zones")["without_eks_subnets"]
-    return tuple(sorted(zone for zone in catalogue.region(region).zone_ids if zone not in excluded))
+    """Return the zone ids of ``region`` that may hold EKS subnets, those that sell most GPU types first.
+
+    A network of N zones takes the first N, and so does each pool among those that sell its type: plans and
+    networks that are made apart meet in the same zones.
+    """
+    return _ranked_zones(catalogue.region(region).name, catalogue.folder)
+
+
+def zones_of(instance: Instance, region: str, catalogue: Catalogue) -> tuple[str, ...]:
+    """Return the zones of ``network_zones`` that sell ``instance``, in that order."""
+    sold = instance.zone_ids.get(region, ())
+    return tuple(zone for zone in network_zones(region, catalogue) if zone in sold)
 
 
 def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) -> tuple[Gpu, ...]:
@@ -268,7 +281,7 @@ def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], regio
         if instance.gpus == primary.gpus
         and instance.instance_type != primary.instance_type
         and primary.on_demand_usd_per_hour[region] <= instance.on_demand_usd_per_hour[region] <= most
-        and set(zones_of(primary, region)) <= set(zones_of(instance, region))
+        and set(primary.zone_ids[region]) <= set(instance.zone_ids[region])
         and disk(engine.pod, instance).size_gib == disk(engine.pod, primary).size_gib
     ]
     return tuple(instance.offer(region) for instance in (primary, *others))
@@ -292,7 +305,7 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
 
 
 def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
-    zones, wanted = zones_of(instance, supply.region), supply.capacity.zones
+    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
     if instance.gpus < engine.pod.gpus:
         return f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
     if instance.gpus % engine.pod.gpus:
@@ -327,7 +340,7 @@ def _option(
         spot_usd_per_hour=spot,
         usd_per_hour=cost,
         ceiling_usd_per_hour=cost.ceiling + split.ceiling * volume + fixed,
-        zones=zones_of(instance, region)[: supply.capacity.zones],
+        zones=tuple(sorted(zones_of(instance, region, catalogue)[: supply.capacity.zones])),
     )
 
 

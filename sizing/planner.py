@@ -17,7 +17,7 @@ from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
-from sizing.options import Option, Rejected, Search, enumerate_options, zones_of
+from sizing.options import Option, Rejected, Search, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
@@ -125,15 +125,15 @@ def _last_reasons(search: Search) -> str:
     return "; ".join(f"{one.option}: {one.reason}" for one in search.rejected[-3:]) or "no GPU is allowed"
 
 
-def option_pools(entry: ModelEntry, option: Option, zones: tuple[str, ...] | None = None) -> tuple[NodePoolPlan, ...]:
-    """Return the node pools of one option, in ``zones`` or its own."""
+def option_pools(entry: ModelEntry, option: Option) -> tuple[NodePoolPlan, ...]:
+    """Return the node pools of one option."""
     return pools_of(
         entry.name,
         option.engine.gpu,
         option.split,
         option.offers,
         spot_usd_per_hour=option.spot_usd_per_hour,
-        zones=zones or option.zones,
+        zones=option.zones,
         disk=disk(option.engine.pod, option.instance),
     )
 
@@ -277,29 +277,13 @@ def _check_names(models: Sequence[ModelEntry]) -> None:
             raise BadInput("models", f"two models are called {name!r}", way_out="give each entry its own name")
 
 
-def _stack_zones(options: Sequence[Option], capacity: Capacity, region: str) -> tuple[str, ...]:
-    """The first zones that most primary types share, so that models and network meet in the same zones."""
-    offered = [zones_of(option.instance, region) for option in options]
-    counts = {zone: sum(zone in zones for zones in offered) for zones in offered for zone in zones}
-    ranked = sorted(counts, key=lambda zone: (-counts[zone], zone))
-    return tuple(sorted(ranked[: capacity.zones]))
-
-
-def _pool_zones(option: Option, zones: tuple[str, ...], capacity: Capacity, region: str) -> tuple[str, ...]:
-    offered = zones_of(option.instance, region)
-    common = [zone for zone in zones if zone in offered]
-    extra = [zone for zone in offered if zone not in common]
-    return tuple(sorted((common + extra)[: capacity.zones]))
-
-
 def _assemble(request: _Request, choice: _Choice) -> StackPlan:
     capacity, region, budget = request.capacity, request.region, request.budget
-    zones = _stack_zones(choice.options, capacity, region)
     plans: list[ServingPlan] = []
     pools: list[NodePoolPlan] = []
     for entry, option in zip(request.models, choice.options, strict=True):
         plans.append(serving_plan(entry, option, capacity))
-        pools.extend(option_pools(entry, option, _pool_zones(option, zones, capacity, region)))
+        pools.extend(option_pools(entry, option))
     store = None if request.vector_store is None else plan_vector_store(request.vector_store)
     bill = bill_of(plans, pools, store, region, request.catalogue)
     burn = total(bill)
