@@ -26,6 +26,10 @@ setup: $(STAMP) ## make .venv from the lock file
 tools: $(STAMP) ## locate or build the engine and the control plane (once, about ten minutes)
 	@$(BIN)/python -m rehearsal.tools
 
+.PHONY: tools-promtool
+tools-promtool: $(STAMP) ## build promtool for the alert-rule tests (once, a few minutes)
+	@$(BIN)/python -m rehearsal.tools promtool
+
 .PHONY: rehearse
 rehearse: $(STAMP) ## run a stack through the real engine on a local control plane (STACK=dev)
 	@$(BIN)/tonnage rehearse $(STACK)

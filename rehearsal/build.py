@@ -154,6 +154,7 @@ class Builder:
             "CGO_ENABLED": "0",
         }  # fmt: skip
         if not usable_home(self.environ):
+            env["GOFLAGS"] = f"{flags} -modcacherw".strip()  # so that removing the cache removes all of it
             env.setdefault("GOPATH", str(self.cache.parent / "go"))
             env.setdefault("GOCACHE", str(self.cache.parent / "go-build"))
         return env

@@ -10,11 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.build import Builder
+from rehearsal.errors import ToolError
 from rehearsal.toolset import Module, Progress, manifest_modules, modules, parse_version
 from sizing.errors import TonnageError
 
@@ -115,17 +116,24 @@ def main(arguments: list[str]) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        if arguments:
-            known = modules(PINS)
-            tools = [tool for name in arguments if name in known for tool in locate(known[name], Builder(PINS, say))]
-        else:
-            tools = list(ensure_tools(say).tools)
+        tools = _named(arguments, say) if arguments else list(ensure_tools(say).tools)
     except TonnageError as error:
         say(str(error))
         return error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted; nothing half-built was kept")
+        return 130
     for tool in tools:
         print(f"{tool.name:<24} {tool.version:<10} {tool.origin:<19} {_short(tool.path)}")
     return 0
+
+
+def _named(names: Sequence[str], say: Progress) -> list[Tool]:
+    """Locate or build the binaries of the named folders of ``tools/``."""
+    known = modules(PINS)
+    if unknown := [name for name in names if name not in known]:
+        raise ToolError("tools", f"{unknown[0]!r} is not pinned", way_out=f"known: {', '.join(sorted(known))}")
+    return [tool for name in names for tool in locate(known[name], Builder(PINS, say))]
 
 
 def _short(path: Path) -> str:
