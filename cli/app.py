@@ -1,0 +1,64 @@
+"""The verbs of ``tonnage`` and how their parser reports a mistake."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any
+
+import typer
+
+from cli import catalogue, plan, preview, rehearse, size, throughput
+
+HELP = "Sizing, offline preview and rehearsal of self-hosted LLM serving on AWS EKS."
+EPILOGUE = (
+    "Exit codes: 0 yes; 2 bad input; 3 a clear no (does not fit, over budget, policy violated, rehearsal failed)."
+)
+
+app = typer.Typer(name="tonnage", help=HELP, epilog=EPILOGUE, add_completion=False, rich_markup_mode=None)
+app.command("size")(size.size)
+app.command("plan")(plan.plan)
+app.command("throughput")(throughput.throughput)
+app.command("preview")(preview.preview)
+app.command("rehearse")(rehearse.rehearse)
+app.add_typer(catalogue.app, name="catalogue")
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and leave when ``--version`` was given."""
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tonnage {version('tonnage')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Show the verbs when none is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+root.__doc__ = HELP
+
+
+def command() -> Any:
+    """Return the parser of all verbs."""
+    return typer.main.get_command(app)
+
+
+def usage_error(error: Exception) -> tuple[str, int] | None:
+    """Return (line, exit code) for a mistake that the parser found or an abort; None for anything else."""
+    if type(error).__name__ == "Abort":
+        return "interrupted", 130
+    describe = getattr(error, "format_message", None)
+    if not inspect.ismethod(describe):
+        return None
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "tonnage"
+    return f"{where}: {describe().rstrip('.')}; hint: {where} --help", 2

@@ -1,0 +1,127 @@
+"""Options that several verbs share, and how a mistake in one is named."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel, ValidationError
+
+    from sizing.inputs import EngineOverrides
+    from sizing.size import Sizing
+
+    Stated = TypeVar("Stated", bound=BaseModel)
+    Number = TypeVar("Number", int, float, float | None)
+
+
+class Format(StrEnum):
+    """How a document is shown."""
+
+    TEXT = "text"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+class KvCacheDtype(StrEnum):
+    """Element type of the KV cache: that of the checkpoint, or 8 bits."""
+
+    AUTO = "auto"
+    FP8 = "fp8"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to show it; json is the stable contract.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Catalogue name, a config.json, a folder with one, or a Hub id.")
+]
+Stack = Annotated[str, typer.Argument(metavar="STACK", help="Name of a stack: stacks/Pulumi.STACK.yaml.")]
+GpuRequired = Annotated[str, typer.Option("--gpu", metavar="GPU", help="GPU type, for example L4 or H100.")]
+GpuOptional = Annotated[str | None, typer.Option("--gpu", metavar="GPU", help="Only this GPU type. Default: any.")]
+InputTokens = Annotated[int, typer.Option("--input-tokens", metavar="N", help="Mean prompt tokens of a request.")]
+OutputTokens = Annotated[int, typer.Option("--output-tokens", metavar="N", help="Mean generated tokens of a request.")]
+TensorParallel = Annotated[
+    int | None, typer.Option("--tensor-parallel", metavar="N", help="GPUs that share each layer. Default: 1.")
+]
+PipelineParallel = Annotated[
+    int | None, typer.Option("--pipeline-parallel", metavar="N", help="Groups of layers in a row. Default: 1.")
+]
+MaxModelLen = Annotated[
+    int | None, typer.Option("--max-model-len", metavar="N", help="Longest request in tokens. Default: the model's.")
+]
+MaxNumSeqs = Annotated[
+    int | None, typer.Option("--max-num-seqs", metavar="N", help="Requests in one step. Default: vLLM's.")
+]
+MaxNumBatchedTokens = Annotated[
+    int | None, typer.Option("--max-num-batched-tokens", metavar="N", help="Tokens in one step. Default: vLLM's.")
+]
+GpuMemoryUtilization = Annotated[
+    float | None,
+    typer.Option("--gpu-memory-utilization", metavar="X", help="Share of the card that vLLM takes, 0 to 1."),
+]
+KvCacheDtypeOption = Annotated[
+    KvCacheDtype | None, typer.Option("--kv-cache-dtype", help="Element type of the KV cache. Default: auto.")
+]
+VllmVersion = Annotated[
+    str | None, typer.Option("--vllm-version", metavar="V", help="Account as this vLLM does. Default: the pinned one.")
+]
+EnforceEager = Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.")]
+GpuTotalGib = Annotated[
+    float | None, typer.Option("--gpu-total-gib", metavar="X", help="Memory of the card as CUDA reports it, in GiB.")
+]
+WeightsGib = Annotated[
+    float | None, typer.Option("--weights-gib", metavar="X", help="Weights per GPU as vLLM reports them, in GiB.")
+]
+
+
+def stated(kind: type[Stated], values: Mapping[str, object]) -> Stated:
+    """Build ``kind`` from option values, leaving out what was not given; BadInput names the option."""
+    from pydantic import ValidationError
+
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        raise _bad_option(error) from error
+
+
+def engine_overrides(**values: object) -> EngineOverrides:
+    """Return the engine settings that the options fix; BadInput names the option that cannot be."""
+    from sizing.inputs import EngineOverrides
+
+    return stated(EngineOverrides, values)
+
+
+def does_not_fit(sizing: Sizing) -> Exception:
+    """Return the clear no of a verb that needs a model in memory."""
+    from sizing.errors import DoesNotFit
+
+    hints = "; ".join(sizing.memory.hints)
+    problem = f"does not fit {sizing.gpu.name}: binding is {sizing.memory.binding}"
+    return DoesNotFit(sizing.model.name, problem, way_out=hints or "a larger GPU or --tensor-parallel")
+
+
+def positive(option: str, value: Number) -> Number:
+    """Return ``value`` unless it is not a positive finite number; BadInput names the option."""
+    from math import isfinite
+
+    from sizing.errors import BadInput
+
+    if value is not None and not (isfinite(value) and value > 0):
+        raise BadInput(option, f"{value} is not a positive number")
+    return value
+
+
+def _bad_option(error: ValidationError) -> Exception:
+    from sizing.errors import BadInput
+
+    first = error.errors(include_url=False)[0]
+    key = str(first["loc"][-1]) if first["loc"] else "options"
+    return BadInput("--" + _kebab(key), f"{str(first['input'])[:80]}: {first['msg'].lower()}")
+
+
+def _kebab(key: str) -> str:
+    return "".join("-" + char.lower() if char.isupper() else char for char in key).replace("_", "-")

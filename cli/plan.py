@@ -1,0 +1,81 @@
+"""``tonnage plan``: the cheapest way to serve one model, the next best, and why each other option lost."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from cli import options as o
+
+NAME_LIMIT = 40
+
+
+def plan(
+    *,
+    model: o.Model,
+    requests_per_second: Annotated[
+        float, typer.Option("--requests-per-second", metavar="R", help="Mean arrival rate at the peak hour.")
+    ],
+    input_tokens: o.InputTokens,
+    output_tokens: o.OutputTokens,
+    ttft_p95_ms: Annotated[
+        float | None, typer.Option("--ttft-p95-ms", metavar="MS", help="Objective: time to first token.")
+    ] = None,
+    tpot_p95_ms: Annotated[
+        float | None, typer.Option("--tpot-p95-ms", metavar="MS", help="Objective: time per output token.")
+    ] = None,
+    region: Annotated[str, typer.Option("--region", metavar="REGION", help="AWS region.")] = "us-east-1",
+    gpu: o.GpuOptional = None,
+    max_monthly_usd: Annotated[
+        float | None, typer.Option("--max-monthly-usd", metavar="USD", help="The ceiling may not cost more a month.")
+    ] = None,
+    spot_share: Annotated[
+        float | None, typer.Option("--spot-share", metavar="X", help="Share of replicas above the floor on spot.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=0, max=100, help="Alternatives shown.")] = 5,
+    output_format: o.FormatOption = o.Format.TEXT,
+) -> None:
+    """The cheapest plan that meets the objectives, alternatives, and why the others lost; exit 3 when there is none."""
+    from cli.output import show
+    from cli.render import plan as render
+    from cli.sources import find_model
+    from sizing.catalogue import load_catalogue
+    from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, Workload
+    from sizing.plan_document import plan_document
+    from sizing.planner import plan_model
+
+    catalogue = load_catalogue()
+    spec = find_model(model, catalogue)
+    workload = o.stated(
+        Workload,
+        {
+            "requests_per_second": requests_per_second,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+        },
+    )
+    entry = ModelEntry(
+        name=service_name(spec.name),
+        model=spec.name,
+        workload=workload,
+        objectives=o.stated(Objectives, {"ttft_p95_ms": ttft_p95_ms, "tpot_p95_ms": tpot_p95_ms}),
+        engine=EngineOverrides(gpu=catalogue.gpu(gpu).name if gpu else None),
+    )
+    result = plan_model(
+        entry,
+        o.stated(Capacity, {"spot_share": spot_share}),
+        region,
+        catalogue.with_model(spec),
+        max_monthly_usd=o.positive("--max-monthly-usd", max_monthly_usd),
+        top=top,
+    )
+    document = plan_document(result, entry, region, catalogue.date)
+    show(document, output_format, text=render.text, markdown=render.markdown)
+
+
+def service_name(model: str) -> str:
+    """Return a name that Kubernetes accepts, made from the last part of the model's name."""
+    words = re.sub(r"[^a-z0-9]+", "-", model.rpartition("/")[2].lower())
+    return re.sub(r"^[^a-z]+", "", words)[:NAME_LIMIT].strip("-") or "model"

@@ -1,0 +1,30 @@
+"""``tonnage rehearse``: the real engine on the local control plane."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import options as o
+
+
+def rehearse(
+    stack: o.Stack,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and say how to look around.")] = False,
+    scenario: Annotated[
+        str | None, typer.Option("--scenario", metavar="NAME", help="Also play one: spot-reclaim or zone-loss.")
+    ] = None,
+    output_format: o.FormatOption = o.Format.TEXT,
+) -> None:
+    """The real engine against a real API server and scheduler with simulated GPU nodes; exit 3 when it fails."""
+    from rehearsal.run import rehearse as run
+
+    from cli.output import show, tell
+    from cli.render import rehearsal as render
+    from cli.stacks import stacks_dir
+
+    report = run(stack, keep=keep, scenario=scenario, progress=tell, stacks_dir=stacks_dir())
+    show(report.to_document(), output_format, text=render.text, markdown=render.markdown)
+    if not report.passed:
+        raise typer.Exit(3)

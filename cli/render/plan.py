@@ -1,0 +1,94 @@
+"""How ``tonnage plan`` looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from cli.render.common import grid, heading, machine, middle_and_high, three, three_usd
+from cli.render.markdown import folded
+from cli.render.markdown import table as markdown_table
+
+Document = Mapping[str, Any]
+HEADS = ("GPU", "instance type", "TP", "replicas", "USD per hour", "per 1M out", "TTFT ms", "TPOT ms", "meets")
+MOST_REASONS = 20
+
+
+def text(document: Document) -> RenderableType:
+    """Return the choice with its reasons, the alternatives and why the others lost."""
+    chosen = document["chosen"]
+    parts: list[RenderableType] = [
+        Text(sentence(document), style="bold green"),
+        Text(f"vllm serve {' '.join(chosen['engine_args'])}", style="dim"),
+        heading("Choice and alternatives (replicas, USD per hour: floor / expected / ceiling; latency: p50 to p90)"),
+        _options(document),
+    ]
+    reasons = _reasons(document)
+    if reasons:
+        parts += [heading("Why the others lost"), _rejected(reasons)]
+    left = len(reasons) - MOST_REASONS
+    if left > 0:
+        parts.append(Text(f"and {left} other reasons: --format json", style="dim"))
+    return Group(*parts)
+
+
+def sentence(document: Document) -> str:
+    """Return the choice as one sentence."""
+    chosen = document["chosen"]
+    replicas, hourly = chosen["replicas"], chosen["usd_per_hour"]
+    return (
+        f"{machine(chosen)}: {replicas['expected']} replicas expected, at most {replicas['ceiling']}; "
+        f"${hourly['expected']:,.2f} an hour expected, at most ${hourly['ceiling']:,.2f}"
+    )
+
+
+def _rows(document: Document) -> list[tuple[str, ...]]:
+    return [
+        (
+            option["gpu"],
+            option["instance_type"],
+            str(option["tensor_parallel"]),
+            three(option["replicas"]),
+            three_usd(option["usd_per_hour"]),
+            f"{option['usd_per_million_output_tokens']:.2f}",
+            middle_and_high(option["ttft_ms"]),
+            middle_and_high(option["tpot_ms"], 1),
+            "yes" if option["meets"] else "no",
+        )
+        for option in (document["chosen"], *document["alternatives"])
+    ]
+
+
+def _options(document: Document) -> Table:
+    table = grid(HEADS, right=("TP", "per 1M out"))
+    for index, row in enumerate(_rows(document)):
+        table.add_row(*(Text(cell) for cell in row), style="bold" if index == 0 else "")
+    return table
+
+
+def _reasons(document: Document) -> list[tuple[str, str]]:
+    """Return (options, reason): options that lost for the same reason together, in the order of the document."""
+    options: dict[str, list[str]] = {}
+    for row in document["rejected"]:
+        options.setdefault(row["reason"], []).append(row["option"])
+    return [(names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), why) for why, names in options.items()]
+
+
+def _rejected(reasons: list[tuple[str, str]]) -> Table:
+    table = grid(("option", "reason"))
+    for option, reason in reasons[:MOST_REASONS]:
+        table.add_row(Text(option), Text(reason, style="dim"))
+    return table
+
+
+def markdown(document: Document) -> str:
+    """Return the same for a comment, with the lost options folded."""
+    reasons = [(row["option"], row["reason"]) for row in document["rejected"]]
+    parts = [f"**{sentence(document)}**", markdown_table(HEADS, _rows(document))]
+    if reasons:
+        parts.append(folded(f"Why {len(reasons)} others lost", markdown_table(("option", "reason"), reasons)))
+    return "\n\n".join(parts)

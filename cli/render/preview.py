@@ -1,0 +1,236 @@
+"""How ``tonnage preview`` looks: as text and as a comment on a pull request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cli.render.bars import against_limit, memory_bar, memory_legend
+from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd
+from cli.render.markdown import bullets, folded, safe
+from cli.render.markdown import table as markdown_table
+
+Document = Mapping[str, Any]
+POOL_HEADS = ("pool", "buys", "as", "zones", "nodes", "GPU limit", "USD per hour")
+BILL_HEADS = ("item", "USD per hour", "rule")
+POLICY_HEADS = ("", "rule", "says")
+
+
+def text(document: Document) -> RenderableType:
+    """Return the whole preview, what changed first."""
+    parts: list[RenderableType] = [
+        Text(f"{document['stack']}  {document['region']}, prices of {document['prices_of']}", style="bold"),
+        Text(document["summary"]),
+    ]
+    if document["difference"]:
+        parts += [heading("What changes"), *_difference(document["difference"])]
+    if document["models"]:
+        parts.append(heading("Models (replicas and nodes: floor / expected / ceiling)"))
+        parts += [_model(model) for model in document["models"]]
+    if document["pools"]:
+        parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document))]
+    parts += [heading("Burn per month"), _burn(document), heading("Bill"), _table(BILL_HEADS, bill_rows(document))]
+    parts += [heading(_resource_title(document)), _resources(document)]
+    parts += [heading("Policies"), _policies(document)]
+    if document["warnings"]:
+        parts.append(heading("Warnings"))
+        parts += [Text(f"- {warning}", style="yellow") for warning in document["warnings"]]
+    return Group(*parts)
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    table = grid(heads, right=("nodes", "GPU limit"))
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _difference(difference: Document) -> list[RenderableType]:
+    return [Text(f"- {sentence}") for sentence in difference["words"]]
+
+
+def _model(model: Document) -> RenderableType:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column(overflow="fold")
+    for label, value in model_facts(model):
+        facts.add_row(label, Text(value))
+    facts.add_row("one GPU", memory_bar(model["per_gpu"]))
+    facts.add_row("", memory_legend(model["per_gpu"]))
+    for label, value in reasons(model):
+        facts.add_row(label, Text(value, style="dim"))
+    title = Text(model["name"], style="bold cyan").append(f"  {model['model']}", style="default")
+    return Group(title, Padding(facts, (0, 0, 1, 2)))
+
+
+def model_facts(model: Document) -> list[tuple[str, str]]:
+    """Return what a reviewer asks first about one model."""
+    zero = ", scales to zero" if model["scale_to_zero"] else ""
+    per_million = f"${model['usd_per_million_output_tokens']:.2f} per million output tokens"
+    budgets = f"probe budget {model['startup_budget_s']} s, drains in {model['grace_period_s']} s"
+    return [
+        ("runs on", machine(model)),
+        ("replicas", three(model["replicas"]) + zero),
+        ("latency", f"TTFT {spread(model['ttft_ms'])} ms, TPOT {spread(model['tpot_ms'], 1)} ms (p10 to p90)"),
+        ("holds", f"{model['kv']['tokens']:,} tokens of KV cache, binding: {model['binding']}"),
+        ("costs", f"${three_usd(model['usd_per_hour'])} an hour, {per_million}"),
+        ("starts in", f"{model['start_up_s']:.0f} s from nothing; {budgets}"),
+    ]
+
+
+def reasons(model: Document) -> list[tuple[str, str]]:
+    """Return the figures of the plan with their rules."""
+    return [
+        (figure["name"].replace("_", " "), f"{figure['value']} {figure['unit']}: {figure['rule']}".replace(" : ", ": "))
+        for figure in model["figures"]
+    ]
+
+
+def pool_rows(document: Document) -> list[tuple[str, ...]]:
+    """Return one row per node pool."""
+    return [
+        (
+            pool["name"],
+            ", ".join(pool["instance_types"]),
+            f"{pool['capacity_type']} ({pool['kind']})",
+            " ".join(pool["zones"]),
+            three(pool["instances"]),
+            str(pool["gpu_limit"]),
+            three_usd(pool["usd_per_hour"]),
+        )
+        for pool in document["pools"]
+    ]
+
+
+def bill_rows(document: Document) -> list[tuple[str, ...]]:
+    """Return one row per line of the bill."""
+    return [(line["name"], three_usd(line["usd_per_hour"]), line["rule"]) for line in document["bill"]]
+
+
+def burn_rows(document: Document) -> list[tuple[str, float, str]]:
+    """Return (bound, USD per month, label) for the bars."""
+    rows = []
+    for bound in BOUNDS:
+        month, hour = document["burn"][bound]["usd_per_month"], document["burn"][bound]["usd_per_hour"]
+        rows.append((bound, month, f"{usd(month)} a month, {usd(hour, 2)} an hour"))
+    return rows
+
+
+def budget_label(document: Document) -> str:
+    """Return the budget in words."""
+    budget = document["budget"]
+    if budget is None:
+        return "no budget of its own"
+    verb = "denies new GPU instances" if budget["on_exceed"] == "freeze" else "notifies"
+    return f"budget {usd(budget['monthly_usd'])}; {budget['ceiling_share']:.0%} of it at the ceiling; beyond, it {verb}"
+
+
+def _burn(document: Document) -> RenderableType:
+    limit = document["budget"]["monthly_usd"] if document["budget"] else 0.0
+    return against_limit(burn_rows(document), limit, budget_label(document))
+
+
+def resource_counts(document: Document) -> list[tuple[str, int]]:
+    """Return how many resources there are of each type, components left out, sorted by type."""
+    counts = Counter(one["type"] for one in document["resources"] if not one["component"])
+    return sorted(counts.items())
+
+
+def _resource_title(document: Document) -> str:
+    components = sum(one["component"] for one in document["resources"])
+    return f"Resources: {len(document['resources']) - components} in {components} components"
+
+
+def _resources(document: Document) -> RenderableType:
+    cells = [Text(f"{count:3} {short_type(kind)}") for kind, count in resource_counts(document)]
+    return Columns(cells, column_first=True, padding=(0, 3))
+
+
+def short_type(token: str) -> str:
+    """Return a type token without its module path: ``aws eks NodeGroup``."""
+    package, module, kind = token.split(":", 2)
+    return f"{package} {module.split('/')[0]} {kind}"
+
+
+def policy_rows(document: Document) -> list[tuple[str, str, str]]:
+    """Return (mark, rule, verdict) for each rule; a rule that could not run has not passed."""
+    rows = []
+    for verdict in document["policies"]:
+        if verdict["passed"]:
+            rows.append(("✓", verdict["rule"], verdict["description"]))
+        elif verdict["could_not_run"]:
+            rows.append(("?", verdict["rule"], f"could not run: {verdict['could_not_run']}"))
+        rows += [("✗", verdict["rule"], violation["message"]) for violation in verdict["violations"]]
+    return rows
+
+
+def _policies(document: Document) -> Table:
+    table = grid(POLICY_HEADS)
+    for mark, rule, said in policy_rows(document):
+        table.add_row(Text(mark, style="green" if mark == "✓" else "bold red"), Text(rule), Text(said))
+    return table
+
+
+def markdown(document: Document) -> str:
+    """Return a comment for a pull request: what changes, the summary, verdicts; details folded."""
+    parts = [f"### {safe(document['stack'])}"]
+    if document["difference"]:
+        parts.append(bullets(document["difference"]["words"]))
+    parts += [safe(document["summary"]), _markdown_burn(document)]
+    if document["models"]:
+        parts.append(_markdown_models(document))
+    parts.append(markdown_table(POLICY_HEADS, policy_rows(document)))
+    if document["warnings"]:
+        parts.append(bullets(document["warnings"]))
+    return "\n\n".join([*parts, *_markdown_details(document)])
+
+
+def _markdown_burn(document: Document) -> str:
+    burn = document["burn"]
+    rows = [(bound, usd(burn[bound]["usd_per_month"]), usd(burn[bound]["usd_per_hour"], 2)) for bound in BOUNDS]
+    return markdown_table(("burn", "USD a month", "USD an hour"), rows) + f"\n\n{safe(budget_label(document))}"
+
+
+def _markdown_models(document: Document) -> str:
+    heads = ("model", "runs on", "replicas", "TTFT ms", "TPOT ms", "USD per hour")
+    rows = [
+        (
+            model["name"],
+            machine(model),
+            three(model["replicas"]),
+            spread(model["ttft_ms"]),
+            spread(model["tpot_ms"], 1),
+            three_usd(model["usd_per_hour"]),
+        )
+        for model in document["models"]
+    ]
+    return markdown_table(heads, rows)
+
+
+def _markdown_details(document: Document) -> list[str]:
+    parts = []
+    if document["difference"] and document["difference"]["changed"]:
+        parts.append(folded("Resources that change", _markdown_changes(document["difference"])))
+    heads = ("figure", "value and rule")
+    parts += [folded(f"Why: {one['name']}", markdown_table(heads, reasons(one))) for one in document["models"]]
+    if document["pools"]:
+        parts.append(folded("Node pools", markdown_table(POOL_HEADS, pool_rows(document))))
+    parts.append(folded("Bill", markdown_table(BILL_HEADS, bill_rows(document))))
+    counts = [(count, kind) for kind, count in resource_counts(document)]
+    return [*parts, folded(_resource_title(document), markdown_table(("count", "type"), counts))]
+
+
+def _markdown_changes(difference: Document) -> str:
+    rows = [
+        (verb, one["type"], one["name"])
+        for verb in ("added", "changed", "removed")
+        for one in difference["resources"][verb]
+    ]
+    return markdown_table(("", "type", "name"), rows)

@@ -1,0 +1,96 @@
+"""How ``tonnage rehearse`` looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from cli.render.common import grid, heading, three
+from cli.render.markdown import folded, safe
+from cli.render.markdown import table as markdown_table
+
+Document = Mapping[str, Any]
+MODEL_HEADS = ("model", "served", "on", "replicas")
+POD_HEADS = ("stage", "pod", "node", "pool", "buys", "zone")
+CHECK_HEADS = ("", "check", "found")
+STAGE_HEADS = ("stage", "seconds", "detail")
+
+
+def text(document: Document) -> RenderableType:
+    """Return the plan, where each pod landed, the verdicts and the checks."""
+    style = "bold green" if document["passed"] else "bold red"
+    sections = (
+        ("Planned", MODEL_HEADS, _models(document)),
+        ("Where each pod landed", POD_HEADS, _pods(document)),
+        ("Checks", CHECK_HEADS, check_rows(document)),
+    )
+    parts: list[RenderableType] = []
+    for title, heads, rows in sections:
+        if not rows:
+            continue
+        table = grid(heads)
+        for row in rows:
+            table.add_row(*(Text(cell, style="bold red" if cell == "✗" else "") for cell in row))
+        parts += [heading(title), table]
+    return Group(*parts, Text(), Text(verdict(document), style=style))
+
+
+def verdict(document: Document) -> str:
+    """Return the answer as one sentence."""
+    scenario = f" with {document['scenario']}" if document["scenario"] else ""
+    seconds = sum(stage["seconds"] for stage in document["stages"])
+    if document["passed"]:
+        changes = sum(document["second_up"].values())
+        return (
+            f"{document['stack']}{scenario}: rehearsal passed in {seconds:.0f} s; "
+            f"second up changes {changes}, leftovers {len(document['leftovers'])}"
+        )
+    return f"{document['stack']}{scenario}: rehearsal FAILED: {document['problem']}"
+
+
+def _models(document: Document) -> list[tuple[str, ...]]:
+    return [(one["name"], one["model"], _on(one), three(one["replicas"])) for one in document["models"]]
+
+
+def _on(model: Document) -> str:
+    return f"{model['gpu']}, {model['instance_type']}, TP {model['tensor_parallel']}"
+
+
+def _pods(document: Document) -> list[tuple[str, ...]]:
+    return [
+        (
+            one["stage"],
+            one["pod"],
+            one["node"] or f"Pending: asks {one['asks']}, missing {one['missing']}",
+            one["pool"],
+            f"{one['instance_type']} {one['capacity_type']}".strip(),
+            one["zone"],
+        )
+        for one in document["placements"]
+    ]
+
+
+def check_rows(document: Document) -> list[tuple[str, str, str]]:
+    """Return (mark, question, answer): checks, then policies inside the engine, then what was left behind."""
+    rows = [(_mark(one["passed"]), one["name"], one["detail"]) for one in document["checks"]]
+    rows += [
+        (_mark(one["passed"]), f"policy {one['rule']} on {one['stack']}", one["message"])
+        for one in document["policies"]
+    ]
+    return rows + [("✗", "left behind", one) for one in document["leftovers"]]
+
+
+def _mark(passed: bool) -> str:
+    return "✓" if passed else "✗"
+
+
+def markdown(document: Document) -> str:
+    """Return the same for a comment."""
+    stages = [(one["name"], f"{one['seconds']:.1f}", one["detail"]) for one in document["stages"]]
+    parts = [f"**{safe(verdict(document))}**", markdown_table(CHECK_HEADS, check_rows(document))]
+    if document["placements"]:
+        parts.append(folded("Where each pod landed", markdown_table(POD_HEADS, _pods(document))))
+    return "\n\n".join([*parts, folded("Stages", markdown_table(STAGE_HEADS, stages))])

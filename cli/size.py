@@ -1,0 +1,55 @@
+"""``tonnage size``: memory of one engine on one GPU type."""
+
+from __future__ import annotations
+
+import typer
+
+from cli import options as o
+
+
+def size(
+    *,
+    model: o.Model,
+    gpu: o.GpuRequired,
+    tensor_parallel: o.TensorParallel = None,
+    pipeline_parallel: o.PipelineParallel = None,
+    max_model_len: o.MaxModelLen = None,
+    max_num_seqs: o.MaxNumSeqs = None,
+    max_num_batched_tokens: o.MaxNumBatchedTokens = None,
+    gpu_memory_utilization: o.GpuMemoryUtilization = None,
+    kv_cache_dtype: o.KvCacheDtypeOption = None,
+    vllm_version: o.VllmVersion = None,
+    enforce_eager: o.EnforceEager = False,
+    gpu_total_gib: o.GpuTotalGib = None,
+    weights_gib: o.WeightsGib = None,
+    output_format: o.FormatOption = o.Format.TEXT,
+) -> None:
+    """Memory of one engine on one GPU type, by term; exit 3 when it does not fit."""
+    from cli.output import show
+    from cli.render import size as render
+    from cli.sources import find_model
+    from sizing.catalogue import load_catalogue
+    from sizing.size import size_document, size_model
+
+    catalogue = load_catalogue()
+    overrides = o.engine_overrides(
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        gpu_memory_utilization=gpu_memory_utilization,
+        kv_cache_dtype=kv_cache_dtype,
+        vllm_version=vllm_version,
+        enforce_eager=enforce_eager or None,
+    )
+    sizing = size_model(
+        find_model(model, catalogue),
+        catalogue.gpu(gpu),
+        overrides,
+        gpu_total_gib=o.positive("--gpu-total-gib", gpu_total_gib),
+        weights_gib=o.positive("--weights-gib", weights_gib),
+    )
+    show(size_document(sizing), output_format, text=render.text, markdown=render.markdown)
+    if not sizing.memory.fits:
+        raise typer.Exit(3)

@@ -1,0 +1,71 @@
+"""``tonnage throughput``: predicted speed of one replica."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import options as o
+
+
+def throughput(
+    *,
+    model: o.Model,
+    gpu: o.GpuRequired,
+    concurrency: Annotated[float, typer.Option("--concurrency", metavar="C", help="Requests in flight.")],
+    input_tokens: o.InputTokens,
+    output_tokens: o.OutputTokens,
+    tensor_parallel: o.TensorParallel = None,
+    pipeline_parallel: o.PipelineParallel = None,
+    max_model_len: o.MaxModelLen = None,
+    max_num_seqs: o.MaxNumSeqs = None,
+    max_num_batched_tokens: o.MaxNumBatchedTokens = None,
+    gpu_memory_utilization: o.GpuMemoryUtilization = None,
+    kv_cache_dtype: o.KvCacheDtypeOption = None,
+    vllm_version: o.VllmVersion = None,
+    enforce_eager: o.EnforceEager = False,
+    output_format: o.FormatOption = o.Format.TEXT,
+) -> None:
+    """Predicted TTFT, TPOT and tokens per second of one replica, with p10 and p90."""
+    from cli.output import show
+    from cli.render import throughput as render
+    from cli.sources import find_model
+    from sizing.catalogue import load_catalogue
+    from sizing.plan_document import throughput_document
+    from sizing.size import size_model
+    from sizing.throughput import predict_throughput
+
+    catalogue = load_catalogue()
+    overrides = o.engine_overrides(
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=max_num_batched_tokens,
+        gpu_memory_utilization=gpu_memory_utilization,
+        kv_cache_dtype=kv_cache_dtype,
+        vllm_version=vllm_version,
+        enforce_eager=enforce_eager or None,
+    )
+    sizing = size_model(find_model(model, catalogue), catalogue.gpu(gpu), overrides)
+    if not sizing.memory.fits:
+        raise o.does_not_fit(sizing)
+    estimate = predict_throughput(
+        sizing.model,
+        sizing.gpu,
+        sizing.engine,
+        sizing.memory,
+        concurrency=o.positive("--concurrency", concurrency),
+        input_tokens=o.positive("--input-tokens", input_tokens),
+        output_tokens=o.positive("--output-tokens", output_tokens),
+    )
+    document = throughput_document(
+        estimate,
+        model=sizing.model.name,
+        gpu=sizing.gpu.name,
+        engine=sizing.engine,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+    show(document, output_format, text=render.text, markdown=render.markdown)

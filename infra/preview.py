@@ -1,0 +1,229 @@
+"""The document of an offline preview: what a stack would deploy, on which GPUs, why, and for how much.
+
+``tonnage preview --format json`` prints it, every other format shows it, and ``infra.difference`` compares two of them.
+Prices are USD, sizes GiB, months have 730 hours. Lists are sorted, so the same stack gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from infra.settings import ClusterSettings, StackSettings
+from sizing.bill import fixed_bill_cluster, total
+from sizing.catalogue import Catalogue, load_catalogue
+from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, Figure, NodePoolPlan, ServingPlan, StackPlan
+
+if TYPE_CHECKING:
+    from infra.offline import OfflineGraph
+    from infra.recording import RecordedResource
+
+PREVIEW_SCHEMA = 1
+"""Version of the document; a key is never renamed or removed within one."""
+INTERNAL_TYPES = ("pulumi:providers:", "pulumi:pulumi:")
+Document = dict[str, Any]
+
+
+def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[str, Any]]) -> Document:
+    """Return the preview of one stack: its plan (serving layer) or its fixed bill (cluster layer), and its resources.
+
+    ``verdicts`` are the documents of the policies about the same graph. ``difference`` is null until
+    ``infra.difference.compare`` fills it.
+    """
+    plan, settings = graph.plan, graph.settings
+    catalogue = load_catalogue()
+    bill = plan.bill if plan else _cluster_bill(settings, graph.resources, catalogue)
+    burn = plan.burn_usd_per_hour if plan else total(bill)
+    document: Document = {
+        "schema": PREVIEW_SCHEMA,
+        "stack": stack,
+        "layer": settings.layer,
+        "region": settings.region,
+        "prices_of": plan.catalogue_date if plan else catalogue.date,
+        "models": [_model(model) for model in plan.models] if plan else [],
+        "pools": [_pool(pool) for pool in plan.pools] if plan else [],
+        "vector_store": _vector_store(plan),
+        "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
+        "burn": _burn(burn),
+        "budget": _budget(plan, burn) if plan else None,
+        "resources": _resources(graph.resources),
+        "policies": [dict(verdict) for verdict in verdicts],
+        "warnings": list(plan.warnings) if plan else [],
+        "difference": None,
+    }
+    return {**document, "summary": _summary(document)}
+
+
+def _cluster_bill(
+    settings: StackSettings, resources: Sequence[RecordedResource], catalogue: Catalogue
+) -> tuple[BillLine, ...]:
+    """Return the fixed bill of a cluster stack; NAT gateways and endpoints are counted in its graph."""
+    if not isinstance(settings, ClusterSettings):
+        return ()
+    endpoints = [one for one in resources if one.type == "aws:ec2/vpcEndpoint:VpcEndpoint"]
+    nodes = settings.system_nodes
+    return fixed_bill_cluster(
+        settings.region,
+        catalogue,
+        zones=settings.zones,
+        nat_gateways=sum(one.type == "aws:ec2/natGateway:NatGateway" for one in resources),
+        interface_endpoints=sum(one.props.get("vpcEndpointType") == "Interface" for one in endpoints),
+        system_instance_type=nodes.instance_type,
+        system_nodes=nodes.count,
+        system_disk_gib=nodes.disk_gib,
+    )
+
+
+def _model(plan: ServingPlan) -> Document:
+    memory, speed = plan.memory, plan.throughput
+    return {
+        "name": plan.name,
+        "model": plan.model,
+        "revision": plan.revision,
+        "gpu": plan.gpu,
+        "instance_type": plan.instance_type,
+        "instances_per_replica": plan.instances_per_replica,
+        "replicas_per_instance": plan.replicas_per_instance,
+        "tensor_parallel": plan.tensor_parallel,
+        "pipeline_parallel": plan.pipeline_parallel,
+        "replicas": asdict(plan.replicas),
+        "scale_to_zero": plan.scale_to_zero,
+        "engine_args": list(plan.engine_args),
+        "per_gpu": {
+            key: round(getattr(memory, key), 3)
+            for key in ("total_gib", "requested_gib", "weights_gib", "peak_activation_gib", "non_torch_gib",
+                        "cuda_graph_gib", "kv_cache_gib")
+        },
+        "kv": {"tokens": memory.kv_tokens, "max_concurrency": round(memory.max_concurrency, 3)},
+        "binding": memory.binding,
+        "output_tokens_per_s": _rounded(asdict(speed.output_tokens_per_s)),
+        "ttft_ms": _rounded(asdict(speed.ttft_ms)),
+        "tpot_ms": _rounded(asdict(speed.tpot_ms)),
+        "meets": plan.meets,
+        "start_up_s": round(plan.start_up.total_s, 1),
+        "startup_budget_s": plan.probes.startup.period_s * plan.probes.startup.failure_threshold,
+        "grace_period_s": plan.drain.grace_period_s,
+        "shm_gib": plan.resources.shm_gib,
+        "surge": plan.surge,
+        "pools": list(plan.pools),
+        "usd_per_hour": _bounds(plan.usd_per_hour),
+        "usd_per_million_output_tokens": round(plan.usd_per_million_output_tokens, 4),
+        "figures": [_figure(figure) for figure in plan.figures],
+    }  # fmt: skip
+
+
+def _pool(pool: NodePoolPlan) -> Document:
+    return {
+        "name": pool.name,
+        "kind": pool.kind,
+        "capacity_type": pool.capacity_type,
+        "gpu": pool.gpu,
+        "instance_types": [offer.instance_type for offer in pool.offers],
+        "zones": list(pool.zones),
+        "instances": {
+            "floor": pool.floor_instances,
+            "expected": pool.expected_instances,
+            "ceiling": pool.ceiling_instances,
+        },
+        "gpu_limit": pool.gpu_limit,
+        "disk_gib": pool.disk.size_gib,
+        "models": list(pool.models),
+        "usd_per_hour": _bounds(pool.usd_per_hour),
+    }
+
+
+def _vector_store(plan: StackPlan | None) -> Document | None:
+    if plan is None or plan.vector_store is None:
+        return None
+    store = plan.vector_store
+    return {
+        "replicas": store.replicas,
+        "memory_gib": store.memory_gib,
+        "cpu": store.cpu,
+        "disk_gib": store.disk_gib,
+        "shards": store.shards,
+        "figures": [_figure(figure) for figure in store.figures],
+    }
+
+
+def _burn(usd_per_hour: Bounds) -> Document:
+    return {
+        bound: {"usd_per_hour": round(value, 4), "usd_per_month": round(value * HOURS_PER_MONTH, 2)}
+        for bound, value in asdict(usd_per_hour).items()
+    }
+
+
+def _budget(plan: StackPlan, burn: Bounds) -> Document:
+    budget = plan.budget
+    ceiling = burn.ceiling * HOURS_PER_MONTH
+    return {
+        "monthly_usd": budget.monthly_usd,
+        "on_exceed": budget.on_exceed,
+        "notify": list(budget.notify),
+        "actual_thresholds_percent": list(budget.actual_thresholds_percent),
+        "forecast_threshold_percent": budget.forecast_threshold_percent,
+        "within": ceiling <= budget.monthly_usd,
+        "ceiling_share": round(ceiling / budget.monthly_usd, 4),
+        "headroom_usd": round(budget.monthly_usd - ceiling, 2),
+    }
+
+
+def _resources(resources: Sequence[RecordedResource]) -> list[Document]:
+    """Return what the program registers, components marked, providers and references left out."""
+    rows = [
+        {"type": one.type, "name": one.name, "component": not one.custom, "digest": _digest(one)}
+        for one in resources
+        if not one.type.startswith(INTERNAL_TYPES)
+    ]
+    return sorted(rows, key=lambda row: (row["type"], row["name"]))
+
+
+def _digest(resource: RecordedResource) -> str:
+    """Return a fingerprint of the inputs without the secret ones, to tell later whether they changed."""
+    props = {key: value for key, value in resource.props.items() if key not in resource.secret_keys}
+    canonical = json.dumps(props, sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _summary(document: Document) -> str:
+    """Return the whole preview as one or two sentences."""
+    month = {bound: f"${document['burn'][bound]['usd_per_month']:,.0f}" for bound in ("floor", "expected", "ceiling")}
+    count = len(document["resources"])
+    if not document["models"]:
+        return f"{count} resources; {month['expected']} a month, whatever the traffic."
+    served = ", ".join(
+        f"{model['name']} on {model['gpu']} ({model['instance_type']}, TP {model['tensor_parallel']})"
+        for model in document["models"]
+    )
+    budget = document["budget"]
+    verdict = "within" if budget["within"] else "OVER"
+    return (
+        f"Serves {served}. {month['expected']} a month expected, never more than {month['ceiling']}: "
+        f"{verdict} the budget of ${budget['monthly_usd']:,.0f}. {count} resources."
+    )
+
+
+def _figure(figure: Figure) -> Document:
+    return {
+        "name": figure.name,
+        "value": _number(figure.value),
+        "unit": figure.unit,
+        "rule": figure.rule,
+        "inputs": {key: _number(figure.inputs[key]) for key in sorted(figure.inputs)},
+        "source": figure.source,
+    }
+
+
+def _number(value: float | str) -> float | str:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _rounded(values: Mapping[str, float]) -> Document:
+    return {key: round(value, 1) for key, value in values.items()}
+
+
+def _bounds(bounds: Bounds) -> Document:
+    return {key: round(value, 4) for key, value in asdict(bounds).items()}
