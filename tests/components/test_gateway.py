@@ -108,7 +108,7 @@ def test_without_tls_the_load_balancers_idle_limit_is_raised():
 
 
 def test_a_public_load_balancer_without_a_certificate_is_refused():
-    with pytest.raises(BadInput, match="in the clear; hint: set gateway.certificateArn"):
+    with pytest.raises(BadInput, match=r"in the clear; hint: set gateway\.certificateArn"):
         documents.check_exposure("internet-facing", has_certificate=False)
 
 

@@ -92,13 +92,8 @@ def test_only_listed_folders_can_be_written():
 def test_pools_are_preferred_in_the_order_of_the_plan_and_no_other_is_allowed():
     affinity = node_affinity(("b-floor", "a-spot", "c-burst"))
     required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert required == [
-        {
-            "matchExpressions": [
-                {"key": "tonnage.dev/pool", "operator": "In", "values": ["a-spot", "b-floor", "c-burst"]}
-            ]
-        }
-    ]
+    (expression,) = required[0]["matchExpressions"]
+    assert expression == {"key": "tonnage.dev/pool", "operator": "In", "values": ["a-spot", "b-floor", "c-burst"]}
     preferred = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
     pools = [each["preference"]["matchExpressions"][0]["values"] for each in preferred]
     assert [each["weight"] for each in preferred] == [100, 67, 34]

@@ -30,7 +30,7 @@ ENGINE = """
             self.send_response(401 if self.path.startswith("/v1") and not key else 200)
             self.end_headers()
             if self.path == "/metrics":
-                self.wfile.write(b'vllm:num_requests_running{model_name="chat"} 3.0\\nvllm:num_requests_waiting{} 2.0\\n')
+                self.wfile.write(b'vllm:num_requests_running{a="b"} 3.0\\nvllm:num_requests_waiting 2.0\\n')
         do_GET = do_POST = _answer
         def log_message(self, *args): pass
     def leave(number, frame):

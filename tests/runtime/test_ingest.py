@@ -162,7 +162,7 @@ def test_an_unknown_model_is_said_to_be_unknown(hub):
 
 
 def test_a_hub_that_is_not_reachable_is_one_line(hub):
-    with pytest.raises(IngestError, match="not reachable .* this job needs a way out"):
+    with pytest.raises(IngestError, match=r"not reachable .* this job needs a way out"):
         copy(Store(), "http://127.0.0.1:1")
 
 

@@ -79,12 +79,12 @@ def test_a_document_that_cannot_be_meant_is_refused_by_place(path, value, said):
 def test_a_missing_key_is_named():
     document = launch_document(serving_plan())
     del document["drain"]
-    with pytest.raises(BadDocument, match="drain.pre_stop_s is missing"):
+    with pytest.raises(BadDocument, match=r"drain\.pre_stop_s is missing"):
         parse(json.dumps(document))
 
 
 def test_text_that_is_not_json_is_refused_with_its_line():
-    with pytest.raises(BadDocument, match="not JSON, .* in line 2"):
+    with pytest.raises(BadDocument, match=r"not JSON, .* in line 2"):
         parse("{\n nonsense")
 
 
