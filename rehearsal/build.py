@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -168,7 +168,7 @@ class Builder:
         return digest.hexdigest()[:12]
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None, None, None]:
         """One process builds at a time, whoever else waits and then finds the work done."""
         with _writing(self.cache):
             self.cache.mkdir(parents=True, exist_ok=True)
@@ -184,7 +184,7 @@ class Builder:
             yield
 
     @contextlib.contextmanager
-    def _scratch(self) -> Iterator[Path]:
+    def _scratch(self) -> Generator[Path, None, None]:
         with _writing(self.cache):
             scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=self.cache))
         try:
@@ -254,7 +254,7 @@ def _go_version(go: str, env: Mapping[str, str]) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,7 @@ class _Spawner:
 
 
 @contextlib.contextmanager
-def disk_errors(where: str):
+def disk_errors(where: str) -> Generator[None, None, None]:
     """Turn an ``OSError`` into one line, with what to do when the disk is full."""
     try:
         yield

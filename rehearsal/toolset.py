@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rehearsal.errors import ToolError
@@ -120,7 +120,7 @@ def manifest_modules(pins: Path) -> tuple[Manifests, ...]:
             continue
         if line[0].isspace():
             last = found[-1]
-            found[-1] = Manifests(**{**last.__dict__, "files": (*last.files, words[0])})
+            found[-1] = replace(last, files=(*last.files, words[0]))
         else:
             name, module, version, sum_ = words
             found.append(Manifests(name=name, module=module, version=version, sum=sum_, verbatim=name == "kwok"))

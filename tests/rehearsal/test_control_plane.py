@@ -1,6 +1,9 @@
+import signal
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +20,7 @@ from rehearsal.control_plane import ControlPlane
 from rehearsal.crds import install_crds, install_schemaless, validated_kinds
 from rehearsal.errors import RehearsalFailed
 from rehearsal.nodes import GPU, NodeSpec, Taint, make_nodes, remove_node
-from rehearsal.process import Supervisor, marked
+from rehearsal.process import Supervisor, marked, sweep
 
 pytestmark = pytest.mark.rehearsal
 PODS = "/api/v1/namespaces/default/pods"
@@ -191,3 +194,31 @@ def test_a_part_that_crashes_at_the_start_is_named_in_one_line(toolbox, tmp_path
             pass
         assert "\n" not in str(caught.value)
         assert marked(supervisor.run_dir) == []
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from rehearsal.control_plane import ControlPlane
+from rehearsal.process import Supervisor
+from rehearsal.tools import ensure_tools
+toolbox = ensure_tools(lambda _: None)
+with Supervisor(temp_root=Path(sys.argv[1])) as supervisor:
+    print(supervisor.run_dir, flush=True)
+    with ControlPlane(toolbox, supervisor):
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("after_s", [0.05, 0.6, 2, 5])
+def test_a_command_ended_at_any_moment_leaves_no_process_and_no_file(toolbox, tmp_path, number, after_s):
+    command = [sys.executable, "-c", RUN, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
+        run_dir = Path(owner.stdout.readline().strip())
+        time.sleep(after_s)
+        owner.send_signal(number)
+    eventually(lambda: marked(run_dir), [], timeout_s=5)
+    if number == signal.SIGKILL:
+        assert len(sweep(tmp_path)) == 1
+    assert list(tmp_path.iterdir()) == []
