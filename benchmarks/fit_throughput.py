@@ -36,6 +36,9 @@ START: dict[str, float] = {
     "bandwidth.default": 0.80,
     "compute.default": 0.55,
     "host.step_us": 1500.0,
+    "old.step_us": 4000.0,
+    "old.sequence_us": 40.0,
+    "old.compute": 0.8,
     "host.sequence_us": 15.0,
     "host.request_us": 10000.0,
     "link.nvlink.latency_us": 10.0,
@@ -60,6 +63,8 @@ class Point:
     input_tokens: float
     output_tokens: float
     static: bool
+    old: bool
+    """Of an engine before V1: its host cost and kernels are nuisance constants (old.*), not used in plans."""
     measured: Mapping[str, float]
 
 
@@ -110,6 +115,7 @@ def _point(row: Mapping[str, object], shape: Mapping[str, float], gpu: Mapping[s
         input_tokens=input_tokens,
         output_tokens=float(str(output)),
         static="static batch" in str(row["notes"]),
+        old="V0" in str(row["notes"]),
         measured=_measured(row, burst=row["concurrency"] is None),
     )
 
@@ -123,20 +129,23 @@ def read_points() -> tuple[Point, ...]:
     return tuple(point for point in points if point is not None and point.measured)
 
 
-def speed_of(constants: Mapping[str, float], gpu: Mapping[str, object], *, fp8: bool) -> Speed:
+def speed_of(constants: Mapping[str, float], gpu: Mapping[str, object], *, fp8: bool, old: bool) -> Speed:
     """Speed of one GPU under these constants; fp8 doubles the compute where the card has it."""
     name = CLASSES.get(str(gpu["name"]), "default")
     tflops = gpu["dense_tflops"]
     assert isinstance(tflops, dict)  # noqa: S101
     best = tflops.get("fp8") if fp8 else None
-    link = str(gpu["link"])
+    link, host = str(gpu["link"]), "old" if old else "host"
     return Speed(
         bandwidth_bytes_per_s=float(str(gpu["bandwidth_gb_s"])) * 1e9 * constants[f"bandwidth.{name}"],
-        compute_flops_per_s=float(best or tflops["bf16"]) * 1e12 * constants[f"compute.{name}"],
+        compute_flops_per_s=float(best or tflops["bf16"])
+        * 1e12
+        * constants[f"compute.{name}"]
+        * (constants["old.compute"] if old else 1.0),
         link_bytes_per_s=float(str(gpu["link_gb_s"])) / 2 * 1e9 * constants[f"link.{link}.efficiency"],
         link_latency_s=constants[f"link.{link}.latency_us"] * 1e-6,
-        host_step_s=constants["host.step_us"] * 1e-6,
-        host_sequence_s=constants["host.sequence_us"] * 1e-6,
+        host_step_s=constants[f"{host}.step_us"] * 1e-6,
+        host_sequence_s=constants[f"{host}.sequence_us"] * 1e-6,
         request_s=constants["host.request_us"] * 1e-6,
     )
 
@@ -144,7 +153,7 @@ def speed_of(constants: Mapping[str, float], gpu: Mapping[str, object], *, fp8: 
 def predict(point: Point, constants: Mapping[str, float], gpus: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
     """Predicted tokens/s, TPOT and TTFT of one point."""
     fp8 = point.load.weights_bytes * point.tp < point.load.parameters_active * 1.5
-    speed = speed_of(constants, gpus[point.gpu], fp8=fp8)
+    speed = speed_of(constants, gpus[point.gpu], fp8=fp8, old=point.old)
     loop = closed_loop(
         point.load,
         speed,
@@ -201,8 +210,6 @@ def _allowed(key: str, value: float) -> bool:
     low, high = LIMITS.get(key.split(".", 1)[0], (0.0, math.inf))
     if key.endswith("efficiency"):
         low, high = 0.05, 1.0
-    if key == "host.sequence_us":
-        high = 25.0  # the fitted side is mostly of older engines, whose host cost per sequence was higher
     return low <= value <= high
 
 
