@@ -227,7 +227,7 @@ class Network(pulumi.ComponentResource):
     def _flow_logs(self) -> None:
         group = aws.cloudwatch.LogGroup(
             f"{self._name}-flow",
-            name=f"/tonnage/{self._name}/flow",
+            name=f"/tonnage/{self._args.cluster_name}/flow",
             retention_in_days=self._args.flow_log_days,
             tags=self._tags("-flow"),
             opts=self._child,

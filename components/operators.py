@@ -113,7 +113,7 @@ class Operators(pulumi.ComponentResource):
         cluster_arn = pulumi.Output.from_input(args.cluster_arn)
         role = aws.iam.Role(
             f"{self._name}-{operator}",
-            name=f"{self._name}-{operator}",
+            name=pulumi.Output.concat(args.cluster_name, "-", operator),
             assume_role_policy=cluster_arn.apply(lambda arn: assume_role_by_pods(arn, namespace)),
             tags=named(args.tags, f"{self._name}-{operator}"),
             opts=self._child,

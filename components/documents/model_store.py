@@ -1,0 +1,229 @@
+"""The model store: bucket rules, who reads and writes which prefix, the Job that fills it.
+
+One prefix per model and revision, written once, so that a revision is the same bytes for ever. The job that fills
+it is the only one that talks to the model hub; serving pods read their own prefix and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sizing.errors import BadInput
+from sizing.launch import weights_prefix
+
+from .iam import Statement, allow, deny, parse_arn, policy
+from .kubernetes import (
+    Document,
+    aws_egress,
+    container_security_context,
+    dns_egress,
+    labels,
+    pod_security_context,
+)
+from .tags import SYSTEM_NODE_SELECTOR
+
+COMPONENT = "model-ingest"
+INGEST_SERVICE_ACCOUNT = "model-ingest"
+HUB_SECRET = "model-hub"  # noqa: S105 - the name of the Secret
+HUB_KEY = "HF_TOKEN"
+"""Property of the Secrets Manager entry, key of the Secret and environment variable of the job: one name."""
+
+KEEP_FINISHED_S = 86_400
+"""A finished job stays a day, so that its log can be read."""
+
+SLOWEST_BYTES_PER_S = 20 * 2**20
+"""A copy slower than this is given up: a limit that we set, not a measured speed."""
+
+SHORTEST_DEADLINE_S = 3600
+
+SCRATCH_FLOOR_GIB, SCRATCH_CEILING_GIB = 1, 4
+"""Files are streamed part by part, so scratch space holds parts in flight and logs, never the whole model."""
+
+SCRATCH_SHARE = 1 / 32
+
+INCOMPLETE_UPLOAD_DAYS = 1
+OLD_VERSION_DAYS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """One model to keep: its service's name, its hub name, revision (a commit) and size in bytes.
+
+    ``service_account`` is that of the serving pods, by default the service's name.
+    """
+
+    name: str
+    model: str
+    revision: str
+    weights_bytes: int
+    service_account: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """Key prefix in the bucket, as ``launch.json`` names it."""
+        return weights_prefix(self.model, self.revision)
+
+    @property
+    def reader(self) -> str:
+        """Service account that reads the prefix."""
+        return self.service_account or self.name
+
+
+def check_models(models: Sequence[StoredModel]) -> None:
+    """Raise ``BadInput`` for two services of one name, a revision or a size that is missing."""
+    names = [model.name for model in models]
+    for model in models:
+        where = f"modelStore.models.{model.name}"
+        if names.count(model.name) > 1:
+            raise BadInput(where, "is listed twice", way_out="give each service a name of its own")
+        if not model.revision:
+            raise BadInput(where, f"{model.model} has no revision", way_out="name the commit at the hub")
+        if model.weights_bytes <= 0:
+            raise BadInput(where, f"weights of {model.weights_bytes} bytes", limit="more than 0")
+
+
+def distinct(models: Sequence[StoredModel]) -> list[StoredModel]:
+    """Return one model per prefix: two services of the same revision share one copy."""
+    by_prefix: dict[str, StoredModel] = {}
+    for model in sorted(models, key=lambda each: each.name):
+        by_prefix.setdefault(model.prefix, model)
+    return list(by_prefix.values())
+
+
+def bucket_policy(bucket_arn: str) -> str:
+    """Return the bucket's policy: nothing without TLS."""
+    plain = deny("OnlyTls", ["s3:*"], [bucket_arn, f"{bucket_arn}/*"], Bool={"aws:SecureTransport": "false"})
+    return policy([{**plain, "Principal": "*"}])
+
+
+def reader_policy(bucket_arn: str, prefix: str) -> str:
+    """Return what one model's pods may do: read the files of their prefix, and list it."""
+    return policy(_read(bucket_arn, prefix))
+
+
+def ingest_policy(bucket_arn: str, prefixes: Sequence[str]) -> str:
+    """Return what the ingest job may do: write the prefixes of the plan and remove a damaged copy."""
+    objects = [f"{bucket_arn}/{prefix}/*" for prefix in prefixes]
+    actions = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
+    listed = [f"{prefix}/*" for prefix in prefixes]
+    return policy(
+        [
+            allow("WriteModels", actions, objects),
+            allow("ListModels", ["s3:ListBucket"], bucket_arn, StringLike={"s3:prefix": listed}),
+            # Without it a missing file answers 403 rather than 404, and the job cannot tell the two apart.
+            allow("FindBucket", ["s3:GetBucketLocation"], bucket_arn),
+        ]
+    )
+
+
+def snapshot_policy(bucket_arn: str, store: str) -> str:
+    """Return what the snapshot job of a vector store may do: write and read its own snapshots."""
+    prefix = f"snapshots/{store}"
+    write = allow("WriteSnapshots", ("s3:AbortMultipartUpload", "s3:PutObject"), f"{bucket_arn}/{prefix}/*")
+    return policy([*_read(bucket_arn, prefix), write])
+
+
+def _read(bucket_arn: str, prefix: str) -> list[Statement]:
+    return [
+        allow("ReadPrefix", ["s3:GetObject"], f"{bucket_arn}/{prefix}/*"),
+        allow("ListPrefix", ["s3:ListBucket"], bucket_arn, StringLike={"s3:prefix": [prefix, f"{prefix}/*"]}),
+    ]
+
+
+def bucket_name(cluster_name: str, stack_name: str, cluster_arn: str) -> str:
+    """Return a name that is the same in each run and nobody else's: cluster, component, account, region.
+
+    S3 allows 63 characters; a longer name keeps its account and region and is told apart by a digest.
+    """
+    arn = parse_arn(cluster_arn)
+    tail = f"-{arn.account}-{arn.region}"
+    head = f"{cluster_name}-{stack_name}".lower()
+    room = 63 - len(tail)
+    if len(head) > room:
+        head = f"{head[: room - 9]}-{hashlib.sha256(head.encode()).hexdigest()[:8]}"
+    return head + tail
+
+
+def job_name(model: StoredModel) -> str:
+    """Return a name that changes with the revision."""
+    digest = hashlib.sha256(model.prefix.encode()).hexdigest()[:8]
+    return f"ingest-{model.name}-{digest}"
+
+
+def deadline_s(weights_bytes: int) -> int:
+    """Seconds after which a copy is given up: weights at the slowest acceptable rate, at least an hour."""
+    return max(SHORTEST_DEADLINE_S, math.ceil(weights_bytes / SLOWEST_BYTES_PER_S))
+
+
+def scratch_gib(weights_bytes: int) -> int:
+    """GiB of scratch space of the job: a share of the weights within fixed bounds, so that it fits a system node."""
+    wanted = math.ceil(weights_bytes / 2**30 * SCRATCH_SHARE)
+    return min(SCRATCH_CEILING_GIB, max(SCRATCH_FLOOR_GIB, wanted))
+
+
+def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str, hub_secret: str | None) -> Document:
+    """Return the Job's spec; ``image`` is the tools image by digest, ``bucket`` a name; both are only placed."""
+    return {
+        "backoffLimit": 3,
+        "activeDeadlineSeconds": deadline_s(model.weights_bytes),
+        "ttlSecondsAfterFinished": KEEP_FINISHED_S,
+        "template": {
+            "metadata": {"labels": labels(model.name, COMPONENT)},
+            "spec": {
+                "restartPolicy": "Never",
+                "serviceAccountName": INGEST_SERVICE_ACCOUNT,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "nodeSelector": dict(SYSTEM_NODE_SELECTOR),
+                "securityContext": pod_security_context(),
+                "containers": [_container(model, image, bucket, region, hub_secret)],
+                "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": f"{scratch_gib(model.weights_bytes)}Gi"}}],
+            },
+        },
+    }
+
+
+def _container(model: StoredModel, image: object, bucket: object, region: str, hub_secret: str | None) -> Document:
+    environment: list[Document] = [
+        {"name": "AWS_REGION", "value": region},
+        {"name": "TONNAGE_BUCKET", "value": bucket},
+    ]
+    if hub_secret is not None:
+        reference = {"secretKeyRef": {"name": hub_secret, "key": HUB_KEY}}
+        environment.append({"name": HUB_KEY, "valueFrom": reference})
+    scratch = f"{scratch_gib(model.weights_bytes)}Gi"
+    arguments = ["--model", model.model, "--revision", model.revision, "--prefix", model.prefix]
+    return {
+        "name": "ingest",
+        "image": image,
+        "command": ["python3", "-m", "runtime.ingest", *arguments],
+        "env": environment,
+        "resources": {
+            "requests": {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": scratch},
+            "limits": {"memory": "1Gi", "ephemeral-storage": scratch},
+        },
+        "securityContext": container_security_context(),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+
+
+def ingest_network_policy(https_cidrs: Sequence[str]) -> Document:
+    """Return the NetworkPolicy's spec of the ingest jobs: names, HTTPS (hub and S3), pod identity; nothing comes in."""
+    return {
+        "podSelector": {"matchLabels": {"app.kubernetes.io/component": COMPONENT}},
+        "policyTypes": ["Ingress", "Egress"],
+        "egress": [dns_egress(), *aws_egress(https_cidrs)],
+    }
+
+
+def hub_secret_name(hub_secret_arn: object) -> str | None:
+    """Return the name of the Secret with the hub's token, or None for models that need no token."""
+    return HUB_SECRET if hub_secret_arn is not None else None
+
+
+def lifecycle() -> Mapping[str, int]:
+    """Return the days after which unfinished uploads and replaced versions are removed."""
+    return {"incomplete_upload_days": INCOMPLETE_UPLOAD_DAYS, "old_version_days": OLD_VERSION_DAYS}
