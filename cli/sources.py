@@ -36,7 +36,8 @@ def find_model(name: str, catalogue: Catalogue) -> ModelSpec:
     try:
         return catalogue.model(name)
     except BadInput as unknown:
-        way_out = "; or ".join(filter(None, (unknown.way_out, "name its config.json or a folder with one")))
+        nearest = unknown.way_out if unknown.way_out.startswith("nearest") else "tonnage catalogue show lists what is"
+        way_out = f"{nearest}; or name its config.json or a folder with one"
         if not HUB_ID.fullmatch(name):
             raise BadInput("MODEL", unknown.problem, way_out=way_out) from unknown
         return _from_hub(name, unknown.problem, way_out)

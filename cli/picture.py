@@ -1,0 +1,35 @@
+"""Draws ``docs/pictures/preview-prod.svg``, the text preview of ``prod`` as a terminal shows it.
+
+``python -m cli.picture``; the figures are those of the stack file, nothing is edited by hand.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from cli.preview import preview_document
+from cli.render.preview import text
+
+ROOT = Path(__file__).resolve().parent.parent
+PICTURE = ROOT / "docs" / "pictures" / "preview-prod.svg"
+WIDTH = 120
+
+
+def draw(stack: str = "prod") -> str:
+    """Return the preview of ``stack`` as an SVG; the same stack gives the same bytes."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, markup=False, highlight=False)
+    console.print(text(preview_document(stack, ROOT / "stacks")))
+    return console.export_svg(title=f"tonnage preview {stack}", unique_id="preview")
+
+
+def main() -> None:
+    """Write the picture."""
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    PICTURE.write_text(draw(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

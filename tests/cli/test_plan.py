@@ -1,0 +1,128 @@
+"""``tonnage plan`` and ``tonnage throughput``: contract keys, exit codes, formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.plan import service_name
+from sizing.catalogue import load_catalogue
+from tests.cli.conftest import Tonnage
+
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+TRAFFIC = ("--requests-per-second", "6", "--input-tokens", "900", "--output-tokens", "250")
+SPEED = (
+    "--gpu",
+    "L4",
+    "--concurrency",
+    "8",
+    "--input-tokens",
+    "900",
+    "--output-tokens",
+    "250",
+    "--max-model-len",
+    "8192",
+)
+OPTION_KEYS = {
+    "gpu", "instance_type", "instances_per_replica", "tensor_parallel", "replicas", "engine_args", "usd_per_hour",
+    "usd_per_million_output_tokens", "ttft_ms", "tpot_ms", "meets",
+}  # fmt: skip
+
+
+def test_plan_prints_the_keys_of_the_contract(tonnage: Tonnage) -> None:
+    called = tonnage("plan", MODEL, *TRAFFIC, "--top", "2", "--format", "json")
+    document = called.document
+    assert called.code == 0
+    assert len(document["alternatives"]) == 2
+    for option in (document["chosen"], *document["alternatives"]):
+        assert option.keys() >= OPTION_KEYS
+        assert option["replicas"].keys() == option["usd_per_hour"].keys() == {"floor", "expected", "ceiling"}
+    assert all(row.keys() == {"option", "reason"} for row in document["rejected"])
+
+
+def test_the_options_of_plan_reach_the_planner(tonnage: Tonnage) -> None:
+    document = tonnage(
+        "plan", MODEL, *TRAFFIC, "--gpu", "a10g", "--ttft-p95-ms", "4000", "--tpot-p95-ms", "120",
+        "--region", "eu-west-1", "--spot-share", "0", "--format", "json",
+    ).document  # fmt: skip
+    assert document["region"] == "eu-west-1"
+    assert {option["gpu"] for option in (document["chosen"], *document["alternatives"])} == {"A10G"}
+    assert document["inputs"]["objectives"] == {"ttft_p95_ms": 4000.0, "tpot_p95_ms": 120.0}
+
+
+@pytest.mark.parametrize("output_format", ["text", "markdown"])
+def test_plan_shows_the_choice_and_why_others_lost(tonnage: Tonnage, output_format: str) -> None:
+    chosen = tonnage("plan", MODEL, *TRAFFIC, "--format", "json").document["chosen"]
+    called = tonnage("plan", MODEL, *TRAFFIC, "--format", output_format)
+    assert f"{chosen['instance_type']}, {chosen['gpu']}, TP {chosen['tensor_parallel']}" in called.out
+    assert "lost" in called.out
+
+
+def test_a_model_outside_the_catalogue_is_planned_from_its_config(tonnage: Tonnage, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(load_catalogue().model_document(MODEL)["config"]))
+    known = tonnage("plan", MODEL, *TRAFFIC, "--format", "json").document["chosen"]["instance_type"]
+    assert tonnage("plan", str(tmp_path), *TRAFFIC, "--format", "json").document["chosen"]["instance_type"] == known
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "words"),
+    [
+        (("--ttft-p95-ms", "1"), 3, "TTFT"),
+        (("--max-monthly-usd", "5"), 3, "the smallest that works"),
+        (("--region", "mars-north-1"), 2, "'mars-north-1'"),
+        (("--gpu", "H900"), 2, "'H900'"),
+        (("--spot-share", "2"), 2, "--spot-share: 2.0"),
+        (("--ttft-p95-ms", "-5"), 2, "--ttft-p95-ms: -5.0"),
+        (("--max-monthly-usd", "nan"), 2, "--max-monthly-usd"),
+        (("--top", "-1"), 2, "--top"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(tonnage: Tonnage, extra: tuple[str, ...], code: int, words: str) -> None:
+    called = tonnage("plan", MODEL, *TRAFFIC, *extra)
+    assert words in called.line
+    assert called.code == code
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "1e99"])
+def test_traffic_that_cannot_be_is_refused_by_name(tonnage: Tonnage, rate: str) -> None:
+    called = tonnage("plan", MODEL, "--requests-per-second", rate, *TRAFFIC[2:])
+    assert called.line.startswith("--requests-per-second: ")
+    assert called.code == 2
+
+
+def test_throughput_prints_the_keys_of_the_contract(tonnage: Tonnage) -> None:
+    called = tonnage("throughput", MODEL, *SPEED, "--format", "json")
+    assert called.code == 0
+    for key in ("output_tokens_per_s", "ttft_ms", "tpot_ms"):
+        spread = called.document[key]
+        assert spread["p10"] < spread["p50"] < spread["p90"]
+
+
+def test_throughput_of_what_does_not_fit_is_a_clear_no(tonnage: Tonnage) -> None:
+    called = tonnage("throughput", "meta-llama/Llama-3.1-70B-Instruct", *SPEED)
+    assert "does not fit L4" in called.line
+    assert called.code == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--concurrency", "0"), ("--input-tokens", "-1"), ("--output-tokens", "0")]
+)
+def test_throughput_of_nothing_is_refused_by_name(tonnage: Tonnage, option: str, value: str) -> None:
+    called = tonnage("throughput", MODEL, *SPEED, option, value)
+    assert option in called.line
+    assert called.code == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (MODEL, "llama-3-1-8b-instruct"),
+        ("x/1_000.B", "b"),
+        ("x/___", "model"),
+        ("x/" + "a" * 60, "a" * 40),
+    ],
+)
+def test_a_service_name_is_valid_in_kubernetes(model: str, name: str) -> None:
+    assert service_name(model) == name
