@@ -21,6 +21,8 @@ Split = Literal["out", "in", "kv", "vocabulary", "replicated"]
 Place = Literal["layers", "first", "last"]
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
+CHECKPOINT_TOLERANCE = 0.2
+"""A checkpoint may hold a tied head twice or leave out scales; beyond this share it is another model."""
 VOCABULARY_PADDING = 64
 """vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE)."""
 
@@ -108,16 +110,6 @@ class ModelSpec:
             routed = sum(group.elements for group in self.weights if group.copies == self.experts)
             total -= routed - routed * self.experts_per_token // self.experts
         return total
-
-    @property
-    def weight_bits(self) -> int:
-        """Bits of one stored element of the linear layers: 16, 8 or 4."""
-        return self.quantisation.bits
-
-    @property
-    def compute_fp8(self) -> bool:
-        """True when the linear layers can multiply in fp8 on a GPU that has it."""
-        return self.quantisation.is_fp8
 
     @property
     def vocabulary_padded(self) -> int:
@@ -268,4 +260,20 @@ def model_from_config(
         raise BadInput("config.json", f"expected an object, got {type(config).__name__}")
     if checkpoint_bytes is not None and not 0 < checkpoint_bytes < 1 << 50:
         raise BadInput("checkpoint bytes", f"{checkpoint_bytes}", limit="1 to 2**50")
-    return family_of(config)(config, name=name, checkpoint_bytes=checkpoint_bytes, revision=revision)
+    model = family_of(config)(config, name=name, checkpoint_bytes=checkpoint_bytes, revision=revision)
+    if checkpoint_bytes is not None:
+        _check_checkpoint(model, checkpoint_bytes)
+    return model
+
+
+def _check_checkpoint(model: ModelSpec, checkpoint_bytes: int) -> None:
+    """Refuse a checkpoint that the configuration does not describe, for example one quantised in another file."""
+    described = model.weight_bytes()
+    if not 1 - CHECKPOINT_TOLERANCE < checkpoint_bytes / described < 1 + CHECKPOINT_TOLERANCE:
+        gib = 1 << 30
+        raise BadInput(
+            "checkpoint",
+            f"{checkpoint_bytes / gib:.2f} GiB of weights, but config.json describes {described / gib:.2f} GiB",
+            limit=f"within {CHECKPOINT_TOLERANCE:.0%}",
+            way_out="complete the download, or state torch_dtype and quantization_config as the checkpoint is stored",
+        )

@@ -31,7 +31,10 @@ def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
         return catalogue.model(argument)
     path = Path(argument).expanduser()
     file = path / "config.json" if path.is_dir() else path
-    config = read_object(file, CONFIG_LIMIT_BYTES)
+    config = dict(read_object(file, CONFIG_LIMIT_BYTES))
+    beside = file.parent / "hf_quant_config.json"
+    if "quantization_config" not in config and beside.is_file():
+        config["quantization_config"] = _modelopt(read_object(beside, CONFIG_LIMIT_BYTES))
     name = str(config.get("_name_or_path") or "") or file.resolve().parent.name
     return model_from_config(config, name=name[:200], checkpoint_bytes=checkpoint_bytes(file.parent))
 
@@ -56,6 +59,14 @@ def read_object(file: Path, limit_bytes: int) -> Mapping[str, object]:
     if not isinstance(document, dict):
         raise BadInput("model", f"{where} holds no JSON object")
     return document
+
+
+def _modelopt(document: Mapping[str, object]) -> dict[str, object]:
+    """Return NVIDIA ModelOpt's own file in the form of a quantization_config."""
+    stated = document.get("quantization")
+    if not isinstance(stated, Mapping):
+        raise BadInput("hf_quant_config.json: quantization", "missing or not an object")
+    return {**stated, "quant_method": "modelopt"}
 
 
 def checkpoint_bytes(folder: Path) -> int | None:

@@ -32,15 +32,8 @@ class Quantisation:
     block_rows: int = 0
     block_columns: int = 0
     zero_points: bool = False
-    integer: bool = False
-    """True for whole-number weights, which no card multiplies in fp8."""
     ignored: tuple[str, ...] = ()
     """Globs over module paths that stay in the model's type."""
-
-    @property
-    def is_fp8(self) -> bool:
-        """True for 8-bit floating weights."""
-        return self.bits == 8 and not self.integer
 
     def skips(self, path: str) -> bool:
         """True when the checkpoint leaves the module at ``path`` alone."""
@@ -159,7 +152,7 @@ def _integer_groups(stated: Mapping[str, object]) -> Quantisation:
     ignored = _globs(stated.get("modules_to_not_convert"))
     return Quantisation(
         method=method, bits=4 if bits == 4 else 8, scale_bytes=2, granularity="group", group_size=max(group, 0),
-        integer=True, zero_points=method == "awq" or stated.get("sym") is False, ignored=ignored,
+        zero_points=method == "awq" or stated.get("sym") is False, ignored=ignored,
     )  # fmt: skip
 
 
@@ -182,7 +175,7 @@ def _compressed(stated: Mapping[str, object]) -> Quantisation:
         method="compressed-tensors", bits=4 if weights["num_bits"] == 4 else 8, granularity=strategy,
         scale_bytes=4 if strategy in {"tensor", "block", "channel"} else 2,
         group_size=size if isinstance(size, int) and size > 0 else 0,
-        block_rows=block[0], block_columns=block[1], integer=weights.get("type") == "int",
+        block_rows=block[0], block_columns=block[1],
         zero_points=weights.get("symmetric") is False, ignored=_globs(stated.get("ignore")),
     )  # fmt: skip
 
