@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from sizing.catalogue import load_catalogue
-from sizing.engine import resolve_engine, version_rules, version_tuple
+from sizing.engine import resolve_engine, version_rules
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.memory import GIB, captured_sizes, estimate_memory
@@ -254,7 +254,8 @@ def _cache(row: Row) -> tuple[float, float, float] | None:
     return (row.estimate.kv_cache_gib, measured, row.total_gib) if measured and usable else None
 
 
-def _inside(row: Row) -> bool:
+def cache_is_inside(row: Row) -> bool:
+    """Say whether the measured cache lies between the predicted p10 and p90."""
     interval = row.estimate.kv_cache_gib_interval
     return interval.p10 <= float(row.measured("available_kv_gib") or 0.0) <= interval.p90
 
@@ -284,7 +285,7 @@ def report(rows: list[Row], left_out: Mapping[str, int]) -> None:
             errors = _errors(chosen, term)
             half, most = _quantile(errors, 0.5), _quantile(errors, 0.9)
             print(f"{name:18} {side:10} n {len(errors):3}  median {half:7.2%}  p90 {most:7.2%}")
-    inside = [_inside(row) for row in held if _cache(row) is not None]
+    inside = [cache_is_inside(row) for row in held if _cache(row) is not None]
     print(f"p10-p90 of the KV cache holds {sum(inside)} of {len(inside)} rows that were not fitted")
     for row in rows:
         if (values := _cache(row)) is not None and "-v" in sys.argv:
@@ -303,7 +304,6 @@ def main() -> None:
     """Fit, write and report; the report uses the constants as written by the last run."""
     rows, left_out = read_rows()
     all_facts = [json.loads(line) for line in (HERE / "data" / "memory-logs.jsonl").read_text("utf-8").splitlines()]
-    all_facts = [facts for facts in all_facts if not facts["vllm_version"] or _is_version(facts["vllm_version"])]
     current = json.loads(CONSTANTS.read_text(encoding="utf-8"))
     document = fit(rows, all_facts, current)
     if "--dry-run" not in sys.argv:
@@ -312,14 +312,6 @@ def main() -> None:
         rows, left_out = read_rows()
     print(json.dumps(document, indent=1))
     report(rows, left_out)
-
-
-def _is_version(text: str) -> bool:
-    try:
-        version_tuple(text)
-    except BadInput:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from sizing.catalogue import Gpu, load_catalogue
@@ -39,6 +40,7 @@ class VersionRules:
     """How "GPU KV cache size" is printed: ``blocks`` x 16 or ``concurrency`` x max_model_len."""
 
 
+@lru_cache(maxsize=256)
 def version_tuple(version: str) -> tuple[int, int, int]:
     """Return (major, minor, patch) of a vLLM version such as ``0.26.1rc1.dev156+g0eec``; BadInput otherwise."""
     found = re.match(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?", version.strip())
@@ -47,6 +49,7 @@ def version_tuple(version: str) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3] or 0)
 
 
+@lru_cache(maxsize=256)
 def version_rules(version: str) -> VersionRules:
     """Return the accounting rules of ``version``; BadInput below the oldest known."""
     defaults = load_catalogue().engine_defaults

@@ -226,8 +226,10 @@ def _interval(terms: _Terms, kv: float, rules: VersionRules, *, given: bool) -> 
         float(spread["cuda_graph_gib"]) if rules.cuda_graphs == "inside" and terms.graphs else 0.0,
     ]
     half = P90 * math.sqrt(sum(part * part for part in parts))
-    leaner = max(terms.forward, terms.sampler * float(sampler["flashinfer"]) / float(sampler[rules.sampler]))
-    return Interval(p10=kv - half, p50=kv, p90=kv + half + max(0.0, terms.activation - leaner))
+    leaner = terms.activation
+    if rules.sampler == "pytorch":
+        leaner = max(terms.forward, terms.sampler * float(sampler["flashinfer"]) / float(sampler["pytorch"]))
+    return Interval(p10=kv - half, p50=kv, p90=kv + half + terms.activation - leaner)
 
 
 def _verdict(budget: _Budget, rules: VersionRules) -> tuple[bool, str]:

@@ -97,6 +97,10 @@ class ModelSpec:
     experts_per_token: int = 0
     checkpoint_bytes: int | None = None
 
+    def __hash__(self) -> int:
+        """Hash few fields: the description is a key of caches, and equality still compares all of it."""
+        return hash((self.name, self.revision, self.dtype, self.num_layers, self.hidden_size))
+
     @property
     def parameters(self) -> int:
         """Number of parameters, a tied head counted once."""

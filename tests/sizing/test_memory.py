@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.fit_memory import read_rows
+from benchmarks import fit_memory
 from sizing.catalogue import load_catalogue
 from sizing.engine import engine_args, resolve_engine, version_rules
 from sizing.errors import BadInput
@@ -24,7 +23,7 @@ CATALOGUE = load_catalogue()
 LLAMA = CATALOGUE.model("meta-llama/Llama-3.1-8B-Instruct")
 BIG = CATALOGUE.model("meta-llama/Llama-3.3-70B-Instruct")
 L4, H100 = CATALOGUE.gpu("L4"), CATALOGUE.gpu("H100")
-ROWS = {row.facts["id"]: row for row in read_rows()[0]}
+ROWS = {row.facts["id"]: row for row in fit_memory.read_rows()[0]}
 
 
 def estimated(model=LLAMA, gpu=L4, **overrides):
@@ -201,7 +200,15 @@ def test_an_estimate_takes_less_than_a_millisecond():
     assert (time.perf_counter() - start) / 200 < 0.001
 
 
-def test_the_constants_say_where_each_comes_from():
-    document = json.loads((Path(__file__).parents[2] / "sizing/catalogue/constants.json").read_text("utf-8"))
-    assert all(document["provenance"].values())
-    assert document["refresh"] == "python -m benchmarks.fit_memory"
+def test_the_committed_constants_are_what_the_fit_writes_and_say_where_each_comes_from():
+    current = json.loads(fit_memory.CONSTANTS.read_text("utf-8"))
+    facts = [json.loads(line) for line in (fit_memory.HERE / "data/memory-logs.jsonl").read_text("utf-8").splitlines()]
+    assert fit_memory.fit(list(ROWS.values()), facts, current) == current
+    assert all(current["provenance"].values())
+
+
+def test_the_spread_holds_the_measured_cache_of_most_starts_that_were_not_fitted():
+    held = [row for row in ROWS.values() if not row.fitted and row.measured("available_kv_gib")]
+    held = [row for row in held if "kv-gib" in row.facts["usable_for"]]
+    inside = [row for row in held if fit_memory.cache_is_inside(row)]
+    assert len(inside) >= 0.75 * len(held)
