@@ -13,32 +13,19 @@ from typing import Any
 
 import pulumi
 
-from components.budget import BudgetGuard, BudgetGuardArgs
-from components.cluster import Cluster, ClusterArgs
-from components.documents.gateway import route_for
-from components.gateway import Gateway, GatewayArgs
-from components.gpu_node_group import GpuNodeGroup, GpuNodeGroupArgs
-from components.karpenter import KarpenterController, KarpenterControllerArgs, KarpenterPools, KarpenterPoolsArgs
-from components.model_service import ModelService, ModelServiceArgs
-from components.model_store import ModelStore, ModelStoreArgs
-from components.namespace import Namespace, NamespaceArgs
-from components.network import Network, NetworkArgs
-from components.operators import Operators, OperatorsArgs
-from components.registry import Registry, RegistryArgs
-from components.vector_store import VectorStore, VectorStoreArgs
-from infra import versions
+from infra.cluster_layer import compose_cluster
 from infra.config import settings_from_pulumi
-from infra.outputs import EXPORT, ClusterOutputs, from_reference, to_exports
-from infra.providers import aws_provider, kubernetes_provider
+from infra.outputs import from_reference
+from infra.serving_layer import compose_serving
 from infra.settings import ClusterSettings, ServingSettings
 from sizing.catalogue import load_catalogue
-from sizing.errors import BadInput, TonnageError
+from sizing.errors import TonnageError
 from sizing.plan import StackPlan
-from sizing.options import network_zones as zones_by_offer
 from sizing.planner import plan_stack
 
+__all__ = ["cluster_stack", "compose_cluster", "compose_serving", "main", "plan_for"]
+
 Exports = dict[str, Any]
-GATEWAY_NAMESPACE = "envoy-gateway-system"
 
 
 def main() -> None:
@@ -91,115 +78,4 @@ def plan_for(settings: ServingSettings, stack: str) -> StackPlan:
         settings.region,
         load_catalogue(),
         vector_store=settings.vector_store,
-    )
-
-
-def network_zones(settings: ClusterSettings) -> tuple[str, ...]:
-    """Return the zones of the network: those stated, or those that offer most GPU instance types."""
-    if settings.zone_ids is not None:
-        return tuple(sorted(settings.zone_ids))
-    ranked = zones_by_offer(settings.region, load_catalogue())
-    if settings.zones > len(ranked):
-        raise BadInput("tonnage:zones", f"{settings.zones}, but {settings.region} has {len(ranked)}")
-    return tuple(sorted(ranked[: settings.zones]))
-
-
-def environment(stack: str) -> str:
-    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix("-cluster")
-
-
-def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
-    """Register the cluster layer and return its exports: the contract that serving stacks read."""
-    tags = {"tonnage:stack": stack}
-    name = f"tonnage-{environment(stack)}"
-    cloud = pulumi.ResourceOptions(providers=[aws_provider(settings.region, tags)])
-    network = Network("network", _network_args(settings, name, tags), cloud)
-    cluster = Cluster(name, _cluster_args(settings, network, tags), cloud)
-    registry = Registry("registry", RegistryArgs(repository=f"tonnage/{environment(stack)}", tags=tags), cloud)
-    inside = kubernetes_provider(
-        region=settings.region,
-        cluster_name=name,
-        endpoint=cluster.endpoint,
-        certificate_authority=cluster.certificate_authority,
-    )
-    both = pulumi.ResourceOptions.merge(cloud, pulumi.ResourceOptions(providers=[inside], depends_on=cluster.ready))
-    operators = Operators("operators", _operators_args(settings, network, cluster, name, tags), both)
-    karpenter = KarpenterController(
-        f"{name}-karpenter",
-        KarpenterControllerArgs(
-            cluster_name=cluster.cluster_name,
-            cluster_arn=cluster.cluster_arn,
-            node_role_arn=cluster.node_role_arn,
-            chart=versions.KARPENTER,
-            tags=tags,
-        ),
-        both,
-    )
-    return {EXPORT: to_exports({**_cluster_exports(network, cluster, operators), **{
-        "region": settings.region,
-        "repository_url": registry.repository_url,
-        "secrets_prefix": secrets_prefix(stack),
-        "karpenter_role_name": karpenter.role_name,
-    }})}
-
-
-def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -> Exports:
-    return {
-        "cluster_name": cluster.cluster_name,
-        "cluster_arn": cluster.cluster_arn,
-        "endpoint": cluster.endpoint,
-        "certificate_authority": cluster.certificate_authority,
-        "security_group_id": cluster.security_group_id,
-        "node_role_arn": cluster.node_role_arn,
-        "node_role_name": cluster.node_role_name,
-        "private_subnet_ids": network.private_subnet_ids_by_zone,
-        "secret_store": operators.secret_store,
-        "prometheus_address": operators.prometheus_address,
-    }
-
-
-def secrets_prefix(stack: str) -> str:
-    """Return the part of Secrets Manager that the stacks of an environment read."""
-    return f"tonnage/{environment(stack)}"
-
-
-def _network_args(settings: ClusterSettings, cluster_name: str, tags: dict[str, str]) -> NetworkArgs:
-    return NetworkArgs(
-        cluster_name=cluster_name,
-        cidr=settings.cidr,
-        zone_ids=network_zones(settings),
-        region=settings.region,
-        interface_endpoints=settings.interface_endpoints,
-        nat_per_zone=settings.nat_per_zone,
-        tags=tags,
-    )
-
-
-def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, str]) -> ClusterArgs:
-    return ClusterArgs(
-        kubernetes_version=settings.kubernetes_version,
-        private_subnet_ids=network.private_subnet_ids,
-        admin_role_arns=settings.admin_role_arns,
-        public_access_cidrs=settings.public_access_cidrs,
-        addons=versions.ADDONS,
-        system_instance_type=settings.system_nodes.instance_type,
-        system_nodes=settings.system_nodes.count,
-        system_disk_gib=settings.system_nodes.disk_gib,
-        deletion_protection=settings.protect,
-        tags=tags,
-    )
-
-
-def _operators_args(
-    settings: ClusterSettings, network: Network, cluster: Cluster, name: str, tags: dict[str, str]
-) -> OperatorsArgs:
-    return OperatorsArgs(
-        charts=versions.CHARTS,
-        cluster_name=cluster.cluster_name,
-        cluster_arn=cluster.cluster_arn,
-        vpc_id=network.vpc_id,
-        region=settings.region,
-        secrets_prefix=f"tonnage/{name.removeprefix('tonnage-')}",
-        tags=tags,
     )

@@ -133,7 +133,7 @@ class ServingSettings(Stated):
     cluster_stack: KubernetesName | None = Field(None, description="stack to deploy on; default <stack>-cluster")
     namespace: KubernetesName = Field("serving", description="Kubernetes namespace of the models")
     hub_secret_arn: SecretArn | None = Field(None, description="Secrets Manager entry with the model hub's token")
-    protect: bool = Field(False, description="refuse to delete the model store")
+    keep_weights: bool = Field(True, description="refuse to destroy the model store while it holds anything")
 
     @field_validator("models")
     @classmethod

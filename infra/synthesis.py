@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
-import inspect
 import typing
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -131,16 +130,24 @@ def declared_outputs(token: str) -> Mapping[str, object]:
 def _annotated(owner: type) -> dict[str, object]:
     """Return wire name -> annotated type of every generated property of an SDK class (``Output[T]`` gives T)."""
     found: dict[str, object] = {}
-    namespace = vars(inspect.getmodule(owner))
     for name, member in sorted(vars(owner).items()):
         getter = member.fget if isinstance(member, property) else None
         if getter is None or "return" not in getattr(getter, "__annotations__", {}):
             continue
-        kind = typing.get_type_hints(getter, getattr(getter, "__globals__", namespace))["return"]
+        kind = _return_type(getter)
         arguments = typing.get_args(kind)
         is_output = getattr(typing.get_origin(kind), "__name__", "") == "Output"
         found[getattr(getter, "_pulumi_name", name)] = arguments[0] if is_output and arguments else kind
     return found
+
+
+def _return_type(getter: Callable[..., object]) -> object:
+    """Return the evaluated annotation; a module that nests its own output types does not import ``outputs``."""
+    try:
+        return typing.get_type_hints(getter)["return"]
+    except NameError:
+        package = getter.__module__.rpartition(".")[0]
+        return typing.get_type_hints(getter, None, {"outputs": importlib.import_module(f"{package}.outputs")})["return"]
 
 
 def _is_optional(kind: object) -> bool:

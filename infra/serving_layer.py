@@ -1,0 +1,215 @@
+"""The serving layer: what the sizing decides, on a cluster that exists.
+
+Order: machines and weights first, then what runs on them; destroy goes the opposite way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pulumi
+
+from components.budget import BudgetGuard, BudgetGuardArgs
+from components.documents.gateway import route_for
+from components.documents.model_store import StoredModel
+from components.gateway import Gateway, GatewayArgs
+from components.gpu_node_group import GpuNodeGroup, GpuNodeGroupArgs
+from components.karpenter import KarpenterPools, KarpenterPoolsArgs
+from components.model_service import ModelService, ModelServiceArgs
+from components.model_store import ModelStore, ModelStoreArgs
+from components.namespace import Namespace, NamespaceArgs
+from components.vector_store import VectorStore, VectorStoreArgs
+from infra import versions
+from infra.outputs import ClusterOutputs
+from infra.providers import aws_provider, kubernetes_provider
+from infra.settings import ServingSettings
+from sizing.errors import BadInput
+from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
+
+GATEWAY_NAMESPACE = "envoy-gateway-system"
+VECTOR_STORE = "vectors"
+SNAPSHOT_ACCOUNT = "qdrant"
+
+
+def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
+    """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
+    _check_zones(plan, cluster)
+    _warn(settings)
+    layer = _Layer(settings=settings, plan=plan, cluster=cluster, options=_options(settings, plan, cluster))
+    space = layer.namespace()
+    pools = layer.pools()
+    store = layer.store(space)
+    models = [layer.model(model, store, [space, *store.ready, *pools]) for model in plan.models]
+    gateway = layer.gateway(models)
+    if plan.vector_store is not None:
+        layer.vector_store(plan.vector_store, store, space)
+    layer.budget()
+    return {
+        "gatewayPaths": gateway.paths,
+        "models": sorted(model.name for model in plan.models),
+        "burnUsdPerHour": asdict(plan.burn_usd_per_hour),
+        "budgetUsdPerMonth": plan.budget.monthly_usd,
+    }
+
+
+def _check_zones(plan: StackPlan, cluster: ClusterOutputs) -> None:
+    """Refuse pools in zones where the cluster has no subnet: a node group would fail in the middle of ``up``."""
+    for pool in plan.pools:
+        missing = sorted(set(pool.zones) - set(cluster.private_subnet_ids))
+        if missing:
+            raise BadInput(
+                f"pools.{pool.name}.zones",
+                f"{', '.join(missing)} have no subnet in {cluster.cluster_name}",
+                limit=f"zones of the cluster: {', '.join(sorted(cluster.private_subnet_ids))}",
+                way_out="add them to tonnage:zoneIds of the cluster stack",
+            )
+
+
+def _warn(settings: ServingSettings) -> None:
+    runtime = settings.runtime
+    for key, digest in (("imageDigest", runtime.image_digest), ("toolsDigest", runtime.tools_digest)):
+        if digest == versions.PLACEHOLDER_DIGEST:
+            pulumi.log.warn(
+                f"tonnage:runtime.{key} is the placeholder: its pods cannot start until CI has built "
+                "runtime/Dockerfile and the digest stands in the stack file"
+            )
+
+
+def _options(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> pulumi.ResourceOptions:
+    cloud = aws_provider(settings.region, _tags(plan))
+    inside = kubernetes_provider(
+        region=cluster.region,
+        cluster_name=cluster.cluster_name,
+        endpoint=cluster.endpoint,
+        certificate_authority=cluster.certificate_authority,
+    )
+    return pulumi.ResourceOptions(providers=[cloud, inside])
+
+
+def _tags(plan: StackPlan) -> dict[str, str]:
+    return {"tonnage:stack": plan.stack}
+
+
+def _stored(model: ServingPlan) -> StoredModel:
+    return StoredModel(name=model.name, model=model.model, revision=model.revision, weights_bytes=model.weights_bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """What every component of the layer is made from."""
+
+    settings: ServingSettings
+    plan: StackPlan
+    cluster: ClusterOutputs
+    options: pulumi.ResourceOptions
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return _tags(self.plan)
+
+    def _after(self, *needed: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions.merge(self.options, pulumi.ResourceOptions(depends_on=list(needed)))
+
+    def _image(self, digest: str) -> str:
+        return f"{self.cluster.repository_url}@{digest}"
+
+    def namespace(self) -> Namespace:
+        quota = sum(pool.gpu_limit for pool in self.plan.pools)
+        args = NamespaceArgs(namespace=self.settings.namespace, gpu_quota=quota)
+        return Namespace(self.settings.namespace, args, self.options)
+
+    def pools(self) -> list[pulumi.Resource]:
+        made: list[pulumi.Resource] = [self._node_group(pool) for pool in self.plan.pools if pool.kind == "managed"]
+        bought = tuple(pool for pool in self.plan.pools if pool.kind == "karpenter")
+        if bought:
+            args = KarpenterPoolsArgs(
+                pools=bought,
+                models=self.plan.models,
+                cluster_name=self.cluster.cluster_name,
+                node_role_name=self.cluster.node_role_name,
+                ami_alias=versions.AMI_ALIAS,
+                tags=self.tags,
+            )
+            made.append(KarpenterPools("pools", args, self.options))
+        return made
+
+    def _node_group(self, pool: NodePoolPlan) -> GpuNodeGroup:
+        args = GpuNodeGroupArgs(
+            pool=pool,
+            cluster_name=self.cluster.cluster_name,
+            node_role_arn=self.cluster.node_role_arn,
+            subnet_ids=self.cluster.private_subnet_ids,
+            ami_type=versions.GPU_AMI_TYPE,
+            tags=self.tags,
+        )
+        return GpuNodeGroup(pool.name, args, self.options)
+
+    def store(self, space: Namespace) -> ModelStore:
+        args = ModelStoreArgs(
+            cluster_name=self.cluster.cluster_name,
+            cluster_arn=self.cluster.cluster_arn,
+            namespace=self.settings.namespace,
+            models=tuple(_stored(model) for model in self.plan.models),
+            image=self._image(self.settings.runtime.tools_digest),
+            region=self.settings.region,
+            hub_secret_arn=self.settings.hub_secret_arn,
+            secret_store=self.cluster.secret_store,
+            snapshots={VECTOR_STORE: SNAPSHOT_ACCOUNT} if self.plan.vector_store is not None else {},
+            force_destroy=not self.settings.keep_weights,
+            tags=self.tags,
+        )
+        return ModelStore("models", args, self._after(space))
+
+    def model(self, model: ServingPlan, store: ModelStore, needed: list[pulumi.Resource]) -> ModelService:
+        args = ModelServiceArgs(
+            plan=model,
+            pools=tuple(pool for pool in self.plan.pools if pool.name in model.pools),
+            namespace=self.settings.namespace,
+            image=self._image(self.settings.runtime.image_digest),
+            bucket=store.bucket,
+            region=self.settings.region,
+            prometheus_address=self.cluster.prometheus_address,
+        )
+        return ModelService(model.name, args, self._after(*needed))
+
+    def gateway(self, models: list[ModelService]) -> Gateway:
+        stated = self.settings.gateway
+        args = GatewayArgs(
+            namespace=GATEWAY_NAMESPACE,
+            serving_namespace=self.settings.namespace,
+            routes=tuple(route_for(model) for model in self.plan.models),
+            api_keys_remote_key=stated.api_keys_secret_arn or f"{self.cluster.secrets_prefix}/gateway-api-keys",
+            secret_store=self.cluster.secret_store,
+            certificate_arn=stated.certificate_arn,
+            scheme=stated.scheme,
+            allowed_cidrs=stated.allowed_cidrs,
+            replicas=stated.replicas,
+            tags=self.tags,
+        )
+        return Gateway("gateway", args, self._after(*models))
+
+    def vector_store(self, plan: VectorStorePlan, store: ModelStore, space: Namespace) -> None:
+        args = VectorStoreArgs(
+            plan=plan,
+            namespace=self.settings.namespace,
+            image=versions.QDRANT_IMAGE,
+            snapshot_image=self._image(self.settings.runtime.tools_digest),
+            snapshot_bucket=store.bucket,
+            region=self.settings.region,
+            service_account=SNAPSHOT_ACCOUNT,
+        )
+        VectorStore(VECTOR_STORE, args, self._after(space, *store.ready))
+
+    def budget(self) -> None:
+        args = BudgetGuardArgs(
+            plan=self.plan.budget,
+            stack=self.plan.stack,
+            burn=self.plan.burn_usd_per_hour,
+            pools=self.plan.pools,
+            cluster_name=self.cluster.cluster_name,
+            cluster_arn=self.cluster.cluster_arn,
+            frozen_role_names=[self.cluster.karpenter_role_name],
+            tags=self.tags,
+        )
+        BudgetGuard("budget", args, self.options)
