@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
+import io
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from cli.__main__ import run
 from cli.app import command
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "command.md"
-WIDTH = "100"
 INTRODUCTION = """# The command
 
 Written by `make docs` from `tonnage VERB --help`; do not edit. `--format json` is a stable contract: each document has
@@ -23,7 +23,7 @@ a `schema` number, and within one number no key is renamed or removed. `tonnage`
 
 
 def page() -> str:
-    """Return the page: the help of every verb, as a terminal of fixed width shows it."""
+    """Return the page: the help of every verb."""
     paths = [(), *_verbs(command(), ())]
     sections = [f"## {' '.join(('tonnage', *path))}\n\n```text\n{_help(path)}\n```\n" for path in paths]
     return "\n".join([INTRODUCTION, *sections])
@@ -37,10 +37,10 @@ def _verbs(group: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _help(path: tuple[str, ...]) -> str:
-    environment = {**os.environ, "COLUMNS": WIDTH, "TERMINAL_WIDTH": WIDTH, "NO_COLOR": "1"}
-    called = [sys.executable, "-m", "cli", *path, "--help"]
-    done = subprocess.run(called, capture_output=True, text=True, check=True, env=environment, cwd=ROOT)
-    return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        run([*path, "--help"])
+    return "\n".join(line.rstrip() for line in shown.getvalue().strip().splitlines())
 
 
 def main() -> None:

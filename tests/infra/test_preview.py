@@ -1,0 +1,88 @@
+"""The preview document: what it says of a plan and of a graph, with exact figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from infra.preview import build_preview
+from infra.recording import RecordedResource
+from tests.support.plans import serving_plan, stack_plan, vector_store_plan
+
+
+def resource(kind: str, name: str, *, custom: bool = True, **props: Any) -> RecordedResource:
+    return RecordedResource(
+        urn=f"urn:pulumi:test::tonnage::{kind}::{name}", type=kind, name=name, custom=custom, props=props
+    )
+
+
+GRAPH = (
+    resource("pulumi:providers:aws", "default"),
+    resource("tonnage:index:ModelService", "chat", custom=False),
+    resource("kubernetes:core/v1:Service", "chat", spec={"port": 8000}),
+    resource("aws:budgets/budget:Budget", "monthly", limitAmount="6000"),
+)
+
+
+def preview(plan: Any = None, resources: tuple[RecordedResource, ...] = GRAPH) -> dict[str, Any]:
+    settings = SimpleNamespace(layer="serving", region="us-east-1")
+    graph = SimpleNamespace(plan=plan or stack_plan(), settings=settings, resources=resources)
+    return build_preview("test", graph, [{"rule": "exposure", "passed": True}])  # type: ignore[arg-type]
+
+
+def test_the_document_has_the_keys_of_the_contract() -> None:
+    keys = {"schema", "stack", "models", "pools", "burn", "budget", "resources", "policies", "difference"}
+    assert keys <= preview().keys()
+
+
+def test_burn_is_given_per_hour_and_per_month_of_730_hours() -> None:
+    assert preview()["burn"] == {
+        "floor": {"usd_per_hour": 0.98, "usd_per_month": 715.4},
+        "expected": {"usd_per_hour": 1.4, "usd_per_month": 1022.0},
+        "ceiling": {"usd_per_hour": 3.91, "usd_per_month": 2854.3},
+    }
+
+
+def test_the_budget_says_how_much_of_it_the_ceiling_takes() -> None:
+    budget = preview()["budget"]
+    assert (budget["within"], budget["ceiling_share"], budget["headroom_usd"]) == (True, 0.4757, 3145.7)
+    over = preview(stack_plan(budget={"monthly_usd": 2854.0}))
+    assert over["budget"]["within"] is False
+    assert "OVER the budget of $2,854" in over["summary"]
+
+
+def test_resources_are_sorted_and_leave_providers_out() -> None:
+    rows = [(one["type"], one["name"], one["component"]) for one in preview()["resources"]]
+    assert rows == [
+        ("aws:budgets/budget:Budget", "monthly", False),
+        ("kubernetes:core/v1:Service", "chat", False),
+        ("tonnage:index:ModelService", "chat", True),
+    ]
+
+
+def test_a_secret_input_does_not_reach_the_fingerprint() -> None:
+    def digest(key: str, *secret: str) -> str:
+        one = replace(resource("kubernetes:core/v1:Secret", "keys", data=key), secret_keys=secret)
+        return preview(resources=(one,))["resources"][0]["digest"]
+
+    assert digest("a") != digest("b")
+    assert digest("a", "data") == digest("b", "data")
+
+
+def test_a_model_says_what_it_runs_on_and_what_was_decided_for_it() -> None:
+    model = preview(stack_plan(serving_plan(tensor_parallel=2)))["models"][0]
+    assert model["tensor_parallel"] == 2
+    assert model["startup_budget_s"] == 300
+    assert model["start_up_s"] == 305.0
+    assert model["per_gpu"]["kv_cache_gib"] == 3.39
+
+
+def test_the_vector_store_is_there_when_it_is_planned() -> None:
+    assert preview()["vector_store"] is None
+    assert preview(stack_plan(vector_store=vector_store_plan()))["vector_store"]["shards"] == 12
+
+
+def test_the_document_is_plain_json_without_nan() -> None:
+    json.dumps(preview(), allow_nan=False)
