@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import time
 import urllib.error
@@ -139,7 +140,8 @@ class ControlPlane:
         self._start("kwok", [self._tools.kwok, f"--kubeconfig={self.kubeconfig}", *nodes, *stages])
 
     def _start(self, name: str, command: list[str | Path]) -> None:
-        self._children.append(self._supervisor.start(name, command))
+        env = {**os.environ, "HOME": str(self._folder)}  # nobody's settings but ours (kwok reads ~/.kwok)
+        self._children.append(self._supervisor.start(name, command, env=env))
 
     def _stop(self) -> None:
         if self._volumes:

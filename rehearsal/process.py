@@ -95,10 +95,11 @@ class Supervisor:
         sweep(self._temp_root)
         with disk_errors("run folder"):
             self.run_dir = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=self._temp_root))
-            owner = {"pid": os.getpid(), "started": _start_time(os.getpid())}
-            (self.run_dir / _OWNER).write_text(json.dumps(owner))
-            for folder in ("bin", "logs"):
-                (self.run_dir / folder).mkdir()
+            try:
+                self._sign()
+            except OSError:
+                shutil.rmtree(self.run_dir, ignore_errors=True)
+                raise
         self._handlers = _handle(_unwind, signal.SIGTERM, signal.SIGHUP)
         return self
 
@@ -112,6 +113,12 @@ class Supervisor:
         finally:
             for number, handler in {**interrupt, **self._handlers}.items():
                 signal.signal(number, handler)
+
+    def _sign(self) -> None:
+        owner = {"pid": os.getpid(), "started": _start_time(os.getpid())}
+        (self.run_dir / _OWNER).write_text(json.dumps(owner))
+        for folder in ("bin", "logs"):
+            (self.run_dir / folder).mkdir()
 
     @property
     def children(self) -> tuple[Child, ...]:
