@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from pulumi import RunError
 from pulumi import automation as auto
 from pulumi.automation.errors import CommandError
 
@@ -39,6 +40,8 @@ class Run:
 
     changes: Mapping[str, int] = field(default_factory=dict)
     policies: tuple[str, ...] = ()
+    packs: tuple[str, ...] = ()
+    """Names of the policy packs that ran."""
     errors: tuple[str, ...] = ()
 
     @property
@@ -94,6 +97,16 @@ class Engine:
             on_event=listen, color="never", suppress_progress=True, show_secrets=False
         ))  # fmt: skip
 
+    def unprotect(self, stack: auto.Stack) -> None:
+        """Take the protection off, as an operator must before a destroy; nothing is done where nothing is protected."""
+        deployment = stack.export_stack()
+        resources = (deployment.deployment or {}).get("resources") or []
+        protected = [one for one in resources if one.get("protect")]
+        for one in protected:
+            one["protect"] = False
+        if protected:
+            stack.import_stack(deployment)
+
     def _guarded(self, program: Program) -> Program:
         """Keep the program's own one-line error: through the engine it would come back as a traceback."""
 
@@ -102,8 +115,9 @@ class Engine:
                 result = program()
                 if result is not None:
                     await result
-            except TonnageError as error:
-                self._program_error = error
+            except (TonnageError, RunError) as error:
+                cause = error if isinstance(error, TonnageError) else error.__cause__
+                self._program_error = cause if isinstance(cause, TonnageError) else None
                 raise
 
         return run
@@ -116,7 +130,7 @@ class Engine:
         except CommandError as error:
             self._supervisor.check()
             raise self._failure(stack.name, verb, events, str(error)) from None
-        return Run(changes=events.changes, policies=tuple(events.policies), errors=tuple(events.errors))
+        return Run(changes=events.changes, policies=tuple(events.policies), packs=tuple(events.packs), errors=tuple(events.errors))
 
     def _failure(self, stack: str, verb: str, events: _Events, output: str) -> TonnageError:
         if self._program_error is not None:
@@ -135,6 +149,7 @@ class _Events:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.changes: Mapping[str, int] = {}
+        self.packs: list[str] = []
         self.policies: list[str] = []
         self.errors: list[str] = []
 
@@ -144,6 +159,7 @@ class _Events:
         elif event.diagnostic_event and event.diagnostic_event.severity == "error":
             self._diagnostic(event.diagnostic_event.urn or "", event.diagnostic_event.message)
         elif event.summary_event:
+            self.packs = sorted(pack.partition("|")[0] for pack in event.summary_event.policy_packs or {})
             self.changes = {str(getattr(kind, "value", kind)): count
                             for kind, count in (event.summary_event.resource_changes or {}).items()}  # fmt: skip
         elif event.res_outputs_event and event.res_outputs_event.metadata.op != "same":

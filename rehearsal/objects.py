@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
+from rehearsal.api import APPLY, request
 from rehearsal.errors import RehearsalFailed
 
 FIELD_MANAGER = "pulumi-kubernetes"
+RETRIES, RETRY_S = 20, 0.25
 NOT_RETURNED = frozenset({"stringData"})
 """Fields that the server accepts but never returns (a Secret's stringData becomes data)."""
 Document = dict[str, Any]
@@ -45,17 +47,18 @@ class ObjectClient:
         self._known: dict[tuple[str, str], Endpoint] = {}
         self._lock = threading.Lock()
 
-    def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: object = None,
+    def request(self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Document | None = None,
                 content_type: str = "application/json") -> Document:  # fmt: skip
         """Send one request, return the JSON answer; raises ``ApiException``."""
-        response = self._api.call_api(
-            path, method, query_params=list((query or {}).items()), body=body,
-            header_params={"Accept": "application/json", "Content-Type": content_type},
-            auth_settings=["BearerToken"], response_type="object", _preload_content=False, _return_http_data_only=True,
-            _request_timeout=30,
-        )  # fmt: skip
-        answer = json.loads(response.data or b"{}")
-        return answer if isinstance(answer, dict) else {}
+        for attempt in range(RETRIES):
+            try:
+                return request(self._api, method, path, body=body, query=query, content_type=content_type)
+            except ApiException as error:
+                # 429: the storage of a definition that was just installed is not ready yet
+                if error.status != 429 or attempt == RETRIES - 1:
+                    raise
+                time.sleep(RETRY_S)
+        raise AssertionError
 
     def endpoint(self, api_version: str, kind: str) -> Endpoint:
         """Find where a kind is served; raises ``UnknownKind``."""
@@ -92,7 +95,7 @@ class ObjectClient:
         if dry_run:
             query["dryRun"] = "All"
         return self.request(
-            "PATCH", self.path_of(document), query=query, body=document, content_type="application/apply-patch+yaml"
+            "PATCH", self.path_of(document), query=query, body=document, content_type=APPLY
         )
 
     def read(self, document: Mapping[str, Any]) -> Document | None:
@@ -120,19 +123,23 @@ class ObjectClient:
         items = self.request("GET", endpoint.path(namespace), query=query).get("items") or []
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
 
+    def kinds(self) -> list[tuple[str, str]]:
+        """Return (apiVersion, kind) of everything that can be listed, one version per group."""
+        groups = self.request("GET", "/apis").get("groups") or []
+        versions = ["v1", *(one["preferredVersion"]["groupVersion"] for one in groups)]
+        found: list[tuple[str, str]] = []
+        for version in versions:
+            prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
+            listed = self.request("GET", prefix).get("resources") or []
+            found += [
+                (version, one["kind"]) for one in listed if "/" not in one["name"] and "list" in one["verbs"]
+            ]
+        return sorted(set(found))
+
     def merge(self, document: Mapping[str, Any], patch: Document, *, subresource: str = "") -> Document:
         """Merge ``patch`` into a live object or its subresource."""
         path = self.path_of(document) + (f"/{subresource}" if subresource else "")
         return self.request("PATCH", path, body=patch, content_type="application/merge-patch+json")
-
-
-def reason_of(error: ApiException) -> str:
-    """Return the server's own message, one line."""
-    try:
-        text = str(json.loads(error.body or "{}").get("message") or error.reason)
-    except ValueError:
-        text = str(error.reason)
-    return " ".join(text.split())
 
 
 def dropped_fields(sent: object, returned: object, path: str = "") -> list[str]:

@@ -23,6 +23,10 @@ class Refused(Exception):
     """A resource cannot be created or changed; the text is one line for the user."""
 
 
+class StaysPending(Refused):
+    """A pod that will never be placed; nothing was refused by the API server."""
+
+
 class StandIn(provider_pb2_grpc.ResourceProviderServicer):
     """Answers everything that is the same for every provider. Method names are the protocol's."""
 

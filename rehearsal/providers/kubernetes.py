@@ -18,9 +18,10 @@ from kubernetes.client.exceptions import ApiException
 from pulumi.runtime.proto import provider_pb2
 from urllib3.exceptions import HTTPError
 
+from rehearsal.api import reason
 from rehearsal.errors import RehearsalFailed
-from rehearsal.objects import Document, ObjectClient, UnknownKind, dropped_fields, reason_of
-from rehearsal.providers.base import Refused, StandIn, refuse, suffix, urn_parts
+from rehearsal.objects import Document, ObjectClient, UnknownKind, dropped_fields
+from rehearsal.providers.base import Refused, StandIn, StaysPending, refuse, suffix, urn_parts
 from rehearsal.providers.wire import changed_keys, from_struct, has_unknown, to_struct
 from rehearsal.readiness import pod_selector, waiting_for
 
@@ -45,7 +46,7 @@ Hopeless = Callable[[str, str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that the API server did to an object: ``kind`` is ``dropped``, ``refused`` or ``not validated``."""
+    """Something that the API server did to an object: ``kind`` is ``dropped``, ``refused`` or ``pending``."""
 
     kind: str
     object: str
@@ -59,9 +60,11 @@ class KubernetesStandIn(StandIn):
     version = "4.34.0"
 
     def __init__(
-        self, client: ObjectClient, *, hopeless: Hopeless | None = None, timeout_s: float = 60, delete_timeout_s: float = 60
-    ) -> None:
+        self, client: ObjectClient, *, hopeless: Hopeless | None = None,
+        before_apply: Callable[[Document], None] | None = None, timeout_s: float = 60, delete_timeout_s: float = 60,
+    ) -> None:  # fmt: skip
         self._client = client
+        self._before_apply = before_apply
         self._hopeless = hopeless
         self._timeout_s = timeout_s
         self._delete_timeout_s = delete_timeout_s
@@ -70,6 +73,10 @@ class KubernetesStandIn(StandIn):
         self._releases: dict[str, Mapping[str, Any]] = {}
         self._objects: dict[str, Document] = {}
         self.stopped = threading.Event()
+        self.kinds: set[tuple[str, str]] = set()
+        """(apiVersion, kind) of everything that was ever applied."""
+        self.side_effects: set[str] = set()
+        """Objects that a chart makes besides its own and leaves behind: ``Namespace name``."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -181,12 +188,15 @@ class KubernetesStandIn(StandIn):
                 self._releases[f"{namespace}/{name}"] = inputs
             if inputs.get("createNamespace"):
                 self._client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+                self.side_effects.add(f"Namespace {namespace}")
         return {**inputs, "resourceNames": {}, "status": {"name": name, "namespace": namespace, "status": "deployed"}}
 
     def _apply(self, urn: str, inputs: Document, *, preview: bool, creating: bool) -> Document:
         if has_unknown(inputs):
             return inputs
         document = _document(inputs)
+        if self._before_apply and not preview:
+            self._before_apply(document)
         try:
             if creating and self._client.read(document) is not None:
                 raise Refused(f"{_called(document)} already exists")
@@ -206,6 +216,7 @@ class KubernetesStandIn(StandIn):
             return live
         with self._lock:
             self._objects[urn] = document
+            self.kinds.add((document["apiVersion"], document["kind"]))
         return self._wait_ready(document)
 
     def _wait_ready(self, document: Document) -> Document:
@@ -230,7 +241,7 @@ class KubernetesStandIn(StandIn):
         for pod in self._client.list("v1", "Pod", selector=selector, namespace=live["metadata"]["namespace"]):
             reason = self._hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"])
             if reason:
-                raise Refused(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} stays Pending: {reason}")
+                raise StaysPending(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} stays Pending: {reason}")
 
     def _wait_gone(self, document: Document) -> None:
         deadline = time.monotonic() + self._delete_timeout_s
@@ -248,11 +259,12 @@ class KubernetesStandIn(StandIn):
             self._findings.add(Finding(kind=kind, object=_called(document), detail=detail))
 
     def _refusal(self, urn: str, inputs: Document, error: Exception) -> str:
-        reason = reason_of(error) if isinstance(error, ApiException) else str(error)
+        said = reason(error) if isinstance(error, ApiException) else str(error)
         called = _called(inputs) if inputs.get("kind") else urn_parts(urn)[1]
+        kind = "pending" if isinstance(error, StaysPending) else "refused"
         with self._lock:
-            self._findings.add(Finding(kind="refused", object=called, detail=reason))
-        return f"{called}: {reason}"
+            self._findings.add(Finding(kind=kind, object=called, detail=said))
+        return f"{called}: {said}"
 
 
 def _document(properties: Mapping[str, Any]) -> Document:

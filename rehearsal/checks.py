@@ -1,0 +1,178 @@
+"""What must hold after ``up``: pure comparisons of live objects with the plan."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rehearsal.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
+from rehearsal.pools import POOL_LABEL, Purchase
+from rehearsal.report import Check, Placement
+from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
+
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MODEL = "model"
+LABELS = {
+    "instance_type": "node.kubernetes.io/instance-type",
+    "zone": "topology.kubernetes.io/zone",
+    "capacity_type": "karpenter.sh/capacity-type",
+}
+
+
+def pods_of(model: str, pods: Sequence[Document]) -> list[Document]:
+    """Return the live pods of one model, by name."""
+    wanted = {NAME_LABEL: model, COMPONENT_LABEL: MODEL}
+    found = [pod for pod in pods if wanted.items() <= (pod["metadata"].get("labels") or {}).items()]
+    return sorted((pod for pod in found if is_active(pod)), key=name_of)
+
+
+def placements(
+    stage: str, pods: Sequence[Document], nodes: Sequence[Document], reasons: Mapping[str, str]
+) -> list[Placement]:
+    """Return where every live pod is; ``reasons`` says why a pod is Pending (``namespace/name`` -> text)."""
+    by_name = {one["metadata"]["name"]: one["metadata"].get("labels") or {} for one in nodes}
+    found = []
+    for pod in sorted(filter(is_active, pods), key=name_of):
+        labels = by_name.get(node_of(pod), {})
+        pod_labels = pod["metadata"].get("labels") or {}
+        pending = not node_of(pod)
+        found.append(
+            Placement(
+                stage=stage,
+                model=pod_labels.get(NAME_LABEL, "") if pod_labels.get(COMPONENT_LABEL) == MODEL else "",
+                pod=name_of(pod),
+                node=node_of(pod),
+                pool=labels.get(POOL_LABEL) or labels.get("eks.amazonaws.com/nodegroup", ""),
+                asks=asked(pod).text(),
+                missing=(reasons.get(name_of(pod)) or unschedulable(pod) or "not looked at yet") if pending else "",
+                **{key: labels.get(label, "") for key, label in LABELS.items()},
+            )
+        )
+    return found
+
+
+def nothing_pending(stage: str, found: Sequence[Placement], allowed: int = 0) -> Check:
+    """No pod is without a node, except as many as a scenario foresees."""
+    waiting = [one for one in found if not one.node]
+    detail = f"pod {waiting[0].pod} is Pending: asks for {waiting[0].asks}; {waiting[0].missing}" if waiting else ""
+    return Check(name=f"{stage}: no pod Pending", passed=len(waiting) <= allowed, detail=detail or "none")
+
+
+def replicas_placed(stage: str, plan: StackPlan, found: Sequence[Placement], wanted: Mapping[str, int]) -> Check:
+    """Each model has its replicas, each on a pool that the plan names for it and within that pool's ceiling."""
+    pools = {pool.name: pool for pool in plan.pools}
+    problems = []
+    for model in plan.models:
+        mine = [one for one in found if one.model == model.name and one.node]
+        strays = [one for one in mine if one.pool not in model.pools]
+        if strays:
+            problems.append(f"{strays[0].pod} is in {strays[0].pool or 'no pool'}, not in {', '.join(model.pools)}")
+        if len(mine) != wanted[model.name]:
+            problems.append(f"{model.name} has {len(mine)} of {wanted[model.name]} replicas")
+    problems += _wrong_machines(found, pools)
+    counts = Counter(one.pool for one in found if one.model and one.node)
+    told = ", ".join(f"{count} in {pool}" for pool, count in sorted(counts.items()))
+    return Check(name=f"{stage}: pods where the plan says", passed=not problems, detail="; ".join(problems) or told or "0 replicas")
+
+
+def _wrong_machines(found: Sequence[Placement], pools: Mapping[str, NodePoolPlan]) -> list[str]:
+    """A node in a pool has a type, a zone and a capacity type that the plan allows there; no pool has too many."""
+    problems = []
+    for one in found:
+        pool = pools.get(one.pool)
+        if pool is None or not one.model:
+            continue
+        if one.instance_type not in {offer.instance_type for offer in pool.offers}:
+            problems.append(f"{one.node} is a {one.instance_type}, which pool {pool.name} does not offer")
+        if one.zone not in pool.zones:
+            problems.append(f"{one.node} is in {one.zone}, not in {', '.join(pool.zones)}")
+        if one.capacity_type != pool.capacity_type:
+            problems.append(f"{one.node} is {one.capacity_type}, pool {pool.name} is {pool.capacity_type}")
+    nodes = Counter(pool for pool, _ in {(one.pool, one.node) for one in found if one.pool in pools})
+    problems += [
+        f"pool {name} has {count} nodes, its ceiling is {pools[name].ceiling_instances}"
+        for name, count in sorted(nodes.items())
+        if count > pools[name].ceiling_instances
+    ]
+    return problems
+
+
+def pods_as_planned(plan: StackPlan, deployments: Sequence[Document]) -> Check:
+    """Probes, shared memory, grace period and GPUs of each live Deployment are the plan's."""
+    problems = []
+    live = {one["metadata"]["name"]: one for one in deployments}
+    for model in plan.models:
+        found = live.get(model.name)
+        if found is None:
+            problems.append(f"{model.name} has no Deployment")
+            continue
+        problems += [f"{model.name}: {difference}" for difference in _pod_differences(model, found)]
+    return Check(name="probes, memory and grace as planned", passed=not problems, detail="; ".join(problems) or "equal")
+
+
+def _pod_differences(model: ServingPlan, deployment: Document) -> list[str]:
+    spec = deployment["spec"]["template"]["spec"]
+    engine = max(spec["containers"], key=lambda one: room_of((one.get("resources") or {}).get("limits") or {}).gpus)
+    limits = room_of((engine.get("resources") or {}).get("limits") or {})
+    pairs: dict[str, tuple[Any, Any]] = {
+        "grace period": (spec.get("terminationGracePeriodSeconds"), model.drain.grace_period_s),
+        "GPUs": (limits.gpus, model.resources.gpus),
+        "memory GiB": (round(limits.memory_gib, 2), round(model.resources.memory_gib, 2)),
+        "shm": (_shm(spec), f"{model.resources.shm_gib}Gi"),
+    }
+    for name in ("startup", "liveness", "readiness"):
+        probe, planned = engine.get(f"{name}Probe") or {}, getattr(model.probes, name)
+        budget = (probe.get("periodSeconds", 10), probe.get("failureThreshold", 3), probe.get("timeoutSeconds", 1))
+        pairs[f"{name} probe"] = (budget, (planned.period_s, planned.failure_threshold, planned.timeout_s))
+    return [f"{what} is {have}, planned {want}" for what, (have, want) in pairs.items() if have != want]
+
+
+def _shm(spec: Document) -> str:
+    for volume in spec.get("volumes") or []:
+        empty = volume.get("emptyDir") or {}
+        if empty.get("medium") == "Memory":
+            return str(empty.get("sizeLimit"))
+    return "missing"
+
+
+def budget_as_planned(plan: StackPlan, budgets: Sequence[Mapping[str, Any]]) -> Check:
+    """The recorded AWS budget has the plan's limit and thresholds."""
+    monthly = [one for one in budgets if one.get("timeUnit") == "MONTHLY"]
+    name = "budget and thresholds as planned"
+    if not monthly:
+        return Check(name=name, passed=False, detail="no monthly budget was made")
+    limit = float(monthly[0].get("limitAmount") or 0)
+    thresholds = {
+        kind: {float(one["threshold"]) for one in monthly[0].get("notifications") or [] if one.get("notificationType") == kind}
+        for kind in ("ACTUAL", "FORECASTED")
+    }
+    wanted = {"ACTUAL": set(plan.budget.actual_thresholds_percent), "FORECASTED": {plan.budget.forecast_threshold_percent}}
+    problems = [] if abs(limit - plan.budget.monthly_usd) < 0.01 else [f"limit {limit:g}, planned {plan.budget.monthly_usd:g}"]
+    problems += [
+        f"{kind} thresholds {sorted(thresholds[kind])}, planned {sorted(wanted[kind])}"
+        for kind in wanted
+        if not all(any(abs(have - want) < 0.01 for have in thresholds[kind]) for want in wanted[kind])
+    ]
+    return Check(name=name, passed=not problems, detail="; ".join(problems) or f"${limit:,.0f} a month")
+
+
+def within_ceiling(plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]) -> tuple[Check, dict[str, float]]:
+    """What the GPU nodes cost at the ceiling is at most what the plan said, even with every one of them on demand."""
+    offers = {offer.instance_type: offer for pool in plan.pools for offer in pool.offers}
+    paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
+    paid = dearest = 0.0
+    for node in nodes:
+        if not room_of(node["status"].get("allocatable") or {}).gpus:
+            continue
+        offer = offers.get((node["metadata"].get("labels") or {}).get(LABELS["instance_type"], ""))
+        if offer is None:
+            detail = f"{node['metadata']['name']} is of a type that the plan does not price"
+            return Check(name="bill within the plan's ceiling", passed=False, detail=detail), {}
+        paid += paid_by_name.get(node["metadata"]["name"], offer.on_demand_usd_per_hour)
+        dearest += offer.on_demand_usd_per_hour
+    ceiling = sum(pool.usd_per_hour.ceiling for pool in plan.pools)
+    figures = {"paid": round(paid, 4), "all_on_demand": round(dearest, 4), "planned_ceiling": round(ceiling, 4)}
+    detail = f"${paid:.2f} an hour bought, ${dearest:.2f} if all on demand, planned at most ${ceiling:.2f}"
+    return Check(name="bill within the plan's ceiling", passed=dearest <= ceiling + 1e-6, detail=detail), figures

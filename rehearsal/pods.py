@@ -1,0 +1,148 @@
+"""What a pod asks of a node, and whether a node's labels, taints and room satisfy it (the scheduler's own rules)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GPU = "nvidia.com/gpu"
+Document = Mapping[str, Any]
+SUFFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Resources: what a pod asks for, or what a node has left. Memory and disk in GiB."""
+
+    cpu: float = 0.0
+    memory_gib: float = 0.0
+    ephemeral_gib: float = 0.0
+    gpus: int = 0
+
+    def holds(self, other: Room) -> bool:
+        """Whether ``other`` fits into this."""
+        return not self.lacks(other)
+
+    def lacks(self, other: Room) -> str:
+        """Return what is missing for ``other`` to fit, "" when nothing is."""
+        pairs = (
+            ("GPUs", float(other.gpus), float(self.gpus)),
+            ("CPU", other.cpu, self.cpu),
+            ("GiB memory", other.memory_gib, self.memory_gib),
+            ("GiB disk", other.ephemeral_gib, self.ephemeral_gib),
+        )
+        return ", ".join(f"{wanted:g} of {have:g} {unit}" for unit, wanted, have in pairs if wanted > have + 1e-6)
+
+    def minus(self, other: Room) -> Room:
+        """Return what is left after ``other``."""
+        return Room(
+            cpu=self.cpu - other.cpu,
+            memory_gib=self.memory_gib - other.memory_gib,
+            ephemeral_gib=self.ephemeral_gib - other.ephemeral_gib,
+            gpus=self.gpus - other.gpus,
+        )
+
+    def text(self) -> str:
+        """Return the room in words."""
+        parts = [f"{self.gpus} GPUs"] if self.gpus else []
+        return ", ".join([*parts, f"{self.cpu:g} CPU", f"{self.memory_gib:g} GiB memory"])
+
+
+def number(quantity: object) -> float:
+    """Return a Kubernetes quantity as a number (bytes, CPUs, pieces); 0 for none."""
+    text = str(quantity or 0)
+    if text.endswith("m"):
+        return float(text[:-1]) / 1000
+    for suffix, factor in SUFFIXES.items():
+        if text.endswith(suffix):
+            return float(text[: -len(suffix)]) * factor
+    return float(text)
+
+
+def room_of(resources: Document) -> Room:
+    """Return requests, limits or allocatable resources as a ``Room``."""
+    return Room(
+        cpu=number(resources.get("cpu")),
+        memory_gib=number(resources.get("memory")) / 2**30,
+        ephemeral_gib=number(resources.get("ephemeral-storage")) / 2**30,
+        gpus=int(number(resources.get(GPU))),
+    )
+
+
+def asked(pod: Document) -> Room:
+    """Return what a pod asks for: the sum over its containers, or its largest init container if that is more."""
+    spec = pod.get("spec") or {}
+    running = [room_of((one.get("resources") or {}).get("requests") or {}) for one in spec.get("containers") or []]
+    starting = [room_of((one.get("resources") or {}).get("requests") or {}) for one in spec.get("initContainers") or []]
+    return Room(
+        cpu=max([sum(one.cpu for one in running), *(one.cpu for one in starting)]),
+        memory_gib=max([sum(one.memory_gib for one in running), *(one.memory_gib for one in starting)]),
+        ephemeral_gib=max([sum(one.ephemeral_gib for one in running), *(one.ephemeral_gib for one in starting)]),
+        gpus=max([sum(one.gpus for one in running), *(one.gpus for one in starting)]),
+    )
+
+
+def name_of(document: Document) -> str:
+    """Return ``namespace/name`` (``name`` for objects without a namespace)."""
+    metadata = document["metadata"]
+    return f"{metadata['namespace']}/{metadata['name']}" if metadata.get("namespace") else str(metadata["name"])
+
+
+def is_active(pod: Document) -> bool:
+    """Whether the pod counts: neither finished nor on its way out."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase not in {"Succeeded", "Failed"} and not pod["metadata"].get("deletionTimestamp")
+
+
+def node_of(pod: Document) -> str:
+    """Return the node that the pod is bound to, "" while there is none."""
+    return str((pod.get("spec") or {}).get("nodeName") or "")
+
+
+def unschedulable(pod: Document) -> str:
+    """Return what the scheduler said when it could not place the pod, "" when it has not said so."""
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message") or condition.get("reason") or "unschedulable")
+    return ""
+
+
+def admits(labels: Mapping[str, str], taints: Sequence[Document], pod: Document) -> bool:
+    """Whether a node with these labels and taints may take the pod: selector, required affinity, tolerations."""
+    spec = pod.get("spec") or {}
+    selector = spec.get("nodeSelector") or {}
+    if any(labels.get(key) != value for key, value in selector.items()):
+        return False
+    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
+    terms = required.get("nodeSelectorTerms") or []
+    if terms and not any(_matches(term, labels) for term in terms):
+        return False
+    tolerations = spec.get("tolerations") or []
+    return all(tolerates(tolerations, taint) for taint in taints if taint.get("effect") != "PreferNoSchedule")
+
+
+def tolerates(tolerations: Sequence[Document], taint: Document) -> bool:
+    """Whether one of the tolerations accepts the taint."""
+    for one in tolerations:
+        same_key = not one.get("key") or one["key"] == taint.get("key")
+        same_value = one.get("operator") == "Exists" or (one.get("value") or "") == (taint.get("value") or "")
+        if same_key and same_value and one.get("effect") in {None, "", taint.get("effect")}:
+            return True
+    return False
+
+
+def _matches(term: Document, labels: Mapping[str, str]) -> bool:
+    return all(_holds(one, labels) for one in term.get("matchExpressions") or [])
+
+
+def _holds(expression: Document, labels: Mapping[str, str]) -> bool:
+    value, values = labels.get(expression["key"]), expression.get("values") or []
+    return {
+        "In": value in values,
+        "NotIn": value not in values,
+        "Exists": value is not None,
+        "DoesNotExist": value is None,
+    }.get(expression["operator"], False)

@@ -1,0 +1,279 @@
+"""One rehearsal from the stack file to the leftover check.
+
+``rehearse`` starts the control plane, brings the cluster stack and the serving stack up with the real engine, scales
+as KEDA would, plays a scenario if asked, destroys everything and looks for what is left. Whatever happens in between,
+leaving it leaves no process and no file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from kubernetes.client.exceptions import ApiException
+from pulumi import automation as auto
+from urllib3.exceptions import HTTPError
+
+from infra.config import STACKS_DIR, settings_from_file, stack_file
+from infra.settings import ServingSettings, StackSettings
+from rehearsal.control_plane import ControlPlane
+from rehearsal.crds import install_crds, validated_kinds
+from rehearsal.engine import Engine, Program, Run, engine
+from rehearsal.errors import RehearsalFailed
+from rehearsal.objects import ObjectClient
+from rehearsal.pools import Market
+from rehearsal.process import Supervisor, marked
+from rehearsal.providers.aws import AwsStandIn, Fault
+from rehearsal.providers.base import serve
+from rehearsal.providers.kubernetes import KubernetesStandIn
+from rehearsal.provisioner import Provisioner
+from rehearsal.report import RehearsalReport, Stage
+from rehearsal.scenarios import scenario_named
+from rehearsal.tools import Toolbox, ensure_tools
+from rehearsal.toolset import Progress
+from rehearsal.world import World
+from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput, TonnageError
+from sizing.plan import StackPlan
+
+PACK = Path(__file__).resolve().parent.parent / "policies"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What is rehearsed: the stacks in order, their files, the plan of the last one."""
+
+    stack: str
+    stacks: tuple[str, ...]
+    files: Mapping[str, Path]
+    settings: StackSettings
+    plan: StackPlan | None
+    scenario: str | None
+    program: Program
+
+
+def rehearse(
+    stack: str,
+    *,
+    keep: bool = False,
+    scenario: str | None = None,
+    progress: Progress = lambda _: None,
+    stacks_dir: Path | None = None,
+    fault: Fault | None = None,
+    hold: Callable[[Path], None] | None = None,
+) -> RehearsalReport:
+    """Rehearse ``stack`` (and the cluster stack that it stands on) and return what was found.
+
+    ``keep`` holds everything up before the destroy: it calls ``hold`` with the kubeconfig, by default until Ctrl-C.
+    ``fault`` makes the AWS stand-in fail on purpose. Raises BadInput (exit 2) and NoPlan or OverBudget (exit 3) before
+    anything is started; what goes wrong afterwards is in the report.
+    """
+    script = read_script(stack, scenario, stacks_dir or STACKS_DIR)
+    return perform(script, progress=progress, fault=fault, hold=_holder(hold, progress) if keep else None)
+
+
+def perform(
+    script: Script,
+    *,
+    progress: Progress = lambda _: None,
+    fault: Fault | None = None,
+    hold: Callable[[Path], None] | None = None,
+) -> RehearsalReport:
+    """Play a script from start to end; what goes wrong is in the report, and nothing is left running."""
+    report = RehearsalReport(stack=script.stack, scenario=script.scenario, plan=script.plan)
+    clock = Clock(report, progress)
+    with clock.stage("tools"):
+        toolbox = ensure_tools(progress)
+        report.tools = {tool.name: tool.version for tool in toolbox.tools}
+    run_dir: Path | None = None
+    try:
+        with Supervisor() as supervisor:
+            run_dir = supervisor.run_dir
+            _Rehearsal(script, report, clock, toolbox, supervisor, fault).play(hold)
+    except (TonnageError, ApiException, HTTPError) as error:
+        report.failure = error.line() if isinstance(error, TonnageError) else f"API server: {_short(error)}"
+    if run_dir is not None:
+        report.leftovers += [f"process {one}" for one in marked(run_dir)]
+        report.leftovers += [f"folder {run_dir.name}"] if run_dir.exists() else []
+    return report
+
+
+def read_script(stack: str, scenario: str | None, stacks_dir: Path) -> Script:
+    """Read and validate the stack file and that of its cluster stack, and plan; raises before anything is started."""
+    from infra.program import cluster_stack, main, plan_for
+
+    if scenario is not None:
+        scenario_named(scenario)
+    path = stack_file(stack, stacks_dir)
+    settings = settings_from_file(path)
+    if not isinstance(settings, ServingSettings):
+        if scenario is not None:
+            raise BadInput("--scenario", f"{stack} serves no model", way_out="rehearse a serving stack")
+        return Script(
+            stack=stack, stacks=(stack,), files={stack: path}, settings=settings, plan=None, scenario=None, program=main
+        )
+    below = cluster_stack(settings, stack)
+    try:
+        cluster_path = stack_file(below, stacks_dir)
+    except BadInput as error:
+        way_out = f"write stacks/Pulumi.{below}.yaml or set tonnage:clusterStack"
+        raise BadInput(f"cluster stack {below}", "has no stack file", way_out=way_out) from error
+    settings_from_file(cluster_path)
+    return Script(
+        stack=stack,
+        stacks=(below, stack),
+        files={below: cluster_path, stack: path},
+        settings=settings,
+        plan=plan_for(settings, stack),
+        scenario=scenario,
+        program=main,
+    )
+
+
+@dataclass
+class Clock:
+    """Times stages, tells the user, keeps both in the report."""
+
+    report: RehearsalReport
+    progress: Progress
+    _details: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        self.progress(f"{name} ...")
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = round(time.monotonic() - started, 2)
+            detail = self._details.pop(name, "")
+            self.report.stages.append(Stage(name=name, seconds=seconds, detail=detail))
+            self.progress(f"{name}: {seconds:.1f} s{f', {detail}' if detail else ''}")
+
+    def note(self, name: str, detail: str) -> None:
+        """Keep a remark for a stage that is under way."""
+        self._details[name] = detail
+
+
+class _Rehearsal:
+    """The steps in order; what is live is in ``World``."""
+
+    def __init__(
+        self, script: Script, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor,
+        fault: Fault | None,
+    ) -> None:  # fmt: skip
+        self.script = script
+        self.report = report
+        self.clock = clock
+        self.toolbox = toolbox
+        self.supervisor = supervisor
+        self.fault = fault
+
+    def play(self, hold: Callable[[Path], None] | None) -> None:
+        """Start everything, run the script, look for leftovers."""
+        with ExitStack() as stack:
+            world = self._start(stack)
+            made: list[auto.Stack] = []
+            try:
+                self._act(world, made, hold)
+            except TonnageError:
+                world.note_placements("failure", self.report)
+                raise
+            finally:
+                self._collect(world)
+            self._destroy(world, made)
+
+    def _start(self, stack: ExitStack) -> World:
+        """Bring up the control plane, the stand-ins and the engine; ``stack`` takes them down again."""
+        progress = self.clock.progress
+        with self.clock.stage("control plane"):
+            plane = stack.enter_context(ControlPlane(self.toolbox, self.supervisor, progress))
+            client = ObjectClient(plane.api())
+            built_in = client.kinds()
+            install_crds(plane.api(), self.toolbox)
+        market = Market(catalogue=load_catalogue(), region=self.script.settings.region)
+        provisioner = stack.enter_context(Provisioner(plane.api(), market))
+        world = World(
+            plane=plane, client=client, provisioner=provisioner, validated=validated_kinds(self.toolbox), built_in=built_in
+        )
+        world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted, fault=self.fault)
+        world.kubernetes = KubernetesStandIn(
+            ObjectClient(plane.api()), hopeless=provisioner.hopeless, before_apply=world.ensure_kind
+        )
+        stack.callback(world.kubernetes.stopped.set)
+        ports = {one.name: stack.enter_context(serve(one)) for one in (world.aws, world.kubernetes)}
+        world.engine = stack.enter_context(engine(self.toolbox, self.supervisor, ports, [PACK], progress))
+        world.baseline = world.everything()
+        return world
+
+    def _act(self, world: World, made: list[auto.Stack], hold: Callable[[Path], None] | None) -> None:
+        for name in self.script.stacks:
+            with self.clock.stage(f"up {name}"):
+                made.append(_stack(world.engine, name, self.script.files[name], self.script.program))
+                run = world.engine.up(made[-1])
+                self.report.resources[name] = sum(run.changes.values())
+                self.report.policies += world.verdicts(name, run)
+                self.clock.note(f"up {name}", f"{run.changed} resources")
+        if self.script.plan is not None:
+            world.check_plan(self.script.plan, self.report, self.clock)
+        for made_stack in made:
+            self._second_up(world, made_stack)
+        if self.script.plan is not None and self.script.scenario is not None:
+            with self.clock.stage(f"scenario {self.script.scenario}"):
+                world.play(self.script.scenario, self.script.plan, self.report, self.clock)
+        if hold is not None:
+            hold(world.plane.kubeconfig)
+
+    def _second_up(self, world: World, stack: auto.Stack) -> None:
+        with self.clock.stage(f"second up {stack.name}"):
+            run: Run = world.engine.up(stack)
+            self.report.second_up[stack.name] = run.changed
+            self.report.checks.append(world.unchanged(stack.name, run))
+
+    def _collect(self, world: World) -> None:
+        """Copy what the API server refused, dropped or could not validate into the report."""
+        self.report.refused = world.findings("refused")
+        self.report.dropped = world.findings("dropped")
+        self.report.not_validated = world.not_validated()
+        self.report.checks += world.finding_checks()
+
+    def _destroy(self, world: World, made: list[auto.Stack]) -> None:
+        for stack in reversed(made):
+            with self.clock.stage(f"destroy {stack.name}"):
+                world.engine.unprotect(stack)
+                run = world.engine.destroy(stack)
+                self.clock.note(f"destroy {stack.name}", f"{run.changed} resources")
+        with self.clock.stage("leftovers"):
+            self.report.leftovers += world.leftovers()
+            self.clock.note("leftovers", str(len(self.report.leftovers)))
+
+
+def _stack(runner: Engine, name: str, path: Path, program: Program) -> auto.Stack:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return runner.stack(name, document["config"], program)
+
+
+def _holder(hold: Callable[[Path], None] | None, progress: Progress) -> Callable[[Path], None]:
+    def until_interrupted(kubeconfig: Path) -> None:
+        progress(f"kept up: export KUBECONFIG={kubeconfig}")
+        progress(f"destroys and ends on Ctrl-C (or kill -INT {os.getpid()})")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            progress("ending")
+
+    return hold or until_interrupted
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(getattr(error, "reason", "") or error).split())[:300]
+
+
+__all__ = ["Fault", "RehearsalFailed", "RehearsalReport", "read_script", "rehearse"]
