@@ -24,11 +24,7 @@ class ChartVersion:
 
     def __post_init__(self) -> None:
         """Refuse a floating version: it would change what a second deployment installs."""
-        if (
-            not self.version
-            or not self.version.lstrip("v")[:1].isdigit()
-            or any(sign in self.version for sign in "*^~<>x ")
-        ):
+        if not PINNED.match(self.version):
             raise BadInput(f"charts.{self.chart}.version", f"{self.version!r} is not one version", way_out="pin it")
         if bool(self.repository) == self.chart.startswith("oci://"):
             raise BadInput(

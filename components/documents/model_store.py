@@ -108,13 +108,11 @@ def ingest_policy(bucket_arn: str, prefixes: Sequence[str]) -> str:
     """Return what the ingest job may do: write the prefixes of the plan and remove a damaged copy."""
     objects = [f"{bucket_arn}/{prefix}/*" for prefix in prefixes]
     actions = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
-    listed = [f"{prefix}/*" for prefix in prefixes]
     return policy(
         [
             allow("WriteModels", actions, objects),
-            allow("ListModels", ["s3:ListBucket"], bucket_arn, StringLike={"s3:prefix": listed}),
-            # Without it a missing file answers 403 rather than 404, and the job cannot tell the two apart.
-            allow("FindBucket", ["s3:GetBucketLocation"], bucket_arn),
+            # Of the whole bucket: with a condition on the prefix a missing file answers 403, and the job expects 404.
+            allow("ListBucket", ["s3:ListBucket"], bucket_arn),
         ]
     )
 

@@ -1,0 +1,106 @@
+"""Operators: pinned, on system nodes, with no more permissions than they need."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from components.charts import ChartVersion
+from components.documents import operators as documents
+from components.operators import Operators, OperatorsArgs
+from components.registry import Registry, RegistryArgs
+from sizing.errors import BadInput
+
+CHART = ChartVersion(chart="oci://registry.example.com/chart", version="1.2.3")
+CLUSTER = "arn:aws:eks:us-east-1:123456789012:cluster/tonnage-dev"
+ARGS = OperatorsArgs(
+    charts=dict.fromkeys(documents.OPERATORS, CHART),
+    cluster_name="tonnage-dev",
+    cluster_arn=CLUSTER,
+    vpc_id="vpc-1",
+    region="us-east-1",
+    secrets_prefix="tonnage/dev",
+    tags={"tonnage:stack": "dev-cluster"},
+)
+
+
+@pytest.fixture
+def recording(engine):
+    return engine.run(lambda: Operators("operators", ARGS))
+
+
+def releases(recording):
+    return {each.props["name"]: each for each in recording.resources if each.type == "kubernetes:helm.sh/v3:Release"}
+
+
+def test_every_operator_is_one_release_of_its_pinned_chart(recording):
+    found = releases(recording)
+    assert sorted(found) == sorted(documents.OPERATORS)
+    assert {each.props["version"] for each in found.values()} == {"1.2.3"}
+
+
+def test_the_install_order_respects_what_each_needs():
+    done = []
+    for operator in documents.INSTALL_ORDER:
+        assert set(documents.OPERATORS[operator].after) <= set(done), operator
+        done.append(operator)
+    assert sorted(done) == sorted(documents.OPERATORS)
+
+
+def test_gpu_daemons_tolerate_the_taint_and_look_for_pools_only(recording):
+    values = releases(recording)["nvidia-device-plugin"].props["values"]
+    assert values["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert "tonnage.dev/pool" in json.dumps(values["affinity"])
+
+
+def test_grafana_has_a_generated_password_before_it_starts(recording):
+    monitoring = releases(recording)["kube-prometheus-stack"]
+    assert monitoring.props["values"]["grafana"]["admin"] == {"existingSecret": "grafana-admin"}
+    assert "operators-grafana-secret" in {urn.rsplit("::", 1)[-1] for urn in monitoring.dependencies}
+
+
+def test_volumes_are_encrypted_by_default(recording):
+    storage = recording.one("kubernetes:storage.k8s.io/v1:StorageClass").props
+    assert storage["parameters"] == {"type": "gp3", "encrypted": "true"}
+    assert storage["volumeBindingMode"] == "WaitForFirstConsumer"
+
+
+def test_external_secrets_reads_the_stacks_prefix_only():
+    (statement,) = json.loads(documents.external_secrets_policy(CLUSTER, "tonnage/dev"))["Statement"]
+    assert statement["Resource"] == ["arn:aws:secretsmanager:us-east-1:123456789012:secret:tonnage/dev/*"]
+
+
+def test_the_load_balancer_controller_changes_only_what_it_tagged():
+    policy = json.loads(documents.load_balancer_policy(CLUSTER, ""))
+    by_name = {each["Sid"]: each for each in policy["Statement"]}
+    own = {"StringEquals": {"aws:ResourceTag/elbv2.k8s.aws/cluster": "tonnage-dev"}}
+    assert by_name["ChangeOwnBalancers"]["Condition"] == own
+    assert [name for name, each in by_name.items() if each["Resource"] == ["*"]] == ["Read"]
+
+
+@pytest.mark.parametrize("version", ["latest", "1.2", "1.x", ">=1.0.0", ""])
+def test_a_chart_that_floats_is_refused(version):
+    with pytest.raises(BadInput, match="is not one version"):
+        replace(CHART, version=version)
+
+
+@pytest.mark.parametrize(
+    ("charts", "line"),
+    [
+        ({}, "missing; hint: pin a chart"),
+        ({**ARGS.charts, "istio": CHART}, "istio not known"),
+        ("keda", "not a mapping"),
+    ],
+)
+def test_bad_charts_are_one_line_before_anything_is_registered(charts, line):
+    with pytest.raises(BadInput) as caught:
+        replace(ARGS, charts=charts)
+    assert line in caught.value.line()
+
+
+def test_image_tags_cannot_be_moved_and_images_are_scanned(engine):
+    recording = engine.run(lambda: Registry("registry", RegistryArgs(repository="tonnage/dev", tags={})))
+    props = recording.one("aws:ecr/repository:Repository").props
+    assert props["imageTagMutability"] == "IMMUTABLE"
+    assert props["imageScanningConfiguration"] == {"scanOnPush": True}
+    assert "untagged" in recording.one("aws:ecr/lifecyclePolicy:LifecyclePolicy").props["policy"]
