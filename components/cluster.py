@@ -244,7 +244,7 @@ class Cluster(pulumi.ComponentResource):
         args, name = self._args, f"{self._name}-system"
         disk = Disk(size_gib=args.system_disk_gib, iops=3000, throughput_mib_per_s=125)
         template = node_launch_template(
-            name, disk=disk, config=node_config(local_disks=False), tags=args.tags, opts=self._child
+            name, physical_name=name, disk=disk, config=node_config(local_disks=False), tags=args.tags, opts=self._child
         )
         return aws.eks.NodeGroup(
             name,

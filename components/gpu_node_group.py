@@ -55,7 +55,12 @@ class GpuNodeGroup(pulumi.ComponentResource):
         super().__init__("tonnage:index:GpuNodeGroup", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         template = node_launch_template(
-            name, disk=args.pool.disk, config=node_config(local_disks=True), tags=args.tags, opts=child
+            name,
+            physical_name=pulumi.Output.concat(args.cluster_name, "-", name),
+            disk=args.pool.disk,
+            config=node_config(local_disks=True),
+            tags=args.tags,
+            opts=child,
         )
         self.node_group = _node_group(name, args, template, child)
         self.node_group_name = self.node_group.node_group_name

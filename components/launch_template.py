@@ -17,15 +17,21 @@ TAGGED = ("instance", "network-interface", "volume")
 
 
 def node_launch_template(
-    name: str, *, disk: Disk, config: dict[str, object], tags: Mapping[str, str], opts: pulumi.ResourceOptions
+    name: str,
+    *,
+    physical_name: pulumi.Input[str],
+    disk: Disk,
+    config: dict[str, object],
+    tags: Mapping[str, str],
+    opts: pulumi.ResourceOptions,
 ) -> aws.ec2.LaunchTemplate:
     """Register a launch template: encrypted gp3 root, metadata version 2 with one hop, tags on everything.
 
-    A resource rather than a component: it is one child of the component that calls this, which owns its name.
+    ``physical_name`` must be unique in the account, so it carries the cluster's name. A resource rather than a component: it is one child of the component that calls this, which owns its name.
     """
     return aws.ec2.LaunchTemplate(
         name,
-        name=name,
+        name=physical_name,
         update_default_version=True,
         block_device_mappings=[_root_device(disk)],
         metadata_options=aws.ec2.LaunchTemplateMetadataOptionsArgs(
