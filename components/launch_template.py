@@ -27,7 +27,8 @@ def node_launch_template(
 ) -> aws.ec2.LaunchTemplate:
     """Register a launch template: encrypted gp3 root, metadata version 2 with one hop, tags on everything.
 
-    ``physical_name`` must be unique in the account, so it carries the cluster's name. A resource rather than a component: it is one child of the component that calls this, which owns its name.
+    ``physical_name`` must be unique in the account, so it carries the cluster's name. A resource rather than a
+    component: it is one child of the component that calls this, which owns its logical name.
     """
     return aws.ec2.LaunchTemplate(
         name,
