@@ -1,0 +1,203 @@
+"""The whole program of every shipped stack: same graph in preview and up, stable names, one change moves all figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from infra import versions
+from infra.config import STACKS_DIR, config_values, settings_from_file, stack_file, stacks
+from infra.offline import OfflineGraph, run_offline
+from infra.outputs import VERSION, ClusterOutputs, parse
+from infra.program import plan_for
+from infra.recording import record
+from infra.settings import ServingSettings
+from infra.synthesis import synthesise
+from sizing.errors import BadInput
+
+ROOT = STACKS_DIR.parent
+URNS = ROOT / "tests" / "urns"
+
+
+@cache
+def graph(stack: str, *, preview: bool = False) -> OfflineGraph:
+    return run_offline(stack, preview=preview)
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_a_preview_shows_every_resource_of_the_deployment(stack):
+    assert graph(stack, preview=True).urns == graph(stack).urns
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_no_resource_changed_its_name_unnoticed(stack):
+    path = URNS / f"{stack}.txt"
+    urns = "\n".join(graph(stack).urns) + "\n"
+    if os.environ.get("TONNAGE_REWRITE_URNS"):
+        path.write_text(urns)
+    assert urns == path.read_text(), "a removed line deletes a resource: add an alias, or see tests/urns/README.md"
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_every_list_input_of_aws_is_a_list(stack):
+    strings = []
+    for resource in graph(stack).resources:
+        if resource.type.startswith("aws:"):
+            plural = [key for key in resource.props if key.endswith(("Ids", "Types", "Arns", "Cidrs", "CidrBlocks"))]
+            strings += [(resource.urn, key) for key in plural if not isinstance(resource.props[key], list)]
+    assert strings == []
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_every_resource_has_an_explicit_provider(stack):
+    def package(resource) -> str:
+        return resource.type.split(":")[0]
+
+    wanted = [r for r in graph(stack).resources if r.custom and package(r) in {"aws", "kubernetes"}]
+    wrong = [r.urn for r in wanted if f"pulumi:providers:{package(r)}::{package(r)}" not in r.provider]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_no_input_of_a_deployment_is_left_empty_by_missing_wiring(stack):
+    text = json.dumps([resource.props for resource in graph(stack).resources])
+    assert "None" not in text.replace('"clusterIP": "None"', "")
+    assert "04da6b54" not in text, "an unknown value reached a deployment"
+
+
+def test_prod_has_at_least_sixty_resources():
+    assert len([r for r in graph("prod").resources if r.custom and not r.type.startswith("pulumi:")]) >= 60
+
+
+def test_the_placeholder_of_the_runtime_image_is_warned_about():
+    warnings = [text for level, text in graph("dev").messages if level == "warning"]
+    assert any("imageDigest is the placeholder" in text for text in warnings)
+
+
+def _graph_digest(seed: str) -> str:
+    code = (
+        "import hashlib, json; from dataclasses import asdict; from infra.offline import run_offline;"
+        "g = run_offline('dev');"
+        "print(hashlib.sha256(json.dumps([asdict(r) for r in g.resources]).encode()).hexdigest())"
+    )
+    environment = {"PYTHONHASHSEED": seed, "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_two_hash_seeds_give_the_same_bytes():
+    assert _graph_digest("1") == _graph_digest("2")
+
+
+def test_the_program_runs_the_way_the_language_host_starts_it(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cluster = graph("dev-cluster").outputs
+
+    def answer(token, name, inputs):
+        if token == "pulumi:pulumi:StackReference":
+            return {**inputs, "outputs": cluster, "secretOutputNames": []}
+        return synthesise(token, name, inputs)
+
+    def program() -> None:
+        runpy.run_path("infra/__main__.py", run_name="__main__")
+
+    recording = record(program, stack="dev", config=config_values(stack_file("dev")), answer=answer)
+    assert recording.urns == graph("dev").urns
+    assert recording.one("pulumi:pulumi:StackReference").name == "organization/tonnage/dev-cluster"
+
+
+def test_a_serving_stack_before_its_cluster_is_refused_with_the_way_out():
+    def answer(token, name, inputs):
+        return {**inputs, "outputs": {}, "secretOutputNames": []}
+
+    def program() -> None:
+        runpy.run_path(str(ROOT / "infra/__main__.py"), run_name="__main__")
+
+    with pytest.raises(BadInput, match="deploy dev-cluster first: pulumi up --stack dev-cluster"):
+        record(program, stack="dev", config=config_values(stack_file("dev")), answer=answer)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"version": 99}, "has outputs of version 99; limit: version 1"),
+        ({"endpoint": None}, "output cluster.endpoint is missing"),
+        ({"private_subnet_ids": ["subnet-1"]}, r"output cluster.private_subnet_ids is \['subnet-1'\]"),
+    ],
+)
+def test_outputs_of_another_shape_are_refused(change, problem):
+    exported = {**graph("dev-cluster").outputs["cluster"], **change}
+    with pytest.raises(BadInput, match=f"cluster stack dev-cluster: {problem}.*deploy dev-cluster first"):
+        parse(exported, "dev-cluster")
+
+
+def test_the_contract_between_the_stacks_is_complete():
+    outputs = parse(graph("prod-cluster").outputs["cluster"], "prod-cluster")
+    assert isinstance(outputs, ClusterOutputs)
+    assert VERSION == 1
+    assert set(outputs.private_subnet_ids) >= {zone for pool in graph("prod").plan.pools for zone in pool.zones}
+
+
+def test_a_serving_stack_without_a_cluster_stack_file_is_refused(tmp_path):
+    (tmp_path / "Pulumi.lone.yaml").write_text(stack_file("dev").read_text())
+    with pytest.raises(BadInput, match="cluster stack lone-cluster: has no stack file"):
+        run_offline("lone", stacks_dir=tmp_path)
+
+
+def test_pools_in_zones_without_a_subnet_are_refused(tmp_path):
+    (tmp_path / "Pulumi.dev.yaml").write_text(stack_file("dev").read_text())
+    document = yaml.safe_load(stack_file("dev-cluster").read_text())
+    document["config"]["tonnage:zoneIds"] = ["use1-az4", "use1-az5"]
+    (tmp_path / "Pulumi.dev-cluster.yaml").write_text(yaml.safe_dump(document))
+    with pytest.raises(BadInput, match=r"pools\.chat-spot\.zones: .* have no subnet .*tonnage:zoneIds"):
+        run_offline("dev", stacks_dir=tmp_path)
+
+
+def test_versions_are_pinned_and_images_have_digests():
+    text = Path(versions.__file__).read_text()
+    assert "@sha256:" in versions.QDRANT_IMAGE
+    for floating in ("latest", '"main"', '"master"'):
+        assert floating not in text
+
+
+def _with_model(name: str) -> ServingSettings:
+    settings = settings_from_file(stack_file("dev"))
+    assert isinstance(settings, ServingSettings)
+    entry = settings.models[0].model_copy(update={"model": name})
+    budget = settings.budget.model_copy(update={"monthly_usd": 200_000.0})
+    return settings.model_copy(update={"models": (entry,), "budget": budget})
+
+
+def test_one_changed_model_moves_every_figure_that_other_stacks_copy_by_hand():
+    small = plan_for(_with_model("meta-llama/Llama-3.1-8B-Instruct"), "dev")
+    large = plan_for(_with_model("meta-llama/Llama-3.3-70B-Instruct"), "dev")
+    (a,), (b,) = small.models, large.models
+    pools = {pool.name: pool for pool in small.pools}, {pool.name: pool for pool in large.pools}
+    changed = {
+        "GPU or tensor parallelism": ((a.gpu, a.tensor_parallel), (b.gpu, b.tensor_parallel)),
+        "instance type": (a.instance_type, b.instance_type),
+        "GPUs of a pod": (a.resources.gpus, b.resources.gpus),
+        "replicas": (a.replicas, b.replicas),
+        "shared memory": (a.resources.shm_gib, b.resources.shm_gib),
+        "start-up budget": (a.probes.startup.failure_threshold, b.probes.startup.failure_threshold),
+        "grace period": (a.drain.grace_period_s, b.drain.grace_period_s),
+        "disk": (pools[0]["chat-spot"].disk, pools[1]["chat-spot"].disk),
+        "pool limit": (pools[0]["chat-spot"].gpu_limit, pools[1]["chat-spot"].gpu_limit),
+        "burn": (small.burn_usd_per_hour, large.burn_usd_per_hour),
+        "budget thresholds": (small.budget.actual_thresholds_percent, large.budget.actual_thresholds_percent),
+        "engine arguments": (a.engine_args, b.engine_args),
+    }
+    assert [name for name, (before, after) in changed.items() if before == after] == []
+    assert b.tensor_parallel > a.tensor_parallel
+    assert b.probes.startup.failure_threshold > a.probes.startup.failure_threshold
+    assert large.burn_usd_per_hour.ceiling > small.burn_usd_per_hour.ceiling
