@@ -18,7 +18,7 @@ from sizing.engine import engine_args
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
 from sizing.options import Option, Rejected, Search, enumerate_options
-from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan
+from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
@@ -121,8 +121,16 @@ def _no_plan_way_out(search: Search) -> str:
     return "loosen the objectives, allow more GPUs or choose a smaller model" if search.missed else "allow more GPUs"
 
 
+_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit")
+"""Beginnings of reasons, the most telling first."""
+
+
 def _last_reasons(search: Search) -> str:
-    return "; ".join(f"{one.option}: {one.reason}" for one in search.rejected[-3:]) or "no GPU is allowed"
+    def rank(one: Rejected) -> int:
+        return next((i for i, start in enumerate(_TELLING) if one.reason.startswith(start)), len(_TELLING))
+
+    told = sorted(search.rejected, key=rank)[:3]
+    return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"
 
 
 def option_pools(entry: ModelEntry, option: Option) -> tuple[NodePoolPlan, ...]:
@@ -217,21 +225,46 @@ class _Request:
     def searches(self) -> list[Search]:
         return [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
 
+    @property
+    def store(self) -> VectorStorePlan | None:
+        return None if self.vector_store is None else plan_vector_store(self.vector_store)
+
+    @property
+    def most_ceiling_usd_per_hour(self) -> float:
+        """What the budget leaves for the ceilings of the models."""
+        shared = total(shared_lines(self.store, self.region, self.catalogue)).ceiling
+        return self.budget.monthly_usd / HOURS_PER_MONTH - shared
+
 
 def _frontier(choices: Sequence[_Choice]) -> list[_Choice]:
     """Keep what no other choice beats in both expected cost and ceiling, cheapest expected first."""
     kept: list[_Choice] = []
-    for choice in sorted(choices, key=lambda c: (round(c.expected, 9), c.gpus, tuple(o.order for o in c.options))):
+    for choice in sorted(choices, key=lambda c: (round(c.expected, 9), c.gpus)):  # stable: keeps the order of options
         if not kept or choice.ceiling < kept[-1].ceiling - 1e-9:
             kept.append(choice)
     return kept
 
 
-def _choices(searches: Sequence[Search]) -> list[_Choice]:
-    frontier = [_Choice(options=(), expected=0.0, gpus=0, ceiling=0.0)]
-    for search in searches:
-        frontier = _frontier([choice.with_option(option) for choice in frontier for option in search.options])
-    return frontier
+def _choices(searches: Sequence[Search], most_ceiling_usd_per_hour: float) -> list[_Choice]:
+    """Combinations worth trying, cheapest expected first; the last one has the least ceiling of all.
+
+    Nothing is combined when each model's own first choice fits together, or when not even the leanest do.
+    """
+    start = _Choice(options=(), expected=0.0, gpus=0, ceiling=0.0)
+    fronts = [_frontier([start.with_option(option) for option in search.options]) for search in searches]
+    first, leanest = start, start
+    for front in fronts:
+        first, leanest = first.with_option(front[0].options[0]), leanest.with_option(front[-1].options[0])
+    if first.ceiling <= most_ceiling_usd_per_hour or leanest.ceiling > most_ceiling_usd_per_hour:
+        return [first, leanest]
+    spare = [0.0]
+    for front in reversed(fronts):
+        spare.append(spare[-1] + front[-1].ceiling)
+    combined = [start]
+    for front, rest in zip(fronts, reversed(spare[:-1]), strict=True):
+        pairs = [choice.with_option(one.options[0]) for choice in combined for one in front]
+        combined = _frontier([pair for pair in pairs if pair.ceiling + rest <= most_ceiling_usd_per_hour + 1e-9])
+    return [*combined, leanest]
 
 
 def plan_stack(  # noqa: PLR0917 (the contract of the core)
@@ -257,15 +290,12 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
         catalogue=catalogue,
         vector_store=vector_store,
     )
-    frontier = _choices(request.searches())
-    shared = total(shared_lines(None, region, catalogue)).ceiling
-    for choice in frontier:
-        if (choice.ceiling + shared) * HOURS_PER_MONTH > budget.monthly_usd * (1 + 1e-6):
-            continue
+    choices = _choices(request.searches(), request.most_ceiling_usd_per_hour)
+    for choice in choices:
         plan = _assemble(request, choice)
         if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
             return plan
-    raise _over_budget(request, _assemble(request, frontier[-1]))
+    raise _over_budget(request, plan)
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
@@ -284,7 +314,7 @@ def _assemble(request: _Request, choice: _Choice) -> StackPlan:
     for entry, option in zip(request.models, choice.options, strict=True):
         plans.append(serving_plan(entry, option, capacity))
         pools.extend(option_pools(entry, option))
-    store = None if request.vector_store is None else plan_vector_store(request.vector_store)
+    store = request.store
     bill = bill_of(plans, pools, store, region, request.catalogue)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
@@ -311,7 +341,7 @@ def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
     calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    least = _monthly_ceiling(_assemble(calm, _choices(calm.searches())[-1]))
+    least = _monthly_ceiling(_assemble(calm, _choices(calm.searches(), 0.0)[-1]))
     if least < smallest:
         way_out += f" (peakFactor 1 needs {least} USD)"
     return OverBudget(

@@ -217,3 +217,23 @@ def test_the_same_input_gives_the_same_plan_and_takes_under_fifty_milliseconds_a
         took.append(time.perf_counter() - start)
     assert dataclasses.asdict(again, dict_factory=dict) == dataclasses.asdict(first, dict_factory=dict)
     assert min(took) < 0.2  # twice two models: a shared, slow machine gets a factor of two
+
+
+def test_planning_time_grows_linearly_with_the_number_of_models() -> None:
+    def took(count: int) -> float:
+        entries = [entry(name=f"m{i}", rate=1 + i) for i in range(count)]
+        start = time.perf_counter()
+        stack(*entries, usd=1e8)
+        return time.perf_counter() - start
+
+    took(1)
+    assert took(16) < 3 * 4 * took(4)
+
+
+def test_spot_pools_name_several_types_unless_the_budget_needs_the_cheapest_alone() -> None:
+    wide = stack(entry(rate=3), spot_share=1.0, gpus=("A10G",))
+    spot = next(pool for pool in wide.pools if pool.capacity_type == "spot")
+    assert [offer.instance_type for offer in spot.offers] == ["g5.xlarge", "g5.2xlarge"]
+    month = wide.burn_usd_per_hour.ceiling * HOURS_PER_MONTH
+    tight = stack(entry(rate=3), usd=month - 1, spot_share=1.0, gpus=("A10G",))
+    assert [offer.instance_type for offer in tight.pools[-1].offers] == ["g5.xlarge"]
