@@ -1,4 +1,4 @@
-"""The whole program of every shipped stack: same graph in preview and up, stable names, one change moves all figures."""
+"""The whole program of every shipped stack: the same graph in preview and up, stable names, one change moves all."""
 
 from __future__ import annotations
 

@@ -82,7 +82,11 @@ def test_four_stacks_are_shipped():
         ("tonnage:budget:", "budgets:", "tonnage:budgets: unknown key; hint: did you mean tonnage:budget?"),
         ("tonnage:layer", "tonage:layer", "tonnage:layer: missing; limit: cluster or serving"),
         ("layer: serving", "layer: servign", "tonnage:layer: 'servign' is not a layer; limit: cluster or serving"),
-        ("aws:region: us-east-1", "tonnage:region: us-east-1", "tonnage:region: unknown key; hint: did you mean aws:region?"),
+        (
+            "aws:region: us-east-1",
+            "tonnage:region: us-east-1",
+            "tonnage:region: unknown key; hint: did you mean aws:region?",
+        ),
         (
             "inputTokens: 900, ",
             "",
@@ -91,8 +95,10 @@ def test_four_stacks_are_shipped():
         (
             "ttftP95Ms: 1500",
             "ttftP95Ms: 1500ms",
-            "tonnage:models[0].objectives.ttftP95Ms: '1500ms' is not a number; "
-            "hint: write 1500 without unit; the key names the unit",
+            (
+                "tonnage:models[0].objectives.ttftP95Ms: '1500ms' is not a number; "
+                "hint: write 1500 without unit; the key names the unit"
+            ),
         ),
         (
             "monthlyUsd: 6000",
@@ -127,8 +133,10 @@ def test_four_stacks_are_shipped():
         (
             "name: chat",
             "name: Chat_1",
-            "tonnage:models[0].name: 'Chat_1' does not have the form needed; "
-            "limit: a Kubernetes name: lower-case letters, digits and -, from a letter, at most 40 characters",
+            (
+                "tonnage:models[0].name: 'Chat_1' does not have the form needed; "
+                "limit: a Kubernetes name: lower-case letters, digits and -, from a letter, at most 40 characters"
+            ),
         ),
         ("aws:region: us-east-1", "aws:region: us-eest-1", "aws:region: 'us-eest-1' has no prices in the catalogue"),
         ("Llama-3.1-8B-Instruct", "Llama-3.1-8B-Instruc", "tonnage:models[0].model: 'meta-llama/Llama-3.1-8B-Instruc'"),
@@ -138,12 +146,12 @@ def test_four_stacks_are_shipped():
             "tonnage:models[0].engine.gpu: 'A10H' is unknown",
         ),
         (
-            "imageDigest: \"sha256:00",
-            "imageDigest: \"sha512:00",
+            'imageDigest: "sha256:00',
+            'imageDigest: "sha512:00',
             "tonnage:runtime.imageDigest: 'sha512:",
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_with_file_key_value_reason_and_way_out(tmp_path, old, new, line):
     assert old in SERVING
     assert refusal(tmp_path, SERVING.replace(old, new)).startswith(line)
