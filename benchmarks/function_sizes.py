@@ -19,15 +19,15 @@ def function_lengths(root: Path = ROOT) -> list[tuple[int, str]]:
         for path in sorted((root / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    found.append((_lines(node), f"{path.relative_to(root)}:{node.name}"))
+                    found += [(_lines(node), f"{path.relative_to(root)}:{node.name}")]
     return sorted(found, key=lambda item: (-item[0], item[1]))
 
 
 def _lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     first = node.body[0]
-    docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
     last = node.end_lineno or node.lineno
-    return last - node.lineno + 1 - ((first.end_lineno or first.lineno) - first.lineno + 1 if docstring else 0)
+    docstring = (first.end_lineno or first.lineno) - first.lineno + 1 if ast.get_docstring(node) else 0
+    return last - node.lineno + 1 - docstring
 
 
 def main() -> None:
@@ -36,7 +36,9 @@ def main() -> None:
     sizes = sorted(size for size, _ in lengths)
     p90 = sizes[int(0.9 * (len(sizes) - 1))]
     over = sum(size > 60 for size in sizes)
-    print(f"functions: {len(sizes)}, median {sizes[len(sizes) // 2]} lines, 90th percentile {p90}, over 60 lines: {over}")
+    print(
+        f"functions: {len(sizes)}, median {sizes[len(sizes) // 2]} lines, 90th percentile {p90}, over 60 lines: {over}"
+    )
     for size, where in lengths[:5]:
         print(f"  {size:3d}  {where}")
 
