@@ -201,3 +201,13 @@ def test_one_changed_model_moves_every_figure_that_other_stacks_copy_by_hand():
     assert b.tensor_parallel > a.tensor_parallel
     assert b.probes.startup.failure_threshold > a.probes.startup.failure_threshold
     assert large.burn_usd_per_hour.ceiling > small.burn_usd_per_hour.ceiling
+
+
+def test_an_offline_run_opens_no_connection_and_needs_no_home(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    for name in [key for key in os.environ if key == "HOME" or key.startswith(("AWS_", "PULUMI_", "KUBE"))]:
+        monkeypatch.delenv(name)
+    assert run_offline("dev").urns == graph("dev").urns
