@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from cli.preview import preview_document
@@ -22,7 +24,10 @@ def draw(stack: str = "prod") -> str:
     """Return the preview of ``stack`` as an SVG; the same stack gives the same bytes."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, markup=False, highlight=False)
     console.print(text(preview_document(stack, ROOT / "stacks")))
-    return console.export_svg(title=f"tonnage preview {stack}", unique_id="preview")
+    template = re.sub(
+        r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL
+    )  # fonts of the reader's machine
+    return console.export_svg(title=f"tonnage preview {stack}", unique_id="preview", code_format=template)
 
 
 def main() -> None:

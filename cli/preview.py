@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,8 +53,21 @@ def preview_document(stack: str, folder: Path) -> dict[str, Any]:
     from infra.offline import run_offline
     from infra.preview import build_preview
 
-    graph = run_offline(stack, stacks_dir=folder)
+    with _collector_paused():
+        graph = run_offline(stack, stacks_dir=folder)
     return build_preview(stack, graph, _verdicts(graph))
+
+
+@contextmanager
+def _collector_paused() -> Generator[None]:
+    """Pause the cycle collector: while the SDK's thousands of types are loaded it takes a quarter of the time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def _verdicts(graph: OfflineGraph) -> list[dict[str, Any]]:

@@ -18,11 +18,10 @@ def rehearse(
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """The real engine against a real API server and scheduler with simulated GPU nodes; exit 3 when it fails."""
-    from rehearsal.run import rehearse as run
-
     from cli.output import show, tell
     from cli.render import rehearsal as render
     from cli.stacks import stacks_dir
+    from rehearsal.run import rehearse as run
 
     report = run(stack, keep=keep, scenario=scenario, progress=tell, stacks_dir=stacks_dir())
     show(report.to_document(), output_format, text=render.text, markdown=render.markdown)

@@ -16,6 +16,7 @@ from infra.settings import ClusterSettings, StackSettings
 from sizing.bill import fixed_bill_cluster, total
 from sizing.catalogue import Catalogue, load_catalogue
 from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, Figure, NodePoolPlan, ServingPlan, StackPlan
+from sizing.planner import PlanResult, plan_model
 
 if TYPE_CHECKING:
     from infra.offline import OfflineGraph
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PREVIEW_SCHEMA = 1
 """Version of the document; a key is never renamed or removed within one."""
+ALTERNATIVES = 3
+"""Other ways to serve a model that a preview names; ``tonnage plan`` shows all."""
 INTERNAL_TYPES = ("pulumi:providers:", "pulumi:pulumi:")
 Document = dict[str, Any]
 
@@ -35,6 +38,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
     """
     plan, settings = graph.plan, graph.settings
     catalogue = load_catalogue()
+    others = _others(settings, catalogue)
     bill = plan.bill if plan else _cluster_bill(settings, graph.resources, catalogue)
     burn = plan.burn_usd_per_hour if plan else total(bill)
     document: Document = {
@@ -43,7 +47,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "layer": settings.layer,
         "region": settings.region,
         "prices_of": plan.catalogue_date if plan else catalogue.date,
-        "models": [_model(model) for model in plan.models] if plan else [],
+        "models": [_model(model, others.get(model.name)) for model in plan.models] if plan else [],
         "pools": [_pool(pool) for pool in plan.pools] if plan else [],
         "vector_store": _vector_store(plan),
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
@@ -77,7 +81,56 @@ def _cluster_bill(
     )
 
 
-def _model(plan: ServingPlan) -> Document:
+def _others(settings: StackSettings, catalogue: Catalogue) -> dict[str, PlanResult]:
+    """Return, by model, the cheapest way to serve it alone and the next best, to say what the choice was among."""
+    if isinstance(settings, ClusterSettings):
+        return {}
+    return {
+        entry.name: plan_model(entry, settings.capacity, settings.region, catalogue, top=ALTERNATIVES)
+        for entry in settings.models
+    }
+
+
+def _same(one: ServingPlan, other: ServingPlan) -> bool:
+    return (one.gpu, one.instance_type, one.tensor_parallel) == (other.gpu, other.instance_type, other.tensor_parallel)
+
+
+def _why(plan: ServingPlan, result: PlanResult) -> str:
+    """Return one sentence on why this machine: what it was compared with, and the next best."""
+    ours = plan.usd_per_hour.expected
+    others = [one for one in (result.chosen, *result.alternatives) if not _same(one, plan)]
+    if not _same(result.chosen, plan):
+        cheapest = result.chosen
+        return (
+            f"cheapest together with the other models within the budget; alone, {_machine(cheapest)} would be "
+            f"${cheapest.usd_per_hour.expected:,.2f} an hour expected, ceiling ${cheapest.usd_per_hour.ceiling:,.2f}"
+        )
+    if not others:
+        return "the only option that is allowed, fits and meets the objectives"
+    after = others[0]
+    return (
+        f"cheapest that fits and meets the objectives: ${ours:,.2f} an hour expected; "
+        f"next is {_machine(after)} at ${after.usd_per_hour.expected:,.2f}; {len(result.rejected)} others lost"
+    )
+
+
+def _machine(plan: ServingPlan) -> str:
+    return f"{plan.gpu} ({plan.instance_type}, TP {plan.tensor_parallel})"
+
+
+def _alternative(plan: ServingPlan) -> Document:
+    return {
+        "gpu": plan.gpu,
+        "instance_type": plan.instance_type,
+        "tensor_parallel": plan.tensor_parallel,
+        "replicas": asdict(plan.replicas),
+        "usd_per_hour": _bounds(plan.usd_per_hour),
+        "meets": plan.meets,
+    }
+
+
+def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
+    alternatives = (result.chosen, *result.alternatives) if result else ()
     memory, speed = plan.memory, plan.throughput
     return {
         "name": plan.name,
@@ -103,6 +156,8 @@ def _model(plan: ServingPlan) -> Document:
         "ttft_ms": _rounded(asdict(speed.ttft_ms)),
         "tpot_ms": _rounded(asdict(speed.tpot_ms)),
         "meets": plan.meets,
+        "why": _why(plan, result) if result else "",
+        "alternatives": [_alternative(one) for one in alternatives if not _same(one, plan)],
         "start_up_s": round(plan.start_up.total_s, 1),
         "startup_budget_s": plan.probes.startup.period_s * plan.probes.startup.failure_threshold,
         "grace_period_s": plan.drain.grace_period_s,

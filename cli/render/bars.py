@@ -46,7 +46,7 @@ def memory_legend(per_gpu: Mapping[str, float]) -> Text:
     """Return the terms with their sizes, each in the colour of its part of the bar."""
     legend = Text()
     for key, label, colour in MEMORY_TERMS:
-        legend.append("■ ", style=colour).append(f"{label} {per_gpu[key]:.2f}  ")
+        legend.append("■ ", style=colour).append(f"{label} {per_gpu[key]:.2f} ")
     return legend.append(f"of {per_gpu['total_gib']:.2f} GiB")
 
 

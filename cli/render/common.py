@@ -49,6 +49,12 @@ def middle_and_high(interval: Mapping[str, float], digits: int = 0) -> str:
     return f"{interval['p50']:,.{digits}f} to {interval['p90']:,.{digits}f}"
 
 
+def zones(ids: Sequence[str]) -> str:
+    """Return zone ids, their common part once: ``use1-az1 az2``."""
+    common = f"{ids[0].partition('-')[0]}-" if ids else ""
+    return " ".join([*ids[:1], *(one.removeprefix(common) for one in ids[1:])])
+
+
 def machine(option: Mapping[str, Any]) -> str:
     """Return what one replica runs on."""
     count = option["instances_per_replica"]

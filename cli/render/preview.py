@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.render.bars import against_limit, memory_bar, memory_legend
-from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd
+from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd, zones
 from cli.render.markdown import bullets, folded, safe
 from cli.render.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
-POOL_HEADS = ("pool", "buys", "as", "zones", "nodes", "GPU limit", "USD per hour")
+POOL_HEADS = ("pool", "buys", "as", "zones", "nodes", "GPUs", "USD per hour")
 BILL_HEADS = ("item", "USD per hour", "rule")
 POLICY_HEADS = ("", "rule", "says")
 
@@ -46,7 +46,7 @@ def text(document: Document) -> RenderableType:
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = grid(heads, right=("nodes", "GPU limit"))
+    table = grid(heads, right=("nodes", "GPUs"))
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
@@ -75,8 +75,10 @@ def model_facts(model: Document) -> list[tuple[str, str]]:
     zero = ", scales to zero" if model["scale_to_zero"] else ""
     per_million = f"${model['usd_per_million_output_tokens']:.2f} per million output tokens"
     budgets = f"probe budget {model['startup_budget_s']} s, drains in {model['grace_period_s']} s"
+    why = [("because", model["why"])] if model["why"] else []
     return [
         ("runs on", machine(model)),
+        *why,
         ("replicas", three(model["replicas"]) + zero),
         ("latency", f"TTFT {spread(model['ttft_ms'])} ms, TPOT {spread(model['tpot_ms'], 1)} ms (p10 to p90)"),
         ("holds", f"{model['kv']['tokens']:,} tokens of KV cache, binding: {model['binding']}"),
@@ -99,8 +101,8 @@ def pool_rows(document: Document) -> list[tuple[str, ...]]:
         (
             pool["name"],
             ", ".join(pool["instance_types"]),
-            f"{pool['capacity_type']} ({pool['kind']})",
-            " ".join(pool["zones"]),
+            f"{pool['capacity_type']}, {pool['kind']}",
+            zones(pool["zones"]),
             three(pool["instances"]),
             str(pool["gpu_limit"]),
             three_usd(pool["usd_per_hour"]),

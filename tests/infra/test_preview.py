@@ -9,6 +9,9 @@ from typing import Any
 
 from infra.preview import build_preview
 from infra.recording import RecordedResource
+from sizing.catalogue import load_catalogue
+from sizing.inputs import Capacity, ModelEntry, Workload
+from sizing.planner import plan_model
 from tests.support.plans import serving_plan, stack_plan, vector_store_plan
 
 
@@ -27,7 +30,7 @@ GRAPH = (
 
 
 def preview(plan: Any = None, resources: tuple[RecordedResource, ...] = GRAPH) -> dict[str, Any]:
-    settings = SimpleNamespace(layer="serving", region="us-east-1")
+    settings = SimpleNamespace(layer="serving", region="us-east-1", models=())
     graph = SimpleNamespace(plan=plan or stack_plan(), settings=settings, resources=resources)
     return build_preview("test", graph, [{"rule": "exposure", "passed": True}])  # type: ignore[arg-type]
 
@@ -86,3 +89,22 @@ def test_the_vector_store_is_there_when_it_is_planned() -> None:
 
 def test_the_document_is_plain_json_without_nan() -> None:
     json.dumps(preview(), allow_nan=False)
+
+
+def test_a_model_says_what_its_machine_was_chosen_among() -> None:
+    entry = ModelEntry(
+        name="chat",
+        model="meta-llama/Llama-3.1-8B-Instruct",
+        workload=Workload(requests_per_second=6, input_tokens=900, output_tokens=250),
+    )
+    result = plan_model(entry, Capacity(), "us-east-1", load_catalogue())
+    settings = SimpleNamespace(layer="serving", region="us-east-1", models=(entry,), capacity=Capacity())
+    graph = SimpleNamespace(plan=stack_plan(result.chosen), settings=settings, resources=())
+    model = build_preview("test", graph, [])["models"][0]  # type: ignore[arg-type]
+    after = result.alternatives[0]
+    assert model["why"].startswith("cheapest that fits and meets the objectives: $")
+    assert f"next is {after.gpu} ({after.instance_type}, TP {after.tensor_parallel})" in model["why"]
+    assert len(model["alternatives"]) == 3
+    graph.plan = stack_plan(after)
+    model = build_preview("test", graph, [])["models"][0]  # type: ignore[arg-type]
+    assert "cheapest together with the other models within the budget" in model["why"]

@@ -1,0 +1,170 @@
+"""``tonnage preview`` over the shipped stacks: contract keys, formats, differences, pages, exit codes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import preview as verb
+from cli.picture import PICTURE, draw
+from tests.cli.conftest import Tonnage
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def prod() -> dict[str, object]:
+    return verb.preview_document("prod", ROOT / "stacks")
+
+
+@pytest.fixture
+def as_prod(prod: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the program, which other tests run: the verb gets the document of prod."""
+    monkeypatch.setattr(verb, "preview_document", lambda stack, folder: copy.deepcopy(prod))
+
+
+def test_prod_has_the_keys_of_the_contract_and_at_least_sixty_resources(prod: dict[str, object]) -> None:
+    keys = {"stack", "models", "pools", "burn", "budget", "resources", "policies", "difference"}
+    assert keys <= prod.keys()
+    assert len([one for one in prod["resources"] if not one["component"]]) >= 60
+    assert all(verdict["passed"] for verdict in prod["policies"])
+
+
+def test_prod_previews_without_home_network_and_credentials_in_the_same_bytes(prod: dict[str, object]) -> None:
+    program = (
+        "import socket\n"
+        "def refuse(*_, **__): raise AssertionError('network')\n"
+        "socket.getaddrinfo = refuse\n"
+        "from cli.__main__ import run\n"
+        "raise SystemExit(run(['preview', 'prod', '--format', 'json']))"
+    )
+    environment = {"PATH": "", "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment, cwd="/"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == prod
+
+
+@pytest.mark.usefixtures("as_prod")
+@pytest.mark.parametrize("output_format", ["text", "markdown"])
+def test_text_and_markdown_show_every_model_pool_and_verdict(
+    tonnage: Tonnage, prod: dict[str, object], output_format: str
+) -> None:
+    called = tonnage("preview", "prod", "--format", output_format)
+    names = [*(m["name"] for m in prod["models"]), *(p["name"] for p in prod["pools"])]
+    assert [name for name in [*names, *(p["rule"] for p in prod["policies"])] if name not in called.out] == []
+    assert called.code == 0
+
+
+@pytest.mark.usefixtures("as_prod")
+def test_against_an_earlier_preview_says_what_changed(
+    tonnage: Tonnage, prod: dict[str, object], tmp_path: Path
+) -> None:
+    earlier = copy.deepcopy(prod)
+    earlier["models"][0]["gpu"] = "T4"
+    (tmp_path / "before.json").write_text(json.dumps(earlier))
+    called = tonnage("preview", "prod", "--against", str(tmp_path / "before.json"), "--format", "json")
+    gpu = prod["models"][0]["gpu"]
+    assert called.document["difference"]["words"][0] == f"Model {prod['models'][0]['name']}: GPU T4 → {gpu}."
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema": 1}', '{"schema": 1, "resources": 3}'])
+@pytest.mark.usefixtures("as_prod")
+def test_an_earlier_file_that_is_no_preview_is_refused(tonnage: Tonnage, tmp_path: Path, content: str) -> None:
+    (tmp_path / "before.json").write_text(content)
+    called = tonnage("preview", "prod", "--against", str(tmp_path / "before.json"))
+    assert called.line.startswith("--against: ")
+    assert called.code == 2
+
+
+@pytest.mark.parametrize("name", ["missing.json", ".", "/dev/zero"])
+def test_an_earlier_file_that_cannot_be_read_is_refused(tonnage: Tonnage, tmp_path: Path, name: str) -> None:
+    called = tonnage("preview", "prod", "--against", str(tmp_path / name))
+    assert "is not a file" in called.line
+    assert called.code == 2
+
+
+@pytest.mark.usefixtures("as_prod")
+def test_html_writes_one_page_and_the_format_still_goes_to_standard_output(tonnage: Tonnage, tmp_path: Path) -> None:
+    called = tonnage("preview", "prod", "--html", str(tmp_path / "page.html"), "--format", "json")
+    assert called.document["stack"] == "prod"
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.usefixtures("as_prod")
+def test_a_page_that_cannot_be_written_is_one_line_and_leaves_nothing(tonnage: Tonnage, tmp_path: Path) -> None:
+    called = tonnage("preview", "prod", "--html", str(tmp_path / "missing" / "page.html"))
+    assert called.line.startswith("--html: cannot write ")
+    assert called.code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_violated_policy_is_exit_3_and_still_shown(
+    tonnage: Tonnage, prod: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    violated = copy.deepcopy(prod)
+    violated["policies"][0] |= {"passed": False, "violations": [{"resource": "urn", "message": "too dear"}]}
+    monkeypatch.setattr(verb, "preview_document", lambda stack, folder: violated)
+    called = tonnage("preview", "prod")
+    assert "too dear" in called.out
+    assert called.code == 3
+
+
+def _stacks(folder: Path, old: str, new: str) -> Path:
+    copied = folder / "stacks"
+    shutil.copytree(ROOT / "stacks", copied)
+    file = copied / "Pulumi.dev.yaml"
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    return copied
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tonnage:models", "tonnage:modles"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-9"),
+        ("us-east-1", "mars-north-1"),
+        ("config:", "config: ["),
+    ],
+)
+def test_a_broken_stack_file_is_one_line(
+    tonnage: Tonnage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    monkeypatch.setenv("TONNAGE_STACKS", str(_stacks(tmp_path, old, new)))
+    called = tonnage("preview", "dev")
+    assert new.removeprefix("config: [") in called.line
+    assert "Pulumi.dev.yaml" in called.line
+    assert called.code == 2
+
+
+def test_a_folder_of_stacks_that_does_not_exist_is_named(tonnage: Tonnage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TONNAGE_STACKS", "nowhere")
+    called = tonnage("preview", "dev")
+    assert called.line == "TONNAGE_STACKS: 'nowhere' is not a folder"
+
+
+def test_the_project_around_the_working_folder_wins(
+    tonnage: Tonnage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "Pulumi.yaml").write_text("name: tonnage\n")
+    monkeypatch.chdir(tmp_path / "deeper")
+    assert "there are: none" in tonnage("preview", "dev").line
+
+
+def test_the_picture_in_the_readme_is_what_the_command_prints(
+    prod: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.picture.preview_document", lambda stack, folder: prod)
+    assert "url(\"http" not in draw(), "a picture loads no font from elsewhere"
+    assert PICTURE.read_text(encoding="utf-8") == draw(), "run `make docs`"
