@@ -50,17 +50,27 @@ def memory_legend(per_gpu: Mapping[str, float]) -> Text:
     return legend.append(f"of {per_gpu['total_gib']:.2f} GiB")
 
 
-def against_limit(rows: Sequence[tuple[str, float, str]], limit: float, limit_label: str, width: int = 44) -> Table:
-    """Return values as bars; the scale ends at the limit or at the largest value, whichever is more."""
-    scale = max([limit, *(value for _, value, _ in rows)], default=0.0) or 1.0
+def against_limit(
+    rows: Sequence[tuple[str, float, str]], limit: float | None, limit_label: str, width: int = 44
+) -> Table:
+    """Return values as bars; the scale ends at the limit (if any) or at the largest value, whichever is more."""
+    scale = _scale(rows, limit)
     table = Table.grid(padding=(0, 2))
-    mark = round(limit / scale * width)
     for label, value, shown in rows:
         cells = min(round(value / scale * width), width)
-        bar = Text(FULL * cells, style="red" if value > limit else "green").append(EMPTY * (width - cells), style="dim")
+        bar = Text(FULL * cells, style=_verdict(value, limit)).append(EMPTY * (width - cells), style="dim")
         table.add_row(label, bar, shown)
-    table.add_row("", Text(" " * max(mark - 1, 0) + "▲", style="bold"), limit_label)
+    mark = " " * max(round(limit / scale * width) - 1, 0) + "▲" if limit is not None else ""
+    table.add_row("", Text(mark, style="bold"), limit_label)
     return table
+
+
+def _scale(rows: Sequence[tuple[str, float, str]], limit: float | None) -> float:
+    return max([limit or 0.0, *(value for _, value, _ in rows)]) or 1.0
+
+
+def _verdict(value: float, limit: float | None) -> str:
+    return "red" if limit is not None and value > limit else "green"
 
 
 def memory_svg(name: str, per_gpu: Mapping[str, float]) -> str:
@@ -79,18 +89,19 @@ def memory_svg(name: str, per_gpu: Mapping[str, float]) -> str:
     return head + rest + "".join(parts) + "</svg>"
 
 
-def burn_svg(rows: Sequence[tuple[str, float, str]], limit: float, limit_label: str) -> str:
-    """Return monthly burn as inline SVG bars, with the budget as a line."""
-    scale = max([limit, *(value for _, value, _ in rows)], default=0.0) or 1.0
-    height = 30 * len(rows) + 24
+def burn_svg(rows: Sequence[tuple[str, float, str]], limit: float | None, limit_label: str) -> str:
+    """Return monthly burn as inline SVG bars, with the budget (if any) as a line."""
+    scale, height = _scale(rows, limit), 30 * len(rows) + 24
     parts = [f'<svg role="img" aria-label="burn against the budget" viewBox="0 0 760 {height}">']
     for index, (label, value, shown) in enumerate(rows):
-        y, colour = 30 * index, SVG_COLOURS["red" if value > limit else "green"]
+        y, colour = 30 * index, SVG_COLOURS[_verdict(value, limit)]
         parts.append(f'<text x="0" y="{y + 16}">{escape(label)}</text>')
-        parts.append(f'<rect x="90" y="{y}" width="{value / scale * 460:.1f}" height="22" fill="{colour}"/>')
-        parts.append(f'<text x="560" y="{y + 16}">{escape(shown)}</text>')
-    x = 90 + limit / scale * 460
-    parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height - 22}" stroke="#333" stroke-dasharray="4 3"/>')
+        parts.append(f'<rect x="90" y="{y}" width="{value / scale * 420:.1f}" height="22" fill="{colour}"/>')
+        parts.append(f'<text x="520" y="{y + 16}">{escape(shown)}</text>')
+    x = 90 + (limit or 0.0) / scale * 420
+    if limit is not None:
+        line = f'x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height - 22}"'
+        parts.append(f'<line {line} stroke="#333" stroke-dasharray="4 3"/>')
     anchor = "end" if x > 300 else "start"
     parts.append(f'<text x="{x:.1f}" y="{height - 6}" text-anchor="{anchor}">{escape(limit_label)}</text></svg>')
     return "".join(parts)

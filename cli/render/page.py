@@ -42,7 +42,7 @@ def html(document: Document) -> str:
         f"<p>{escape(document['summary'])}</p>",
         _difference(document),
         "<h2>Burn per month</h2>",
-        burn_svg(burn_rows(document), (document["budget"] or {}).get("monthly_usd", 0.0), budget_label(document)),
+        burn_svg(burn_rows(document), (document["budget"] or {}).get("monthly_usd"), budget_label(document)),
         *_models(document),
         "<h2>Node pools</h2>" + _table(POOL_HEADS, pool_rows(document)) if document["pools"] else "",
         "<h2>Bill</h2>" + _table(BILL_HEADS, bill_rows(document)),

@@ -135,7 +135,7 @@ def budget_label(document: Document) -> str:
 
 
 def _burn(document: Document) -> RenderableType:
-    limit = document["budget"]["monthly_usd"] if document["budget"] else 0.0
+    limit = document["budget"]["monthly_usd"] if document["budget"] else None
     return against_limit(burn_rows(document), limit, budget_label(document))
 
 
