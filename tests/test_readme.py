@@ -43,7 +43,10 @@ def test_the_stacks_and_folders_named_in_foreign_commands_exist() -> None:
     stacks = [line[line.index("--stack") + 1] for line in words]
     assert [name for name in stacks if not (ROOT / "stacks" / f"Pulumi.{name}.yaml").exists()] == []
     assert (ROOT / "policies" / "PulumiPolicy.yaml").exists()
-    assert "ARG VLLM_IMAGE" in (ROOT / "runtime" / "Dockerfile").read_text()
+    dockerfile = (ROOT / "runtime" / "Dockerfile").read_text()
+    arguments = re.findall(r"--build-arg ([A-Z_]+)=", README)
+    assert [name for name in arguments if f"ARG {name}\n" not in dockerfile] == []
+    assert [name for name in re.findall(r"--target (\w+)", README) if f" AS {name}\n" not in dockerfile] == []
 
 
 @pytest.mark.rehearsal
