@@ -75,9 +75,10 @@ def _pod_volumes(resources: Sequence[Resource], region: str) -> list[Charge]:
         count = int(look(one.props, "spec", "replicas") or 1)
         sizes = [_storage_gib(claim) for claim in entries(one.props, "spec", "volumeClaimTemplates")]
         charges.append(Charge(name=one.object_name, usd_per_hour=count * _volume(sum(sizes), region)))
-    for one in of_kind(resources, "PersistentVolumeClaim"):
-        charges.append(Charge(name=one.object_name, usd_per_hour=_volume(_storage_gib(one.props), region)))
-    return charges
+    claims = of_kind(resources, "PersistentVolumeClaim")
+    return charges + [
+        Charge(name=one.object_name, usd_per_hour=_volume(_storage_gib(one.props), region)) for one in claims
+    ]
 
 
 def _storage_gib(claim: object) -> float:

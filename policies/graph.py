@@ -19,7 +19,7 @@ SENTINELS = frozenset(
         "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
     }
 )
-"""How the engine writes an unknown boolean, number, string, array and object (Pulumi SDK, ``pulumi_policy/proxy.py``)."""
+"""How the engine writes an unknown boolean, number, string, array and object (``pulumi_policy/proxy.py``)."""
 
 
 class UnknownValue(Exception):

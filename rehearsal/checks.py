@@ -74,7 +74,11 @@ def replicas_placed(stage: str, plan: StackPlan, found: Sequence[Placement], wan
     problems += _wrong_machines(found, pools)
     counts = Counter(one.pool for one in found if one.model and one.node)
     told = ", ".join(f"{count} in {pool}" for pool, count in sorted(counts.items()))
-    return Check(name=f"{stage}: pods where the plan says", passed=not problems, detail="; ".join(problems) or told or "0 replicas")
+    return Check(
+        name=f"{stage}: pods where the plan says",
+        passed=not problems,
+        detail="; ".join(problems) or told or "0 replicas",
+    )
 
 
 def _wrong_machines(found: Sequence[Placement], pools: Mapping[str, NodePoolPlan]) -> list[str]:
@@ -145,11 +149,20 @@ def budget_as_planned(plan: StackPlan, budgets: Sequence[Mapping[str, Any]]) -> 
         return Check(name=name, passed=False, detail="no monthly budget was made")
     limit = float(monthly[0].get("limitAmount") or 0)
     thresholds = {
-        kind: {float(one["threshold"]) for one in monthly[0].get("notifications") or [] if one.get("notificationType") == kind}
+        kind: {
+            float(one["threshold"])
+            for one in monthly[0].get("notifications") or []
+            if one.get("notificationType") == kind
+        }
         for kind in ("ACTUAL", "FORECASTED")
     }
-    wanted = {"ACTUAL": set(plan.budget.actual_thresholds_percent), "FORECASTED": {plan.budget.forecast_threshold_percent}}
-    problems = [] if abs(limit - plan.budget.monthly_usd) < 0.01 else [f"limit {limit:g}, planned {plan.budget.monthly_usd:g}"]
+    wanted = {
+        "ACTUAL": set(plan.budget.actual_thresholds_percent),
+        "FORECASTED": {plan.budget.forecast_threshold_percent},
+    }
+    problems = (
+        [] if abs(limit - plan.budget.monthly_usd) < 0.01 else [f"limit {limit:g}, planned {plan.budget.monthly_usd:g}"]
+    )
     problems += [
         f"{kind} thresholds {sorted(thresholds[kind])}, planned {sorted(wanted[kind])}"
         for kind in wanted
@@ -158,7 +171,9 @@ def budget_as_planned(plan: StackPlan, budgets: Sequence[Mapping[str, Any]]) -> 
     return Check(name=name, passed=not problems, detail="; ".join(problems) or f"${limit:,.0f} a month")
 
 
-def within_ceiling(plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]) -> tuple[Check, dict[str, float]]:
+def within_ceiling(
+    plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]
+) -> tuple[Check, dict[str, float]]:
     """What the GPU nodes cost at the ceiling is at most what the plan said, even with every one of them on demand."""
     offers = {offer.instance_type: offer for pool in plan.pools for offer in pool.offers}
     paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}

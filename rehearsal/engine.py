@@ -7,6 +7,7 @@ file backend, its home and temporary files are in the run folder, its passphrase
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -54,7 +55,13 @@ class Engine:
     """Runs programs as stacks of one throw-away backend; made by ``engine``."""
 
     def __init__(
-        self, *, supervisor: Supervisor, command: auto.PulumiCommand, env: Mapping[str, str], packs: Sequence[Path], progress: Progress
+        self,
+        *,
+        supervisor: Supervisor,
+        command: auto.PulumiCommand,
+        env: Mapping[str, str],
+        packs: Sequence[Path],
+        progress: Progress,
     ) -> None:
         self._supervisor = supervisor
         self._command = command
@@ -130,13 +137,21 @@ class Engine:
         except CommandError as error:
             self._supervisor.check()
             raise self._failure(stack.name, verb, events, str(error)) from None
-        return Run(changes=events.changes, policies=tuple(events.policies), packs=tuple(events.packs), errors=tuple(events.errors))
+        return Run(
+            changes=events.changes,
+            policies=tuple(events.policies),
+            packs=tuple(events.packs),
+            errors=tuple(events.errors),
+        )
 
     def _failure(self, stack: str, verb: str, events: _Events, output: str) -> TonnageError:
         if self._program_error is not None:
             return self._program_error
         if events.policies:
             return RehearsalFailed(f"{stack}: policy", events.policies[0])
+        killed = re.search(r"code: (-\d+|137|143)\b", output)
+        if killed:
+            return RehearsalFailed(f"{stack}: {verb}", f"the engine was killed (exit {killed.group(1)})")
         reason = events.errors[0] if events.errors else _last_line(output)
         if any(sign in reason for sign in GONE):
             reason = f"a provider died in the middle of {verb} ({reason})"

@@ -9,7 +9,7 @@ class ToolError(TonnageError):
     """A pinned tool is neither there nor can it be built (exit 2)."""
 
 
-class RehearsalFailed(TonnageError):  # noqa: N818 - named as what it says, like its siblings
+class RehearsalFailed(TonnageError):
     """Something that the rehearsal started refused, crashed or did not become ready in time (exit 3)."""
 
     exit_code = 3

@@ -94,9 +94,7 @@ class ObjectClient:
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Warn"}
         if dry_run:
             query["dryRun"] = "All"
-        return self.request(
-            "PATCH", self.path_of(document), query=query, body=document, content_type=APPLY
-        )
+        return self.request("PATCH", self.path_of(document), query=query, body=document, content_type=APPLY)
 
     def read(self, document: Mapping[str, Any]) -> Document | None:
         """Return the live object, None when there is none."""
@@ -131,9 +129,7 @@ class ObjectClient:
         for version in versions:
             prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
             listed = self.request("GET", prefix).get("resources") or []
-            found += [
-                (version, one["kind"]) for one in listed if "/" not in one["name"] and "list" in one["verbs"]
-            ]
+            found += [(version, one["kind"]) for one in listed if "/" not in one["name"] and "list" in one["verbs"]]
         return sorted(set(found))
 
     def merge(self, document: Mapping[str, Any], patch: Document, *, subresource: str = "") -> Document:

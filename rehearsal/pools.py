@@ -157,7 +157,11 @@ def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tu
         else:
             found = _sold(instance, pool, market)
             offers += found
-            reason = reason if found else f"{instance.instance_type} is not sold now in {', '.join(pool.zones) or 'any zone'}"
+            reason = (
+                reason
+                if found
+                else f"{instance.instance_type} is not sold now in {', '.join(pool.zones) or 'any zone'}"
+            )
     return offers, reason
 
 

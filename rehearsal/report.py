@@ -77,6 +77,8 @@ class RehearsalReport:
     usd_per_hour: dict[str, float] = field(default_factory=dict)
     """GPU nodes bought at the ceiling, at the price paid and at the on-demand price, beside the plan's ceiling."""
     leftovers: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    """Volumes that outlive the stack on purpose (storage class with ``Retain``); they go on costing money."""
     failure: str = ""
 
     @property
@@ -124,6 +126,7 @@ class RehearsalReport:
             "not_validated": list(self.not_validated),
             "usd_per_hour": dict(self.usd_per_hour),
             "leftovers": list(self.leftovers),
+            "kept": list(self.kept),
         }
 
 

@@ -95,13 +95,24 @@ def perform(
     try:
         with Supervisor() as supervisor:
             run_dir = supervisor.run_dir
-            _Rehearsal(script, report, clock, toolbox, supervisor, fault).play(hold)
+            with _named_death(supervisor):
+                _Rehearsal(script, report, clock, toolbox, supervisor, fault).play(hold)
     except (TonnageError, ApiException, HTTPError) as error:
         report.failure = error.line() if isinstance(error, TonnageError) else f"API server: {_short(error)}"
     if run_dir is not None:
         report.leftovers += [f"process {one}" for one in marked(run_dir)]
         report.leftovers += [f"folder {run_dir.name}"] if run_dir.exists() else []
     return report
+
+
+@contextmanager
+def _named_death(supervisor: Supervisor) -> Iterator[None]:
+    """When the API server no longer answers, say which process died instead."""
+    try:
+        yield
+    except (ApiException, HTTPError):
+        supervisor.check()
+        raise
 
 
 def read_script(stack: str, scenario: str | None, stacks_dir: Path) -> Script:
@@ -201,7 +212,11 @@ class _Rehearsal:
         market = Market(catalogue=load_catalogue(), region=self.script.settings.region)
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
         world = World(
-            plane=plane, client=client, provisioner=provisioner, validated=validated_kinds(self.toolbox), built_in=built_in
+            plane=plane,
+            client=client,
+            provisioner=provisioner,
+            validated=validated_kinds(self.toolbox),
+            built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted, fault=self.fault)
         world.kubernetes = KubernetesStandIn(
@@ -252,7 +267,9 @@ class _Rehearsal:
                 self.clock.note(f"destroy {stack.name}", f"{run.changed} resources")
         with self.clock.stage("leftovers"):
             self.report.leftovers += world.leftovers()
-            self.clock.note("leftovers", str(len(self.report.leftovers)))
+            self.report.kept = world.kept()
+            kept = f", {len(self.report.kept)} volumes kept on purpose (Retain)" if self.report.kept else ""
+            self.clock.note("leftovers", f"{len(self.report.leftovers)}{kept}")
 
 
 def _stack(runner: Engine, name: str, path: Path, program: Program) -> auto.Stack:

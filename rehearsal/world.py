@@ -91,7 +91,10 @@ class World:
         wanted = (inputs.get("launchTemplate") or {}).get("id")
         for one in self._recorded(LAUNCH_TEMPLATE):
             if one.id == wanted:
-                sizes = [(part.get("ebs") or {}).get("volumeSize") or 0 for part in one.inputs.get("blockDeviceMappings") or []]  # type: ignore[attr-defined]
+                sizes = [
+                    (part.get("ebs") or {}).get("volumeSize") or 0
+                    for part in one.inputs.get("blockDeviceMappings") or []
+                ]  # type: ignore[attr-defined]
                 return float(max(sizes, default=DEFAULT_DISK_GIB))
         return float(inputs.get("diskSize") or DEFAULT_DISK_GIB)
 
@@ -113,7 +116,10 @@ class World:
 
     def not_validated(self) -> list[str]:
         """Return what the API server could not check: kinds without definition, and charts."""
-        charts = [f"chart {one.get('chart')} ({one.get('namespace', 'default')}): not rendered" for one in self.kubernetes.releases]
+        charts = [
+            f"chart {one.get('chart')} ({one.get('namespace', 'default')}): not rendered"
+            for one in self.kubernetes.releases
+        ]
         return sorted([*(f"{one}: no pinned definition" for one in self._schemaless), *charts])
 
     # what the engine and the API server said
@@ -158,7 +164,9 @@ class World:
                 self._scale(wanted)
                 self._settle(wanted)
                 self._check_stage(stage, plan, wanted, report)
-                clock.note(f"pods at the {stage}", ", ".join(f"{name} x{count}" for name, count in sorted(wanted.items())))
+                clock.note(
+                    f"pods at the {stage}", ", ".join(f"{name} x{count}" for name, count in sorted(wanted.items()))
+                )
         bill, figures = checks.within_ceiling(plan, self.provisioner.purchases, self.client.list("v1", "Node"))
         report.checks.append(bill)
         report.usd_per_hour = figures
@@ -192,8 +200,8 @@ class World:
             if count is not None and labels.get(checks.COMPONENT_LABEL) == checks.MODEL:
                 self.client.merge(deployment, {"spec": {"replicas": count}}, subresource="scale")
 
-    def _settle(self, wanted: Mapping[str, int], foreseen: Mapping[str, int] | None = None) -> None:
-        """Wait until every model has its pods, ready or hopeless; ``foreseen`` are the replicas that can run at all."""
+    def _settle(self, wanted: Mapping[str, int]) -> None:
+        """Wait until every model has its pods, each ready or hopeless, and no other pod is undecided."""
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline:
             pods = [pod for pod in self.client.list("v1", "Pod") if is_active(pod)]
@@ -228,7 +236,9 @@ class World:
         for model in plan.models:
             left = min(wanted[model.name], places_left(plan, model, blow, market))
             placed = sum(1 for one in found if one.model == model.name and one.node)
-            detail = f"{placed} of {wanted[model.name]} replicas run, {wanted[model.name] - placed} Pending; planned {left}"
+            detail = (
+                f"{placed} of {wanted[model.name]} replicas run, {wanted[model.name] - placed} Pending; planned {left}"
+            )
             report.checks.append(Check(name=f"{name}: {model.name}", passed=placed == left, detail=detail))
             if name == "spot-reclaim":
                 report.checks.append(_drains_in_time(model.name, model.drain.grace_period_s))
@@ -257,11 +267,17 @@ class World:
         releases = [f"Helm release {one.get('name')}" for one in self.kubernetes.releases]
         return sorted([*self._objects_left(), *cloud, *releases])
 
+    def kept(self) -> list[str]:
+        """Return the volumes that outlive the stack on purpose: released, of a class that retains them."""
+        volumes = self.client.list("v1", "PersistentVolume")
+        retained = [one for one in volumes if one["spec"].get("persistentVolumeReclaimPolicy") == "Retain"]
+        return sorted(f"PersistentVolume {one['metadata']['name']}" for one in retained)
+
     def _objects_left(self) -> list[str]:
         made_here = {f"CustomResourceDefinition {one}" for one in self.kubernetes.side_effects}
         return sorted(
             one
-            for one in self.everything() - self.baseline - made_here
+            for one in self.everything() - self.baseline - made_here - set(self.kept())
             if not one.startswith("CustomResourceDefinition ") and one not in self.kubernetes.side_effects
             and not self._in_side_effect(one)
         )  # fmt: skip
@@ -270,7 +286,11 @@ class World:
         """Whether the object lives in a namespace that a chart made (Helm leaves those, the cluster takes them)."""
         namespaces = {one.removeprefix("Namespace ") for one in self.kubernetes.side_effects}
         inside = called.partition(" ")[2].partition("/")
-        return bool(inside[1]) and inside[0] in namespaces and called.split(" ", maxsplit=1)[0] in {"ConfigMap", "ServiceAccount"}
+        return (
+            bool(inside[1])
+            and inside[0] in namespaces
+            and called.split(" ", maxsplit=1)[0] in {"ConfigMap", "ServiceAccount"}
+        )
 
     @staticmethod
     def _wait(done: Callable[[], bool], timeout_s: float) -> None:

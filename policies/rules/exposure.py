@@ -116,7 +116,7 @@ def _images(workload: Workload) -> list[Violation]:
     return [
         Violation(
             resource=workload.resource.urn,
-            message=f"{workload.resource.object_name} runs {image or 'no image'}; limit: images by digest (@sha256:...)",
+            message=f"{workload.resource.object_name} runs {image or 'no image'}; limit: by digest (@sha256:...)",
         )
         for image in images
         if not DIGEST.search(image)

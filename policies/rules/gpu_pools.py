@@ -64,9 +64,11 @@ def _placement(workload: Workload, known: Mapping[str, Pool]) -> list[Violation]
         if pool is None:
             problems.append(f"wants pool {wanted}; there is: {', '.join(sorted(known)) or 'none'}")
             continue
-        for taint in pool.taints:
-            if taint["effect"] in EVICTING and not workload.tolerates(taint):
-                problems.append(f"does not tolerate {taint['key']}={taint['value']}:{taint['effect']} of pool {wanted}")
+        problems += [
+            f"does not tolerate {taint['key']}={taint['value']}:{taint['effect']} of pool {wanted}"
+            for taint in pool.taints
+            if taint["effect"] in EVICTING and not workload.tolerates(taint)
+        ]
         small = [one for one in pool.instance_types if _gpus(one) < workload.gpus]
         if small:
             problems.append(f"asks for {workload.gpus} GPUs; pool {wanted} buys {small[0]} with {_gpus(small[0])}")

@@ -241,7 +241,9 @@ class KubernetesStandIn(StandIn):
         for pod in self._client.list("v1", "Pod", selector=selector, namespace=live["metadata"]["namespace"]):
             reason = self._hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"])
             if reason:
-                raise StaysPending(f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} stays Pending: {reason}")
+                raise StaysPending(
+                    f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} stays Pending: {reason}"
+                )
 
     def _wait_gone(self, document: Document) -> None:
         deadline = time.monotonic() + self._delete_timeout_s

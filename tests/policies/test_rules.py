@@ -12,6 +12,9 @@ from policies.rules.gpu_pools import gpu_pools
 from sizing.catalogue import load_catalogue
 from tests.policies.graphs import DIGEST, INTERNAL, deployment, good, pool, resources
 
+NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
+SECRET = "kubernetes:core/v1:Secret"
+PROXY = "kubernetes:gateway.envoyproxy.io/v1alpha1:EnvoyProxy"
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 
@@ -86,7 +89,7 @@ def test_managed_groups_disks_and_fixed_costs_are_on_the_bill():
         (lambda graph: graph["chat-spot"][1]["spec"].pop("limits"), "no GPU limit"),
         (lambda graph: graph["chat-spot"][1]["spec"]["template"]["spec"].pop("requirements"), "no instance types"),
         (lambda graph: graph.update({"aws": ("pulumi:providers:aws", {"region": "mars-1"})}), "no price in mars-1"),
-        (lambda graph: graph.update({"chat-spot": ("kubernetes:karpenter.sh/v1:NodePool", pool(types=("m7i.large",)))}),
+        (lambda graph: graph.update({"chat-spot": (NODE_POOL, pool(types=("m7i.large",)))}),
          "machines without GPU"),
     ],
 )  # fmt: skip
@@ -120,9 +123,9 @@ def test_a_cluster_stack_without_gpus_needs_no_budget():
          "chat may ask for 5 GPUs; limit: 4 in chat-spot"),
         (lambda graph: graph["scaler"][1]["spec"].pop("maxReplicaCount"), "chat may ask for 100 GPUs"),
         (lambda graph: graph["chat-spot"][1]["spec"]["template"]["spec"].pop("taints"), "has no nvidia.com/gpu taint"),
-        (lambda graph: graph.update({"chat-spot": ("kubernetes:karpenter.sh/v1:NodePool", pool(gpu_name="h100"))}),
+        (lambda graph: graph.update({"chat-spot": (NODE_POOL, pool(gpu_name="h100"))}),
          "is labelled h100 but buys l40s"),
-        (lambda graph: graph.update({"chat-spot": ("kubernetes:karpenter.sh/v1:NodePool", pool(types=("g6e.xlarge", "g6.xlarge")))}),
+        (lambda graph: graph.update({"chat-spot": (NODE_POOL, pool(types=("g6e.xlarge", "g6.xlarge")))}),
          "mixes L4, L40S"),
     ],
 )  # fmt: skip
@@ -152,9 +155,9 @@ def test_two_models_that_share_a_pool_share_its_limit():
         (lambda graph: container(graph).update({"args": ["--api-key=changeme"]}), "carries --api-key"),
         (lambda graph: container(graph).update({"image": "vllm/vllm-openai:latest"}), "limit: images by digest"),
         (lambda graph: container(graph).update({"ports": [{"hostPort": 8000}]}), "listens on its node"),
-        (lambda graph: graph.update({"keys": ("kubernetes:core/v1:Secret", {"metadata": {"name": "keys"}, "stringData": {"a": "b"}})}),
+        (lambda graph: graph.update({"keys": (SECRET, {"metadata": {"name": "keys"}, "stringData": {"a": "b"}})}),
          "secret keys has its value in the stack"),
-        (lambda graph: graph.update({"proxy": ("kubernetes:gateway.envoyproxy.io/v1alpha1:EnvoyProxy", {"metadata": {"name": "edge"}, "spec": {}})}),
+        (lambda graph: graph.update({"proxy": (PROXY, {"metadata": {"name": "edge"}, "spec": {}})}),
          "gateway edge is public and asks for no key"),
     ],
 )  # fmt: skip
@@ -168,7 +171,7 @@ def test_an_internal_load_balancer_and_an_authenticated_gateway_pass():
     graph = good()
     graph["service"][1]["spec"]["type"] = "LoadBalancer"
     graph["service"][1]["metadata"]["annotations"] = INTERNAL
-    graph["proxy"] = ("kubernetes:gateway.envoyproxy.io/v1alpha1:EnvoyProxy", {"metadata": {"name": "edge"}})
+    graph["proxy"] = (PROXY, {"metadata": {"name": "edge"}})
     policy = {"metadata": {"name": "keys"}, "spec": {"apiKeyAuth": {}}}
     graph["policy"] = ("kubernetes:gateway.envoyproxy.io/v1alpha1:SecurityPolicy", policy)
     assert messages(exposure, graph) == []

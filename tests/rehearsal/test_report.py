@@ -1,0 +1,155 @@
+"""The answer of a rehearsal follows from what it found; live objects are compared with the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from rehearsal.checks import (
+    budget_as_planned,
+    nothing_pending,
+    placements,
+    pods_as_planned,
+    replicas_placed,
+    within_ceiling,
+)
+from rehearsal.objects import dropped_fields
+from rehearsal.pools import Market
+from rehearsal.readiness import pod_selector, waiting_for
+from rehearsal.report import Check, RehearsalReport, RuleVerdict
+from rehearsal.scenarios import Blow, places_left, scenario_named
+from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
+
+LABELS = {"app.kubernetes.io/name": "chat", "app.kubernetes.io/component": "model"}
+
+
+@pytest.fixture(scope="module")
+def plan():
+    from infra.config import settings_from_file, stack_file
+    from infra.program import plan_for
+
+    return plan_for(settings_from_file(stack_file("dev")), "dev")
+
+
+def node(name, pool, instance_type, zone, *, capacity="spot", gpus=1):
+    labels = {
+        "tonnage.dev/pool": pool,
+        "node.kubernetes.io/instance-type": instance_type,
+        "topology.kubernetes.io/zone": zone,
+        "karpenter.sh/capacity-type": capacity,
+    }
+    return {"metadata": {"name": name, "labels": labels}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}
+
+
+def pod(name, on=""):
+    return {"metadata": {"name": name, "namespace": "serving", "labels": LABELS}, "spec": {"nodeName": on}}
+
+
+def landed(plan, instance_type=None, zone=None):
+    pool = plan.pools[0]
+    machine = node("n", pool.name, instance_type or pool.offers[0].instance_type, zone or pool.zones[0])
+    return placements("floor", [pod("chat-a", "n")], [machine], {})
+
+
+def test_a_report_passes_only_when_nothing_speaks_against_it():
+    report = RehearsalReport(stack="dev", scenario=None)
+    assert report.passed
+    for change, problem in (
+        ({"failure": "x: died"}, "x: died"),
+        ({"checks": [Check(name="c", passed=False, detail="why")]}, "c: why"),
+        ({"policies": [RuleVerdict(stack="dev", rule="r", passed=False, message="m")]}, "dev: policy r: m"),
+        ({"leftovers": ["Node a"]}, "left behind: Node a"),
+    ):
+        broken = dataclasses.replace(report, **change)
+        assert (broken.passed, broken.first_problem()) == (False, problem)
+        assert broken.to_document()["problem"] == problem
+
+
+def test_a_pending_pod_is_named_with_what_it_asks_and_what_is_missing():
+    found = placements("ceiling", [pod("chat-b")], [], {"serving/chat-b": "pool chat-spot: GPU limit 1, 1 in use"})
+    check = nothing_pending("ceiling", found)
+    assert not check.passed
+    assert "pod serving/chat-b is Pending" in check.detail
+    assert "GPU limit 1, 1 in use" in check.detail
+
+
+def test_pods_count_only_on_the_pools_machines_and_zones_of_the_plan(plan):
+    assert replicas_placed("floor", plan, landed(plan), {"chat": 1}).passed
+    assert "1 of 2 replicas" in replicas_placed("floor", plan, landed(plan), {"chat": 2}).detail
+    assert "does not offer" in replicas_placed("floor", plan, landed(plan, "g4dn.xlarge"), {"chat": 1}).detail
+    assert "is in mars" in replicas_placed("floor", plan, landed(plan, zone="mars"), {"chat": 1}).detail
+    stray = placements("floor", [pod("chat-a", "n")], [node("n", "other", "g6.xlarge", "z")], {})
+    assert "is in other, not in" in replicas_placed("floor", plan, stray, {"chat": 1}).detail
+
+
+def test_a_dearer_fleet_than_planned_is_a_no(plan):
+    pool = plan.pools[0]
+    dearest = max(pool.offers, key=lambda offer: offer.on_demand_usd_per_hour)
+    fleet = [node(f"n{i}", pool.name, dearest.instance_type, "z") for i in range(pool.ceiling_instances + 1)]
+    assert within_ceiling(plan, [], fleet[:-1])[0].passed
+    assert not within_ceiling(plan, [], fleet)[0].passed
+    assert "does not price" in within_ceiling(plan, [], [node("n", pool.name, "g4dn.metal", "z")])[0].detail
+
+
+def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):
+    assert pods_as_planned(plan, []).detail == "chat has no Deployment"
+    assert not budget_as_planned(plan, []).passed
+    wrong = {"timeUnit": "MONTHLY", "limitAmount": "1", "notifications": []}
+    assert "limit 1, planned 6000" in budget_as_planned(plan, [wrong]).detail
+
+
+def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
+    market = Market(catalogue=load_catalogue(), region=plan.region)
+    machines = [
+        node("s", plan.pools[0].name, "g6.xlarge", "z"),
+        node("d", "floor", "g6.xlarge", "z", capacity="on-demand"),
+    ]
+    blow = scenario_named("spot-reclaim")(machines, market)
+    assert blow.nodes == ("s",)
+    assert places_left(plan, plan.models[0], blow, market) == 0
+    calm = Blow(what="", nodes=(), market=market)
+    assert places_left(plan, plan.models[0], calm, market) == plan.pools[0].ceiling_instances
+
+
+def test_the_zone_with_most_gpu_nodes_is_lost():
+    machines = [node("a", "p", "t", "z1"), node("b", "p", "t", "z2"), node("c", "p", "t", "z2")]
+    blow = scenario_named("zone-loss")(machines, Market(catalogue=load_catalogue(), region="us-east-1"))
+    assert blow.nodes == ("b", "c")
+    assert blow.market.closed_zones == {"z2"}
+
+
+def test_an_unknown_scenario_lists_the_known_ones():
+    with pytest.raises(BadInput, match="spot-reclaim, zone-loss"):
+        scenario_named("flood")
+
+
+def test_fields_that_a_schema_dropped_are_named_by_path():
+    sent = {"spec": {"good": 1, "bad": {"x": 1}, "list": [{"a": 1, "b": 2}], "empty": []}, "stringData": {"k": "v"}}
+    assert dropped_fields(sent, {"spec": {"good": 2, "list": [{"a": 1}]}}) == ["spec.bad", "spec.list[0].b"]
+
+
+@pytest.mark.parametrize(
+    ("live", "missing"),
+    [
+        ({"kind": "ConfigMap"}, ""),
+        ({"kind": "Job", "status": {"conditions": [{"type": "Complete", "status": "True"}]}}, ""),
+        ({"kind": "Job"}, "not complete"),
+        ({"kind": "Deployment", "spec": {"replicas": 0}, "status": {"observedGeneration": 1}}, ""),
+        (
+            {"kind": "Deployment", "spec": {"replicas": 2}, "status": {"availableReplicas": 1}},
+            "1 of 2 replicas available",
+        ),
+        ({"kind": "Deployment", "metadata": {"generation": 2}}, "its controller has not seen it yet"),
+        ({"kind": "StatefulSet", "spec": {"replicas": 3}, "status": {"readyReplicas": 3}}, ""),
+    ],
+)
+def test_each_kind_is_ready_in_its_own_way(live, missing):
+    assert waiting_for(live) == missing
+
+
+def test_pods_are_found_by_the_selector_of_their_workload():
+    workload = {"kind": "Deployment", "spec": {"selector": {"matchLabels": {"b": "2", "a": "1"}}}}
+    assert pod_selector(workload) == "a=1,b=2"
+    assert pod_selector({"kind": "Service"}) == ""
