@@ -34,6 +34,9 @@ def text(document: Document) -> RenderableType:
     if document["models"]:
         parts.append(heading("Models (replicas and nodes: floor / expected / ceiling)"))
         parts += [_model(model) for model in document["models"]]
+        parts.append(
+            Text("every figure with its rule and inputs: --format markdown, --format json or --html FILE", "dim")
+        )
     if document["pools"]:
         parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document))]
     parts += [heading("Burn per month"), _burn(document), heading("Bill"), _table(BILL_HEADS, bill_rows(document))]
@@ -47,6 +50,9 @@ def text(document: Document) -> RenderableType:
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
     table = grid(heads, right=("nodes", "GPUs"))
+    for column in table.columns:
+        column.no_wrap = column.header != "buys"
+    table.columns[-1].overflow = "ellipsis"
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
@@ -64,8 +70,6 @@ def _model(model: Document) -> RenderableType:
         facts.add_row(label, Text(value))
     facts.add_row("one GPU", memory_bar(model["per_gpu"]))
     facts.add_row("", memory_legend(model["per_gpu"]))
-    for label, value in reasons(model):
-        facts.add_row(label, Text(value, style="dim"))
     title = Text(model["name"], style="bold cyan").append(f"  {model['model']}", style="default")
     return Group(title, Padding(facts, (0, 0, 1, 2)))
 
@@ -156,9 +160,9 @@ def _resources(document: Document) -> RenderableType:
 
 
 def short_type(token: str) -> str:
-    """Return a type token without its module path: ``aws eks NodeGroup``."""
+    """Return a type token as one reads it: ``aws eks NodeGroup``, ``Deployment`` of Kubernetes."""
     package, module, kind = token.split(":", 2)
-    return f"{package} {module.split('/')[0]} {kind}"
+    return kind if package == "kubernetes" else f"{package} {module.split('/')[0]} {kind}"
 
 
 def policy_rows(document: Document) -> list[tuple[str, str, str]]:
