@@ -38,8 +38,13 @@ def text(document: Document) -> RenderableType:
             Text("every figure with its rule and inputs: --format markdown, --format json or --html FILE", "dim")
         )
     if document["pools"]:
-        parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document))]
-    parts += [heading("Burn per month"), _burn(document), heading("Bill"), _table(BILL_HEADS, bill_rows(document))]
+        parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document), flexible="buys")]
+    parts += [
+        heading("Burn per month"),
+        _burn(document),
+        heading("Bill"),
+        _table(BILL_HEADS, bill_rows(document), flexible="rule"),
+    ]
     parts += [heading(_resource_title(document)), _resources(document)]
     parts += [heading("Policies"), _policies(document)]
     if document["warnings"]:
@@ -48,13 +53,19 @@ def text(document: Document) -> RenderableType:
     return Group(*parts)
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]], *, flexible: str) -> Table:
+    """Return a table in which only the column ``flexible`` gives way; a rule is cut, anything else is wrapped."""
     table = grid(heads, right=("nodes", "GPUs"))
     for column in table.columns:
-        column.no_wrap = column.header != "buys"
-    table.columns[-1].overflow = "ellipsis"
+        column.no_wrap = column.header != flexible
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        cut = [head == "rule" for head in heads]
+        table.add_row(
+            *(
+                Text(cell, no_wrap=one or None, overflow="ellipsis" if one else None)
+                for cell, one in zip(row, cut, strict=True)
+            )
+        )
     return table
 
 

@@ -166,5 +166,5 @@ def test_the_picture_in_the_readme_is_what_the_command_prints(
     prod: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cli.picture.preview_document", lambda stack, folder: prod)
-    assert "url(\"http" not in draw(), "a picture loads no font from elsewhere"
+    assert 'url("http' not in draw(), "a picture loads no font from elsewhere"
     assert PICTURE.read_text(encoding="utf-8") == draw(), "run `make docs`"

@@ -148,3 +148,11 @@ def test_a_rehearsal_names_the_pending_pod_what_it_asks_and_what_is_missing() ->
 def test_a_rehearsal_that_passed_says_so_with_its_changes_and_leftovers() -> None:
     text = shown(rehearsal.text(rehearsed()))
     assert re.search(r"dev: rehearsal passed in 2 s; second up changes 0, leftovers 0", text)
+
+
+def test_no_figure_of_the_bill_is_cut_by_a_narrow_terminal() -> None:
+    line = {"name": "GPU nodes " + "x" * 20, "usd_per_hour": {"floor": 21.96, "expected": 1234.56, "ceiling": 98765.43},
+            "rule": "r" * 200}  # fmt: skip
+    text = shown(render.text(document(bill=[line])), width=80)
+    assert "21.96 / 1,234.56 / 98,765.43" in text
+    assert "GPU nodes " + "x" * 20 in text
