@@ -6,6 +6,7 @@ file backend, its home and temporary files are in the run folder, its passphrase
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -202,11 +203,18 @@ def engine(
     env = _environment(toolbox, supervisor, folders, ports)
     before = tempfile.tempdir
     tempfile.tempdir = str(folders["tmp"])
+    # when the engine dies, the SDK's language server logs a traceback of its own; the report has the one line
+    quiet = [logging.getLogger(name) for name in ("grpc._server", "asyncio")]
+    levels = [(logger, logger.level) for logger in quiet]
+    for logger in quiet:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         command = auto.PulumiCommand(root=str(run_dir), skip_version_check=True)
         yield Engine(supervisor=supervisor, command=command, env=env, packs=packs, progress=progress)
     finally:
         tempfile.tempdir = before
+        for logger, level in levels:
+            logger.setLevel(level)
 
 
 def _environment(

@@ -113,7 +113,7 @@ class Market:
 
 
 def choose(
-    pod: Document, pools: Sequence[KarpenterPool], used_gpus: Mapping[str, int], nodes_per_zone: Mapping[str, int],
+    pod: Document, pools: Sequence[KarpenterPool], used_gpus: Mapping[str, int], nodes_per_zone: Mapping[str, int], *,
     market: Market, number: int,
 ) -> Purchase | str:  # fmt: skip
     """Choose the node that Karpenter would buy for a pod: heaviest pool with room, there the cheapest type that fits.

@@ -96,7 +96,7 @@ def perform(
         with Supervisor() as supervisor:
             run_dir = supervisor.run_dir
             with _named_death(supervisor):
-                _Rehearsal(script, report, clock, toolbox, supervisor, fault).play(hold)
+                _Rehearsal(script, report, clock, toolbox, supervisor, fault=fault).play(hold)
     except (TonnageError, ApiException, HTTPError) as error:
         report.failure = error.line() if isinstance(error, TonnageError) else f"API server: {_short(error)}"
     if run_dir is not None:
@@ -177,7 +177,7 @@ class _Rehearsal:
     """The steps in order; what is live is in ``World``."""
 
     def __init__(
-        self, script: Script, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor,
+        self, script: Script, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor, *,
         fault: Fault | None,
     ) -> None:  # fmt: skip
         self.script = script

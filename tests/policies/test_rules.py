@@ -153,7 +153,7 @@ def test_two_models_that_share_a_pool_share_its_limit():
         (lambda graph: graph["guard"][1]["spec"].update({"ingress": [{}]}), "lets everybody in"),
         (lambda graph: container(graph).update({"env": [{"name": "HF_TOKEN", "value": "hf_x"}]}), "carries HF_TOKEN"),
         (lambda graph: container(graph).update({"args": ["--api-key=changeme"]}), "carries --api-key"),
-        (lambda graph: container(graph).update({"image": "vllm/vllm-openai:latest"}), "limit: images by digest"),
+        (lambda graph: container(graph).update({"image": "vllm/vllm-openai:latest"}), "limit: by digest"),
         (lambda graph: container(graph).update({"ports": [{"hostPort": 8000}]}), "listens on its node"),
         (lambda graph: graph.update({"keys": (SECRET, {"metadata": {"name": "keys"}, "stringData": {"a": "b"}})}),
          "secret keys has its value in the stack"),

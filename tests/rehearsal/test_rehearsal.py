@@ -36,7 +36,16 @@ def play(scenario=None, fault=None, progress=lambda _: None, **changes):
 
 
 def folders():
-    return {path for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*")}
+    return set(Path(tempfile.gettempdir()).glob(f"{PREFIX}{os.getpid()}-*"))
+
+
+def is_engine(pid):
+    """An update under way: not ``pulumi version`` or ``pulumi stack``, which answer and go."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[0].endswith(b"/pulumi") and words[1] in {b"up", b"destroy"}
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +101,9 @@ def test_an_engine_that_is_killed_leaves_no_process_and_no_file(moment):
         deadline = time.monotonic() + 20
         while not killed.is_set() and time.monotonic() < deadline:
             for folder in folders():
-                for line in marked(folder):
-                    if "/pulumi" in line and (" up " in line or " destroy " in line):
-                        os.kill(int(line.split()[0]), signal.SIGKILL)
+                for pid in (int(line.split()[0]) for line in marked(folder)):
+                    if is_engine(pid):
+                        os.kill(pid, signal.SIGKILL)
                         killed.set()
             time.sleep(0.02)
 

@@ -38,8 +38,7 @@ def serving(replicas=1, limit="2", gpus=1, image="example.com/runtime" + DIGEST)
     aws.budgets.Budget(
         "budget", budget_type="COST", limit_amount="9000", limit_unit="USD", time_unit="MONTHLY", opts=cloud
     )
-    k8s.core.v1.Namespace("serving", metadata={"name": "serving"}, opts=opts)
-    inside = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[]))
+    namespace = k8s.core.v1.Namespace("serving", metadata={"name": "serving"}, opts=opts)
     for document in (_node_class(), pool(limit=limit)):
         k8s.apiextensions.CustomResource(
             document["kind"].lower(),
@@ -47,9 +46,9 @@ def serving(replicas=1, limit="2", gpus=1, image="example.com/runtime" + DIGEST)
             kind=document["kind"],
             metadata=document["metadata"],
             spec=document["spec"],
-            opts=inside,
+            opts=opts,
         )
-    _model(opts, replicas, gpus, image)
+    _model(pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[namespace])), replicas, gpus, image)
 
 
 def _node_class():
@@ -69,16 +68,15 @@ def _model(opts, replicas, gpus, image):
     template = deployment(gpus=gpus)["spec"]["template"]
     template["metadata"]["labels"] = LABELS
     template["spec"]["containers"][0]["image"] = image
-    in_serving = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[]))
     spec = {"replicas": replicas, "selector": {"matchLabels": LABELS}, "template": template}
     metadata = {"name": "chat", "namespace": "serving"}
-    k8s.apps.v1.Deployment("chat", metadata=metadata, spec=spec, opts=in_serving)
+    k8s.apps.v1.Deployment("chat", metadata=metadata, spec=spec, opts=opts)
     policy = {
         "podSelector": {"matchLabels": LABELS},
         "policyTypes": ["Ingress"],
         "ingress": [{"from_": [{"podSelector": {"matchLabels": {"app": "gateway"}}}]}],
     }
-    k8s.networking.v1.NetworkPolicy("chat", metadata=metadata, spec=policy, opts=in_serving)
+    k8s.networking.v1.NetworkPolicy("chat", metadata=metadata, spec=policy, opts=opts)
 
 
 def program(**changes):
