@@ -65,11 +65,24 @@ def stacks(stacks_dir: Path = STACKS_DIR) -> tuple[str, ...]:
     return tuple(sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in stacks_dir.glob("Pulumi.?*.yaml")))
 
 
+class _OneOfEachKey(yaml.SafeLoader):
+    """A safe loader that refuses a key written twice: YAML would keep the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; YAMLError names the place of the second key."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep=deep)
+
+
 def config_values(path: Path) -> dict[str, str]:
     """Return the configuration of a stack file as the engine hands it over: full keys, text, objects as JSON."""
     where = _shown(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise BadInput(where, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -201,6 +201,11 @@ def test_yaml_that_does_not_parse_is_refused_with_file_and_line(tmp_path):
     assert line.startswith("line 3, column ")
 
 
+def test_a_key_that_stands_twice_is_refused_and_not_silently_the_last(tmp_path):
+    line = refusal(tmp_path, CLUSTER + "  tonnage:zones: 3\n")
+    assert line.startswith("line 6, column 3: not YAML: key 'tonnage:zones' stands twice")
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "config: 3\n"])
 def test_a_file_without_settings_is_refused(tmp_path, text):
     assert "config" in refusal(tmp_path, text)
