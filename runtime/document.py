@@ -22,7 +22,7 @@ OWNED_FLAGS = frozenset({"--api-key", "--host", "--model", "--port", "--root-pat
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
 
-class BadDocument(ValueError):  # noqa: N818 - the name says what is bad
+class BadDocument(ValueError):
     """launch.json or the environment cannot be used; the message names the place and the way out."""
 
 

@@ -15,7 +15,7 @@ REVISION = "0e9e39f249a16976918f6564b8830bc894c89659"
 FILES = {"config.json": b'{"model_type": "llama"}', "model-1.safetensors": b"weights" * 1000, "README.md": b"no"}
 
 
-class Missing(Exception):  # noqa: N818
+class Missing(Exception):
     response = {"Error": {"Code": "404"}}  # noqa: RUF012
 
 
