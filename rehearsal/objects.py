@@ -18,6 +18,8 @@ FIELD_MANAGER = "pulumi-kubernetes"
 RETRIES, RETRY_S = 20, 0.25
 NOT_RETURNED = frozenset({"stringData"})
 """Fields that the server accepts but never returns (a Secret's stringData becomes data)."""
+OWNER_GROUPS = frozenset({"apps", "batch"})
+"""API groups whose objects make pods."""
 Document = dict[str, Any]
 
 
@@ -106,8 +108,14 @@ class ObjectClient:
             raise
 
     def delete(self, document: Mapping[str, Any]) -> None:
-        """Delete in the foreground; an object that is already gone is no error."""
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Foreground"}
+        """Delete; an object that is already gone is no error.
+
+        Workloads go in the foreground, after their pods. Other kinds own nothing here, and the foreground would only
+        wait until the garbage collector has heard of a custom resource's kind.
+        """
+        owns_pods = str(document["apiVersion"]).split("/")[0] in OWNER_GROUPS
+        policy = "Foreground" if owns_pods else "Background"
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy}
         try:
             self.request("DELETE", self.path_of(document), body=options)
         except ApiException as error:
