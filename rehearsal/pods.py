@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,10 +102,11 @@ def node_of(pod: Document) -> str:
 
 
 def unschedulable(pod: Document) -> str:
-    """Return what the scheduler said when it could not place the pod, "" when it has not said so."""
+    """Return what the scheduler said of the nodes, "" when it has not said so; what it says of preemption is cut."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("message") or condition.get("reason") or "unschedulable")
+            said = str(condition.get("message") or condition.get("reason") or "unschedulable")
+            return re.split(r"[.,]? (?:no new claims|preemption:)", said)[0]
     return ""
 
 

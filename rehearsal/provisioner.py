@@ -152,15 +152,13 @@ class Provisioner:
                 return
         if name in self._nominated and self._nominated[name] in {one["metadata"]["name"] for one in nodes}:
             # bought for it already; if the scheduler still refuses, its own words are the reason
-            self._note(
-                name, f"asks for {wanted.text()}; node {self._nominated[name]} was bought for it; {unschedulable(pod)}"
-            )
+            self._note(name, f"node {self._nominated[name]} was bought for it; scheduler: {unschedulable(pod)}")
             return
         purchase = choose(
             pod, pools, self._used_gpus(), _per_zone(nodes, bought), market=self.market, number=self._bought
         )
         if isinstance(purchase, str):
-            self._note(name, f"asks for {wanted.text()}; {purchase}; scheduler: {unschedulable(pod)}")
+            self._note(name, f"{purchase}; scheduler: {unschedulable(pod)}")
             return
         self._bought += 1
         with self._lock:

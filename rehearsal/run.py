@@ -56,6 +56,8 @@ class Script:
     plan: StackPlan | None
     scenario: str | None
     program: Program
+    gpu_limits: Mapping[str, int] = field(default_factory=dict)
+    """Karpenter pools whose GPU limit is cut by hand once the stack is up, as a quota or a colleague would."""
 
 
 def rehearse(
@@ -63,6 +65,7 @@ def rehearse(
     *,
     keep: bool = False,
     scenario: str | None = None,
+    gpu_limits: Mapping[str, int] | None = None,
     progress: Progress = lambda _: None,
     stacks_dir: Path | None = None,
     fault: Fault | None = None,
@@ -71,10 +74,11 @@ def rehearse(
     """Rehearse ``stack`` (and the cluster stack that it stands on) and return what was found.
 
     ``keep`` holds everything up before the destroy: it calls ``hold`` with the kubeconfig, by default until Ctrl-C.
+    ``gpu_limits`` cuts the GPU limit of Karpenter pools by hand after ``up``, to see which pod then stays Pending.
     ``fault`` makes the AWS stand-in fail on purpose. Raises BadInput (exit 2) and NoPlan or OverBudget (exit 3) before
     anything is started; what goes wrong afterwards is in the report.
     """
-    script = read_script(stack, scenario, stacks_dir or STACKS_DIR)
+    script = read_script(stack, scenario, stacks_dir or STACKS_DIR, gpu_limits or {})
     return perform(script, progress=progress, fault=fault, hold=_holder(hold, progress) if keep else None)
 
 
@@ -115,7 +119,9 @@ def _named_death(supervisor: Supervisor) -> Iterator[None]:
         raise
 
 
-def read_script(stack: str, scenario: str | None, stacks_dir: Path) -> Script:
+def read_script(
+    stack: str, scenario: str | None, stacks_dir: Path, gpu_limits: Mapping[str, int] | None = None
+) -> Script:
     """Read and validate the stack file and that of its cluster stack, and plan; raises before anything is started."""
     from infra.program import cluster_stack, main, plan_for
 
@@ -126,6 +132,8 @@ def read_script(stack: str, scenario: str | None, stacks_dir: Path) -> Script:
     if not isinstance(settings, ServingSettings):
         if scenario is not None:
             raise BadInput("--scenario", f"{stack} serves no model", way_out="rehearse a serving stack")
+        if gpu_limits:
+            raise BadInput("--gpu-limit", f"{stack} has no GPU pool", way_out="rehearse a serving stack")
         return Script(
             stack=stack, stacks=(stack,), files={stack: path}, settings=settings, plan=None, scenario=None, program=main
         )
@@ -136,15 +144,27 @@ def read_script(stack: str, scenario: str | None, stacks_dir: Path) -> Script:
         way_out = f"write stacks/Pulumi.{below}.yaml or set tonnage:clusterStack"
         raise BadInput(f"cluster stack {below}", "has no stack file", way_out=way_out) from error
     settings_from_file(cluster_path)
+    plan = plan_for(settings, stack)
+    _refuse_unknown_pools(gpu_limits or {}, plan)
     return Script(
         stack=stack,
         stacks=(below, stack),
         files={below: cluster_path, stack: path},
         settings=settings,
-        plan=plan_for(settings, stack),
+        plan=plan,
         scenario=scenario,
         program=main,
+        gpu_limits=dict(gpu_limits or {}),
     )
+
+
+def _refuse_unknown_pools(gpu_limits: Mapping[str, int], plan: StackPlan) -> None:
+    known = sorted(pool.name for pool in plan.pools if pool.kind == "karpenter")
+    for pool, limit in sorted(gpu_limits.items()):
+        if pool not in known:
+            raise BadInput("--gpu-limit", f"{pool!r} is not a Karpenter pool of {plan.stack}", limit=", ".join(known))
+        if limit < 0:
+            raise BadInput("--gpu-limit", f"{pool}={limit} is negative", way_out="0 stops the pool")
 
 
 @dataclass
@@ -236,6 +256,9 @@ class _Rehearsal:
                 self.report.resources[name] = sum(run.changes.values())
                 self.report.policies += world.verdicts(name, run)
                 self.clock.note(f"up {name}", f"{run.changed} resources")
+        for pool, limit in sorted(self.script.gpu_limits.items()):
+            world.cut(pool, limit)
+            self.clock.progress(f"GPU limit of pool {pool} cut to {limit} by hand")
         if self.script.plan is not None:
             world.check_plan(self.script.plan, self.report, self.clock)
         for made_stack in made:

@@ -101,6 +101,11 @@ class World:
     def _recorded(self, token: str) -> list[Recorded]:
         return [one for one in self.aws.resources if one.type == token]
 
+    def cut(self, pool: str, limit: int) -> None:
+        """Set the GPU limit of a live NodePool, as a hand on the cluster would."""
+        node_pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool}}
+        self.client.merge(node_pool, {"spec": {"limits": {"nvidia.com/gpu": str(limit)}}})
+
     # kinds without a pinned definition
 
     def ensure_kind(self, document: Document) -> None:

@@ -15,6 +15,7 @@ from cli.render.markdown import table as markdown_table
 Document = Mapping[str, Any]
 MODEL_HEADS = ("model", "served", "on", "replicas")
 POD_HEADS = ("stage", "pod", "node", "pool", "buys", "zone")
+PENDING_HEADS = ("stage", "pod", "asks for", "missing")
 CHECK_HEADS = ("", "check", "found")
 STAGE_HEADS = ("stage", "seconds", "detail")
 
@@ -25,6 +26,7 @@ def text(document: Document) -> RenderableType:
     sections = (
         ("Planned", MODEL_HEADS, _models(document)),
         ("Where each pod landed", POD_HEADS, _pods(document)),
+        ("Pending", PENDING_HEADS, _pending(document)),
         ("Checks", CHECK_HEADS, check_rows(document)),
     )
     parts: list[RenderableType] = []
@@ -64,13 +66,18 @@ def _pods(document: Document) -> list[tuple[str, ...]]:
         (
             one["stage"],
             one["pod"],
-            one["node"] or f"Pending: asks {one['asks']}, missing {one['missing']}",
+            one["node"] or "Pending",
             one["pool"],
             f"{one['instance_type']} {one['capacity_type']}".strip(),
             one["zone"],
         )
         for one in document["placements"]
     ]
+
+
+def _pending(document: Document) -> list[tuple[str, ...]]:
+    waiting = [one for one in document["placements"] if not one["node"]]
+    return [(one["stage"], one["pod"], one["asks"], one["missing"]) for one in waiting]
 
 
 def check_rows(document: Document) -> list[tuple[str, str, str]]:
@@ -93,4 +100,6 @@ def markdown(document: Document) -> str:
     parts = [f"**{safe(verdict(document))}**", markdown_table(CHECK_HEADS, check_rows(document))]
     if document["placements"]:
         parts.append(folded("Where each pod landed", markdown_table(POD_HEADS, _pods(document))))
+    if waiting := _pending(document):
+        parts.append(markdown_table(PENDING_HEADS, waiting))
     return "\n\n".join([*parts, folded("Stages", markdown_table(STAGE_HEADS, stages))])

@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 from rehearsal.api import reason
 from rehearsal.errors import RehearsalFailed
 from rehearsal.objects import Document, ObjectClient, UnknownKind, dropped_fields
+from rehearsal.pods import asked, name_of
 from rehearsal.providers.base import Refused, StandIn, StaysPending, refuse, suffix, urn_parts
 from rehearsal.providers.wire import changed_keys, from_struct, has_unknown, to_struct
 from rehearsal.readiness import pod_selector, waiting_for
@@ -241,9 +242,7 @@ class KubernetesStandIn(StandIn):
         for pod in self._client.list("v1", "Pod", selector=selector, namespace=live["metadata"]["namespace"]):
             reason = self._hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"])
             if reason:
-                raise StaysPending(
-                    f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']} stays Pending: {reason}"
-                )
+                raise StaysPending(f"pod {name_of(pod)} stays Pending: asks for {asked(pod).text()}; {reason}")
 
     def _wait_gone(self, document: Document) -> None:
         deadline = time.monotonic() + self._delete_timeout_s

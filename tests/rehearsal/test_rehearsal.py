@@ -136,3 +136,13 @@ def test_the_shipped_stacks_pass(stack, scenario):
     assert report.passed
     assert report.dropped == report.refused == report.leftovers == []
     assert any(one.name.startswith(scenario) for one in report.checks)
+
+
+def test_prod_with_a_pool_cut_by_hand_names_the_pending_pod_and_what_is_missing():
+    report = rehearse("prod", gpu_limits={"assistant-spot": 0})
+    assert not report.passed
+    (pending,) = report.pending
+    assert pending.pod.startswith("serving/assistant-")
+    assert pending.asks.startswith("8 GPUs")
+    assert "pool assistant-spot: GPU limit 0, 0 in use, 8 more needed" in pending.missing
+    assert report.leftovers == []

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from infra.config import STACKS_DIR
 from rehearsal.checks import (
     budget_as_planned,
     nothing_pending,
@@ -18,6 +19,7 @@ from rehearsal.objects import dropped_fields
 from rehearsal.pools import Market
 from rehearsal.readiness import pod_selector, waiting_for
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
+from rehearsal.run import read_script
 from rehearsal.scenarios import Blow, places_left, scenario_named
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
@@ -153,3 +155,9 @@ def test_pods_are_found_by_the_selector_of_their_workload():
     workload = {"kind": "Deployment", "spec": {"selector": {"matchLabels": {"b": "2", "a": "1"}}}}
     assert pod_selector(workload) == "a=1,b=2"
     assert pod_selector({"kind": "Service"}) == ""
+
+
+@pytest.mark.parametrize("limits", [{"chat": 1}, {"assistant-floor": 1}, {"chat-spot": -1}])
+def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
+    with pytest.raises(BadInput, match="--gpu-limit"):
+        read_script("prod", None, STACKS_DIR, limits)
