@@ -12,12 +12,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import pulumi
+from pulumi.runtime import invoke_async
 
 from sizing.errors import BadInput
 
 VERSION = 1
 EXPORT = "cluster"
 """Name of the one stack output that carries the contract."""
+READ_OUTPUTS = "pulumi:pulumi:readStackOutputs"
+"""The engine's own function that reads another stack; its failure is an answer, not the end of the update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +83,10 @@ def parse(exported: object, cluster_stack: str) -> ClusterOutputs:
 
 async def from_reference(cluster_stack: str) -> ClusterOutputs:
     """Read the outputs of a deployed cluster stack; BadInput when it is missing, destroyed or of another version."""
+    name = reference_name(cluster_stack)
+    await _must_exist(name, cluster_stack)
     try:
-        reference = pulumi.StackReference(reference_name(cluster_stack))
+        reference = pulumi.StackReference(name)
         outputs = await reference.outputs.future()
     except Exception as error:
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -91,3 +96,14 @@ async def from_reference(cluster_stack: str) -> ClusterOutputs:
             way_out=f"deploy {cluster_stack} first: pulumi up --stack {cluster_stack}",
         ) from error
     return parse((outputs or {}).get(EXPORT), cluster_stack)
+
+
+async def _must_exist(name: str, cluster_stack: str) -> None:
+    """Ask before referring: a reference to a missing stack ends the engine before the program can say what to do."""
+    try:
+        await invoke_async(READ_OUTPUTS, {"name": name})
+    except Exception as error:
+        if "unknown stack" in str(error):
+            way_out = f"deploy {cluster_stack} first: pulumi up --stack {cluster_stack}"
+            raise BadInput(f"cluster stack {cluster_stack}", "does not exist", way_out=way_out) from error
+        pulumi.log.debug(f"{name}: {error}")  # the reference meets it again and names it

@@ -57,8 +57,7 @@ def _told(work: Callable[[], Any]) -> Any:
 
 
 def _run_error(error: TonnageError) -> pulumi.RunError:
-    """Turn an error for the user into the one that ends a program without a traceback, and say it at once."""
-    pulumi.log.error(error.line())
+    """Turn an error for the user into the one that ends a program without a traceback; who runs it says it."""
     return pulumi.RunError(error.line())
 
 

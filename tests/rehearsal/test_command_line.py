@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.config import settings_from_file
 from rehearsal.control_plane import ControlPlane
 from rehearsal.crds import install_crds, validated_kinds
 from rehearsal.objects import ObjectClient
@@ -33,6 +34,14 @@ from tests.support import language_host
 pytestmark = pytest.mark.rehearsal
 ROOT = Path(__file__).resolve().parents[2]
 READ_BY_THE_CLI = ("Pulumi.yaml", "stacks", "infra", "policies")
+OURS = language_host.EXECUTOR
+
+
+def official(name: str) -> Path | None:
+    """Return a script of the official language host: the engine's sources bring it where modules are kept."""
+    root = os.environ.get("GOMODCACHE") or Path(os.environ.get("GOPATH") or Path.home() / "go", "pkg", "mod")
+    found = sorted(Path(root).glob(f"github.com/pulumi/pulumi/sdk/v3@*/python/*/{name}"))
+    return found[-1] if found else None
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +62,7 @@ def live(toolbox):
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted)
-        world.kubernetes = KubernetesStandIn(
-            client, hopeless=provisioner.hopeless, before_apply=world.ensure_kind
-        )
+        world.kubernetes = KubernetesStandIn(client, hopeless=provisioner.hopeless, before_apply=world.ensure_kind)
         stack.callback(world.kubernetes.stopped.set)
         world.ports = {one.name: stack.enter_context(serve(one)) for one in (world.aws, world.kubernetes)}
         world.baseline = world.everything()
@@ -66,22 +73,18 @@ class CommandLine:
     """``pulumi`` in a copy of the project, with a home and a state of its own."""
 
     def __init__(self, folder: Path, toolbox, ports, supervisor) -> None:
-        self.project = folder / "project"
-        self.project.mkdir()
+        self.project, self.bin = folder / "project", folder / "bin"
+        for name in ("project", "bin", "home", "state", "tmp"):
+            (folder / name).mkdir()
         for name in READ_BY_THE_CLI:
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, self.project / name)
         (self.project / ".venv").symlink_to(sys.prefix, target_is_directory=True)
-        for name in ("bin", "home", "state", "tmp"):
-            (folder / name).mkdir()
-        host = folder / "bin" / "pulumi-language-python"
-        host.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{language_host.__file__}" "$@"\n')
-        host.chmod(0o755)
-        (folder / "bin" / "pulumi").symlink_to(toolbox.pulumi)
-        path = [str(folder / "bin"), str(toolbox.policy_launcher_dir), os.defpath]
+        self.executable("pulumi-language-python", f'exec "{sys.executable}" -P "{language_host.__file__}" "$@"\n')
+        (self.bin / "pulumi").symlink_to(toolbox.pulumi)
         self.env = {
             **supervisor.environment(),
-            "PATH": os.pathsep.join(path),
+            "PATH": os.pathsep.join([str(self.bin), str(toolbox.policy_launcher_dir), os.defpath]),
             "HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
             "PULUMI_HOME": str(folder / "home"),
@@ -89,8 +92,21 @@ class CommandLine:
             "PULUMI_CONFIG_PASSPHRASE": "of this test only",
             "PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, port in sorted(ports.items())),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "TONNAGE_PYTHON": sys.executable,
+            "TONNAGE_PYTHON": str(self.project / ".venv" / "bin" / "python"),
         }
+
+    def executable(self, name: str, body: str) -> None:
+        """Put a script first on the PATH of the engine."""
+        (self.bin / name).write_text(f"#!/bin/sh\n{body}")
+        (self.bin / name).chmod(0o755)
+
+    def start_programs_with(self, executor: Path) -> None:
+        """Take the official script that starts programs, or ours; the official one comes with its policy launcher."""
+        self.env["TONNAGE_EXECUTOR"] = str(executor)
+        launcher = official("pulumi-analyzer-policy-python")
+        if executor != OURS and launcher is not None:
+            self.executable(launcher.name, launcher.read_text())
+            del self.env["TONNAGE_PYTHON"]
 
     def __call__(self, words: str, *, status: int = 0) -> str:
         """Run ``pulumi WORDS``, demand its exit status, return everything that it printed."""
@@ -105,26 +121,42 @@ class CommandLine:
 
 @pytest.fixture
 def pulumi(tmp_path, toolbox, live):
-    """The command line in a fresh copy of the project."""
+    """The command line in a fresh copy of the project; it leaves no process."""
     world, supervisor = live
-    line = CommandLine(tmp_path, toolbox, world.ports, supervisor)
-    yield line
-    assert all("pulumi" not in one for one in marked(supervisor.run_dir))
+    yield CommandLine(tmp_path, toolbox, world.ports, supervisor)
+    started_here = [one for one in marked(supervisor.run_dir) if str(tmp_path) in one or "language_host" in one]
+    assert started_here == []
+
+
+def errors(told: str) -> list[str]:
+    """Return the errors of the summary that ends an update."""
+    summary = told.partition("Diagnostics:")[2]
+    return [line.strip().removeprefix("error: ") for line in summary.splitlines() if "error: " in line]
+
+
+@pytest.fixture(params=["ours", "official"])
+def executor(request):
+    """Both scripts that can start a program; the official one where it lies on this machine."""
+    found = OURS if request.param == "ours" else official("pulumi-language-python-exec")
+    return found or pytest.skip("the engine's sources are not on this machine")
 
 
 def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
     world, _ = live
+    pulumi.start_programs_with(official("pulumi-language-python-exec") or OURS)
     for stack in ("dev-cluster", "dev"):
         pulumi(f"stack init {stack}")
         preview = pulumi(f"preview --stack {stack} --policy-pack policies")
         up = pulumi(f"up --yes --stack {stack} --policy-pack policies --skip-preview")
         for told in (preview, up):
             assert "tonnage@v0.1.0" in told
+            assert errors(told) == []
             assert "Traceback" not in told
-        assert re.findall(r"\+ (\d+) to create", preview) == re.findall(r"\+ (\d+) created", up)
+        assert re.findall(r"\+ (\d+) to create", preview) == re.findall(r"\+ (\d+) created", up) != []
         again = pulumi(f"preview --stack {stack} --policy-pack policies --expect-no-changes")
-        assert "unchanged" in again
-    assert world.aws.resources
+        assert re.search(r"Resources:\s+\d+ unchanged", again)
+    deployed = {one["metadata"]["name"] for one in world.client.list("apps/v1", "Deployment")}
+    assert "chat" in deployed
     for stack in ("dev", "dev-cluster"):
         pulumi(f"destroy --yes --stack {stack} --skip-preview")
         state = json.loads(pulumi(f"stack export --stack {stack}"))
@@ -132,9 +164,34 @@ def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
     assert world.leftovers() == []
 
 
-def test_the_serving_stack_before_its_cluster_stack_is_one_clear_line(pulumi):
+def test_the_serving_stack_before_its_cluster_stack_is_one_clear_line(pulumi, executor):
+    pulumi.start_programs_with(executor)
     pulumi("stack init dev")
     told = pulumi("up --yes --stack dev --skip-preview", status=255)
-    said = [line.strip() for line in told.splitlines() if "dev-cluster" in line]
-    assert said == ["deploy"]
+    first, *rest = errors(told)
+    assert first == (
+        "cluster stack dev-cluster: does not exist; hint: deploy dev-cluster first: pulumi up --stack dev-cluster"
+    )
+    assert [one for one in rest if "exit status 1" not in one] == []
     assert "Traceback" not in told
+
+
+def test_a_setting_that_is_refused_is_one_line_too(pulumi, executor):
+    pulumi.start_programs_with(executor)
+    pulumi("stack init dev-cluster")
+    pulumi("config set --stack dev-cluster tonnage:zonez 3")
+    told = pulumi("preview --stack dev-cluster", status=255)
+    assert (
+        errors(told)[0]
+        == "stacks/Pulumi.dev-cluster.yaml: tonnage:zonez: unknown key; hint: did you mean tonnage:zones?"
+    )
+    assert told.count("unknown key") == 2, "once while it runs, once in the summary"
+    assert "Traceback" not in told
+
+
+def test_what_the_command_line_writes_into_a_stack_file_changes_no_setting(pulumi):
+    pulumi("stack init dev")
+    written = pulumi.project / "stacks" / "Pulumi.dev.yaml"
+    assert "encryptionsalt" in written.read_text()
+    assert written.read_text().startswith("# yaml-language-server")
+    assert settings_from_file(written) == settings_from_file(ROOT / "stacks" / "Pulumi.dev.yaml")

@@ -1,4 +1,4 @@
-"""Starts a Pulumi program as the official executor does: a process of its own, one script, everything else by arguments.
+"""Starts a Pulumi program as the official executor does: one script in a process of its own, told by arguments.
 
 ``python program_start.py --monitor ... --engine ... infra/__main__.py``. Configuration comes in ``PULUMI_CONFIG`` and
 ``PULUMI_CONFIG_SECRET_KEYS``. Exit 0: ran; 1: the program ended with ``RunError``; 32: it crashed and was told.
@@ -60,7 +60,7 @@ def play(given: argparse.Namespace, loop: asyncio.AbstractEventLoop) -> int:
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
         return 1
-    except Exception:  # noqa: BLE001 (whatever a program throws is told to the engine)
+    except Exception:
         pulumi.log.error(f"the program crashed:\n{traceback.format_exc()}")
         return CRASHED
     return 0
