@@ -21,8 +21,9 @@ from .documents.tags import named
 class BudgetGuardArgs:
     """The plan's budget and burn rates (USD per hour), and what a freeze acts on.
 
-    ``frozen_role_names`` are the roles that buy machines: Karpenter's controller and the nodes. They are needed
-    when ``plan.on_exceed`` is ``freeze``.
+    ``frozen_role_names`` are the roles that buy machines: Karpenter's controller. They are needed when
+    ``plan.on_exceed`` is ``freeze``. Managed groups are bought by a service-linked role of EC2 Auto Scaling, to which
+    no policy can be attached: their bound is their size, not the freeze.
     """
 
     plan: BudgetPlan

@@ -28,7 +28,7 @@ class ClusterArgs:
 
     The component's name is the cluster's name. ``admin_role_arns`` must include the role that deploys: nobody else
     gets access, also not the creator. ``public_access_cidrs`` empty means that only the VPC reaches the API.
-    ``addons`` maps add-on names to exact versions.
+    ``addons`` maps add-on names to exact versions. ``routes`` is the way out of the subnets, which nodes wait for.
     """
 
     kubernetes_version: str
@@ -44,6 +44,7 @@ class ClusterArgs:
     log_retention_days: int = 30
     service_cidr: str | None = None
     system_release_version: str | None = None
+    routes: Sequence[pulumi.Resource] = ()
 
     def __post_init__(self) -> None:
         """Refuse bad lists, open networks and unpinned add-ons before anything is registered."""
@@ -82,7 +83,7 @@ class Cluster(pulumi.ComponentResource):
         before = self._addons(document.BEFORE_NODES, after=admins)
         trust = assume_role_by_service("ec2.amazonaws.com")
         node_role, attached = self._role("node", trust, document.NODE_POLICIES)
-        nodes = self._system_nodes(node_role, after=[*before, *attached])
+        nodes = self._system_nodes(node_role, after=[*before, *attached, *args.routes])
         self.ready = [nodes, *self._addons(document.AFTER_NODES, after=[nodes])]
         self._tag_security_group()
         self._set_outputs(node_role)

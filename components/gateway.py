@@ -56,9 +56,9 @@ class Gateway(pulumi.ComponentResource):
         documents.check_exposure(args.scheme, has_certificate=args.certificate_arn is not None)
         self._name, self._args = name, args
         gateway = self._gateway(self._class())
-        self._client_policies(gateway)
+        guard = self._client_policies(gateway)
         for route in sorted(args.routes, key=lambda each: each.model):
-            self._route(route, gateway)
+            self._route(route, gateway, guard)
         self.gateway_name = pulumi.Output.from_input(name)
         self.paths = pulumi.Output.from_input({route.model: documents.base_path(route) for route in args.routes})
         self.register_outputs({"gatewayName": self.gateway_name, "paths": self.paths})
@@ -113,14 +113,15 @@ class Gateway(pulumi.ComponentResource):
         )
         return self._object("gateway", "Gateway", spec, api=GATEWAY_API, after=(gateway_class,))
 
-    def _client_policies(self, gateway: pulumi.Resource) -> None:
+    def _client_policies(self, gateway: pulumi.Resource) -> pulumi.Resource:
+        """Register what holds for every caller; return the policy that asks for a key."""
         args = self._args
         needed: tuple[pulumi.Resource, ...] = (gateway,)
         if args.api_keys_remote_key is not None:
             spec = stored_secret(args.api_keys_secret, args.secret_store, args.api_keys_remote_key)
             keys = self._object("keys", "ExternalSecret", spec, api="external-secrets.io/v1", name=args.api_keys_secret)
             needed = (gateway, keys)
-        self._object(
+        guard = self._object(
             "auth", "SecurityPolicy", documents.security_policy(self._name, args.api_keys_secret), after=needed
         )
         self._object(
@@ -129,12 +130,15 @@ class Gateway(pulumi.ComponentResource):
 
         monitor = documents.proxy_monitor(self._name, args.controller_namespace)
         self._object("monitor", "PodMonitor", monitor, api="monitoring.coreos.com/v1", after=(gateway,))
+        return guard
 
-    def _route(self, route: GatewayRoute, gateway: pulumi.Resource) -> None:
+    def _route(self, route: GatewayRoute, gateway: pulumi.Resource, guard: pulumi.Resource) -> None:
         args = self._args
         place = {"name": route.model, "namespace": args.serving_namespace, "labels": labels(route.model, "gateway")}
         key = self._object(f"{route.model}-key", "HTTPRouteFilter", documents.key_filter(route), **place)
         rule = documents.http_route(route, gateway=self._name, gateway_namespace=args.namespace)
-        entry = self._object(f"{route.model}-route", "HTTPRoute", rule, api=GATEWAY_API, after=(gateway, key), **place)
+        # The route adds the engine's key, so it must never exist without the policy that asks callers for theirs.
+        needed = (gateway, guard, key)
+        entry = self._object(f"{route.model}-route", "HTTPRoute", rule, api=GATEWAY_API, after=needed, **place)
         limits = documents.backend_policy(route, proxies=args.replicas)
         self._object(f"{route.model}-limits", "BackendTrafficPolicy", limits, after=(entry,), **place)

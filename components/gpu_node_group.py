@@ -83,7 +83,8 @@ def _node_group(
         subnet_ids=[args.subnet_ids[zone] for zone in pool.zones],
         launch_template=aws.eks.NodeGroupLaunchTemplateArgs(id=template.id, version=template.latest_version.apply(str)),
         scaling_config=aws.eks.NodeGroupScalingConfigArgs(**document.scaling(pool)),
-        update_config=aws.eks.NodeGroupUpdateConfigArgs(max_unavailable=1),
+        # The default strategy starts up to two machines per zone before it ends one: beyond the plan's ceiling.
+        update_config=aws.eks.NodeGroupUpdateConfigArgs(max_unavailable=1, update_strategy="MINIMAL"),
         node_repair_config=aws.eks.NodeGroupNodeRepairConfigArgs(enabled=True),
         labels=document.node_labels(pool),
         taints=[aws.eks.NodeGroupTaintArgs(**document.taint(pool))],

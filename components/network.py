@@ -56,11 +56,14 @@ class Network(pulumi.ComponentResource):
     private_subnet_ids: list[pulumi.Output[str]]
     private_subnet_ids_by_zone: dict[str, pulumi.Output[str]]
     public_subnet_ids: list[pulumi.Output[str]]
+    routes: list[pulumi.Resource]
+    """The way out of the private subnets: nodes cannot join, and controllers cannot clean up, without it."""
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tonnage:index:Network", name, None, opts)
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
+        self.routes = []
         self._vpc = self._make_vpc()
         layout = subnet_layout(args.cidr, args.zone_ids)
         public = {pair.zone_id: self._public_subnet(pair) for pair in layout}
@@ -140,8 +143,10 @@ class Network(pulumi.ComponentResource):
             opts=self._child,
         )
         for zone, subnet in subnets.items():
-            aws.ec2.RouteTableAssociation(
-                f"{self._name}-public-{zone}", route_table_id=table.id, subnet_id=subnet.id, opts=self._child
+            self.routes.append(
+                aws.ec2.RouteTableAssociation(
+                    f"{self._name}-public-{zone}", route_table_id=table.id, subnet_id=subnet.id, opts=self._child
+                )
             )
 
     def _nat(self, zone: str, subnet: aws.ec2.Subnet) -> aws.ec2.NatGateway:
@@ -167,14 +172,15 @@ class Network(pulumi.ComponentResource):
         for zone, subnet in private.items():
             name = f"{self._name}-private-{zone}"
             table = aws.ec2.RouteTable(name, vpc_id=self._vpc.id, tags=self._tags(f"-private-{zone}"), opts=self._child)
-            aws.ec2.Route(
+            way_out = aws.ec2.Route(
                 f"{name}-nat",
                 route_table_id=table.id,
                 destination_cidr_block="0.0.0.0/0",
                 nat_gateway_id=nats.get(zone, nats[zones[0]]).id,
                 opts=self._child,
             )
-            aws.ec2.RouteTableAssociation(name, route_table_id=table.id, subnet_id=subnet.id, opts=self._child)
+            chosen = aws.ec2.RouteTableAssociation(name, route_table_id=table.id, subnet_id=subnet.id, opts=self._child)
+            self.routes += [way_out, chosen]
             tables.append(table)
         return tables
 

@@ -55,12 +55,14 @@ class Operators(pulumi.ComponentResource):
         super().__init__("tonnage:index:Operators", name, None, opts)
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
-        self._namespaces = {space: self._namespace(space) for space in document.own_namespaces()}
+        self._namespaces: dict[str, kubernetes.core.v1.Namespace] = {}
         self._needed = {operator: self._identity(operator) for operator in sorted(document.IDENTITIES)}
         self._storage = self._storage_class()
         self.releases = {}
         for operator in document.INSTALL_ORDER:
             self.releases[operator] = self._release(operator, self._before(operator))
+            if operator == document.LOAD_BALANCERS:
+                self._namespaces = {space: self._namespace(space) for space in document.own_namespaces()}
             if operator == "external-secrets":
                 self._secret_store()
                 self._needed["kube-prometheus-stack"] = self._grafana_secret()
@@ -86,7 +88,8 @@ class Operators(pulumi.ComponentResource):
         return kubernetes.core.v1.Namespace(
             f"{self._name}-{namespace}",
             metadata={"name": namespace, "labels": {"pod-security.kubernetes.io/enforce": level}},
-            opts=self._child,
+            # A namespace ends only when the controller has removed the load balancers of its Services.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.releases[document.LOAD_BALANCERS]]),
         )
 
     def _storage_class(self) -> kubernetes.storage.v1.StorageClass:

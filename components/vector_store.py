@@ -20,6 +20,7 @@ class VectorStoreArgs:
     ``image`` is Qdrant by digest, ``snapshot_image`` the ``tools`` target of runtime/Dockerfile by digest,
     ``snapshot_bucket`` an existing bucket. ``service_account`` is what the Pod Identity association of the snapshot
     writer names. ``client_namespaces`` may connect; by default only the store's own namespace.
+    ``tags`` are put on the volumes.
     """
 
     plan: VectorStorePlan
@@ -35,6 +36,7 @@ class VectorStoreArgs:
     snapshot_schedule: str = "17 2 * * *"
     https_egress_cidrs: tuple[str, ...] = ("0.0.0.0/0",)
     labels: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class VectorStore(pulumi.ComponentResource):
@@ -117,7 +119,7 @@ class VectorStore(pulumi.ComponentResource):
         return peers, clients
 
     def _storage_class(self) -> kubernetes.storage.v1.StorageClass:
-        wire = documents.storage_class()
+        wire = documents.storage_class(self._args.tags)
         return kubernetes.storage.v1.StorageClass(
             f"{self._name}-storage",
             metadata={"name": f"{self._name}-gp3", "labels": labels(self._name, documents.COMPONENT)},
@@ -159,7 +161,7 @@ class VectorStore(pulumi.ComponentResource):
             metadata=self._meta(self._name),
             spec=documents.network_policy(
                 self._name,
-                client_namespaces=args.client_namespaces,
+                client_namespaces=args.client_namespaces or (args.namespace,),
                 monitoring_namespace=args.monitoring_namespace,
                 snapshot_labels=documents.selector(self._name, "vector-store-snapshot"),
             ),

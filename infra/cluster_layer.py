@@ -113,6 +113,7 @@ def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, s
     return ClusterArgs(
         kubernetes_version=settings.kubernetes_version,
         private_subnet_ids=network.private_subnet_ids,
+        routes=network.routes,
         admin_role_arns=settings.admin_role_arns,
         public_access_cidrs=settings.public_access_cidrs,
         addons=versions.ADDONS,

@@ -198,6 +198,7 @@ class _Layer:
             snapshot_bucket=store.bucket,
             region=self.settings.region,
             service_account=SNAPSHOT_ACCOUNT,
+            tags=self.tags,
         )
         VectorStore(VECTOR_STORE, args, self._after(space, *store.ready))
 

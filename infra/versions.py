@@ -19,6 +19,7 @@ GPU_AMI_TYPE = "AL2023_x86_64_NVIDIA"
 ADDONS: Mapping[str, str] = {
     "aws-ebs-csi-driver": "v1.63.1-eksbuild.1",
     "coredns": "v1.14.3-eksbuild.16",
+    "eks-node-monitoring-agent": "v1.6.7-eksbuild.1",
     "eks-pod-identity-agent": "v1.3.10-eksbuild.3",
     "kube-proxy": "v1.36.0-eksbuild.21",
     "vpc-cni": "v1.22.4-eksbuild.3",

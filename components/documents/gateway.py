@@ -37,7 +37,9 @@ TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 
 SERVICE_ANNOTATION = "service.beta.kubernetes.io/aws-load-balancer-"
 
-PROXY_RESOURCES = {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "1Gi"}}
+PROXY_RESOURCES = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
+"""Answers are slow and few, so a proxy is idle most of the time; CPU is not limited. Two of them must fit beside the
+operators on the smallest system nodes (two of two vCPU each)."""
 
 DURATION_UNITS = ("h", 3600), ("m", 60), ("s", 1)
 
@@ -273,10 +275,14 @@ def http_route(route: GatewayRoute, *, gateway: str, gateway_namespace: str) -> 
 
 
 def _retry(route: GatewayRoute) -> Document:
-    """Return retries of what never reached an engine; for a sleeping model they go on until it has woken."""
+    """Return retries of what never reached an engine; for a sleeping model they go on until it has woken.
+
+    Envoy waits a random time between nothing and the interval, half of it on average, so three times the intervals
+    of the wake-up outlast it; the request timeout ends them.
+    """
     interval_s = 10 if route.wake_s else 1
     return {
-        "numRetries": math.ceil(route.wake_s / interval_s) if route.wake_s else 2,
+        "numRetries": math.ceil(3 * route.wake_s / interval_s) if route.wake_s else 2,
         "retryOn": {"triggers": ["connect-failure", "refused-stream"]},
         "perRetry": {"backOff": {"baseInterval": f"{interval_s}s", "maxInterval": f"{interval_s}s"}},
     }

@@ -84,6 +84,16 @@ def assume_role_by_pods(cluster_arn: str, namespace: str) -> str:
     )
 
 
+def create_service_role(partition: str, service: str) -> dict[str, object]:
+    """Statement that lets a caller make a service's own role, which its first use in an account needs."""
+    return allow(
+        "CreateServiceRole",
+        ["iam:CreateServiceLinkedRole"],
+        f"arn:{partition}:iam::*:role/aws-service-role/{service}/*",
+        StringEquals={"iam:AWSServiceName": service},
+    )
+
+
 def flow_log_policy(log_group_arn: str) -> str:
     """What VPC flow logs may do: write to their own log group."""
     actions = ("logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents")

@@ -14,7 +14,7 @@ from sizing.plan import NodePoolPlan, ServingPlan
 
 from . import node
 from .gpu_node_group import node_labels
-from .iam import Statement, allow, deny, parse_arn, policy
+from .iam import Statement, allow, create_service_role, deny, parse_arn, policy
 from .tags import DISCOVERY_TAG, SYSTEM_NODE_SELECTOR, named
 
 NAMESPACE = "kube-system"
@@ -72,6 +72,7 @@ def controller_policy(cluster_arn: str, node_role_arn: str, queue_arn: str) -> s
                 node_role_arn,
                 StringEquals={"iam:PassedToService": "ec2.amazonaws.com"},
             ),
+            create_service_role(arn.partition, "spot.amazonaws.com"),
             allow(
                 "Interruption",
                 ["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"],

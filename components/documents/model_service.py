@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,17 +56,12 @@ def deployment(
 ) -> Document:
     """Return the Deployment's spec; ``replicas`` is the floor and belongs to the autoscaler after creation."""
     check_supported(plan)
-    surge = plan.surge > 0
     return {
         "replicas": plan.replicas.floor,
         "revisionHistoryLimit": 3,
         "progressDeadlineSeconds": max(600, 2 * cold_start_s(plan)),
         "selector": {"matchLabels": selector(plan.name, COMPONENT)},
-        "strategy": {
-            "type": "RollingUpdate",
-            # Without a spare GPU a surge pod would stay Pending for ever: then one replica is replaced in place.
-            "rollingUpdate": {"maxSurge": plan.surge, "maxUnavailable": 0 if surge else 1},
-        },
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling_update(plan)},
         "template": pod_template(
             plan,
             pools,
@@ -78,6 +74,18 @@ def deployment(
     }
 
 
+def rolling_update(plan: ServingPlan) -> Document:
+    """Return how a rollout proceeds whether or not a GPU is spare.
+
+    Without a spare GPU a surge pod would stay Pending for ever: then one replica is replaced in place. With one,
+    there is none left once the autoscaler is at the ceiling; Kubernetes rounds a percentage of the replicas down, so
+    this one lets go of a replica at the ceiling and of none well below it.
+    """
+    if not plan.surge:
+        return {"maxSurge": 0, "maxUnavailable": 1}
+    return {"maxSurge": plan.surge, "maxUnavailable": f"{math.ceil(100 / plan.replicas.ceiling)}%"}
+
+
 def service(plan: ServingPlan) -> Document:
     """Return the Service's spec: inside the cluster only."""
     return {
@@ -88,9 +96,13 @@ def service(plan: ServingPlan) -> Document:
 
 
 def disruption_budget(plan: ServingPlan) -> Document:
-    """Return the PodDisruptionBudget's spec: one at a time; a replica that never became ready may always go."""
+    """Return the PodDisruptionBudget's spec: one node at a time; a replica that never became ready may always go.
+
+    A node leaves with every replica on it: with less than that many allowed, the first one evicted has nowhere to
+    go, the second is never evicted, and the drain does not end.
+    """
     return {
-        "maxUnavailable": 1,
+        "maxUnavailable": max(1, plan.replicas_per_instance),
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": selector(plan.name, COMPONENT)},
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sizing.errors import BadInput
 
-from .iam import allow, parse_arn, policy
+from .iam import allow, create_service_role, parse_arn, policy
 from .tags import POOL_LABEL, SYSTEM_NODE_SELECTOR
 
 PROMETHEUS_ADDRESS = "http://monitoring-prometheus.monitoring.svc.cluster.local:9090"
@@ -39,8 +39,10 @@ OPERATORS: Mapping[str, Operator] = {
 }
 """The load balancer controller comes first: its webhook answers for every Service, so others would fail without it."""
 
+LOAD_BALANCERS = "aws-load-balancer-controller"
+
 INSTALL_ORDER = (
-    "aws-load-balancer-controller",
+    LOAD_BALANCERS,
     "external-secrets",
     "kube-prometheus-stack",
     "dcgm-exporter",
@@ -214,6 +216,7 @@ def load_balancer_policy(cluster_arn: str, _secrets_prefix: str) -> str:
     return policy(
         [
             allow("Read", _READ_ACTIONS, "*", StringEquals={"aws:RequestedRegion": arn.region}),
+            create_service_role(arn.partition, "elasticloadbalancing.amazonaws.com"),
             allow("CreateBalancers", _CREATE_ACTIONS, balancers, **made),
             allow("TagBalancersOnCreation", ["elasticloadbalancing:AddTags"], balancers, **made),
             allow("ChangeOwnBalancers", _CHANGE_ACTIONS, balancers, **owned),

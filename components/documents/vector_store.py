@@ -31,11 +31,18 @@ STORAGE_FOLDER, SNAPSHOT_FOLDER = "/qdrant/storage", "/qdrant/snapshots"
 KEY_ENTRY = "api-key"
 
 
-def storage_class() -> Document:
-    """Return the StorageClass: encrypted gp3 in the pod's zone; volumes outlive the claim, for they are the data."""
+def storage_class(tags: Mapping[str, str] | None = None) -> Document:
+    """Return the StorageClass: encrypted gp3 in the pod's zone; volumes outlive the claim, for they are the data.
+
+    ``tags`` are put on the volumes: the driver makes them, so no provider tags them, and the budget counts by tag.
+    """
+    tagged = {
+        f"tagSpecification_{place}": f"{key}={value}"
+        for place, (key, value) in enumerate(sorted((tags or {}).items()), 1)
+    }
     return {
         "provisioner": "ebs.csi.aws.com",
-        "parameters": {"type": "gp3", "encrypted": "true", "csi.storage.k8s.io/fstype": "ext4"},
+        "parameters": {"type": "gp3", "encrypted": "true", "csi.storage.k8s.io/fstype": "ext4", **tagged},
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": True,
         "reclaimPolicy": "Retain",
@@ -167,7 +174,8 @@ def stateful_set(
     return {
         "replicas": plan.replicas,
         "serviceName": f"{name}-peers",
-        "podManagementPolicy": "Parallel" if plan.replicas == 1 else "OrderedReady",
+        # After all have stopped the first is ready only with a majority of its peers: they must start together.
+        "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
         "selector": {"matchLabels": selector(name, COMPONENT)},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},

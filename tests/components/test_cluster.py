@@ -8,6 +8,8 @@ import pytest
 
 from components.cluster import Cluster, ClusterArgs
 from components.documents.cluster import ADDON_IDENTITIES, AFTER_NODES, BEFORE_NODES
+from components.network import Network, NetworkArgs
+from infra import versions
 from sizing.errors import BadInput
 
 ADDONS = dict.fromkeys((*BEFORE_NODES, "coredns", "aws-ebs-csi-driver"), "v1.2.3-eksbuild.1")
@@ -123,3 +125,18 @@ def test_bad_input_is_one_line_before_anything_is_registered(changes, line):
     with pytest.raises(BadInput) as caught:
         replace(ARGS, **changes)
     assert line in caught.value.line()
+
+
+def test_nodes_wait_for_the_way_out_of_their_subnets(engine):
+    network = NetworkArgs(
+        cluster_name="tonnage-dev", cidr="10.40.0.0/16", zone_ids=("use1-az1", "use1-az2"), region="us-east-1", tags={}
+    )
+    recording = engine.run(
+        lambda: Cluster("tonnage-dev", replace(ARGS, routes=tuple(Network("network", network).routes)))
+    )
+    needed = {urn.rsplit("::", 1)[-1] for urn in recording.one("aws:eks/nodeGroup:NodeGroup").dependencies}
+    assert {"network-private-use1-az1-nat", "network-private-use1-az2-nat", "network-public-use1-az1"} <= needed
+
+
+def test_node_repair_has_the_agent_that_sees_broken_gpus():
+    assert "eks-node-monitoring-agent" in versions.ADDONS

@@ -43,6 +43,21 @@ def test_a_route_serves_the_models_api_under_its_own_name():
     assert rule["backendRefs"] == [{"group": "", "kind": "Service", "name": "chat", "port": 8000, "weight": 1}]
 
 
+def test_no_route_exists_without_the_policy_that_asks_for_a_key(engine):
+    for route in of_kind(record(engine), "HTTPRoute"):
+        assert "gate-auth" in {urn.rsplit("::", 1)[-1] for urn in route.dependencies}
+
+
+def test_retries_outlast_the_wake_up_although_each_waits_half_its_interval():
+    retry = documents.backend_policy(SLEEPY, proxies=2)["retry"]
+    assert retry["numRetries"] * seconds(retry["perRetry"]["backOff"]["baseInterval"]) / 2 >= 1.4 * SLEEPY.wake_s
+
+
+def test_two_proxies_leave_the_smallest_system_nodes_to_the_operators():
+    requests = documents.PROXY_RESOURCES["requests"]
+    assert (requests["cpu"], requests["memory"]) == ("250m", "512Mi")
+
+
 def test_every_caller_needs_a_key_and_the_engine_does_not_see_it():
     policy = documents.security_policy("gate", "keys")
     assert policy["targetRefs"][0]["kind"] == "Gateway"

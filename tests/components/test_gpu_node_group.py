@@ -34,6 +34,11 @@ def test_the_group_and_its_template_are_the_committed_ones(recording):
     assert_golden("gpu_node_group", {"NodeGroup": group, "LaunchTemplate": template})
 
 
+def test_an_update_never_runs_more_machines_than_the_plan_paid_for(recording):
+    update = recording.one("aws:eks/nodeGroup:NodeGroup").props["updateConfig"]
+    assert update == {"maxUnavailable": 1, "updateStrategy": "MINIMAL"}
+
+
 def test_disk_size_stands_in_the_template_only(recording):
     assert "diskSize" not in recording.one("aws:eks/nodeGroup:NodeGroup").props
     (device,) = recording.one("aws:ec2/launchTemplate:LaunchTemplate").props["blockDeviceMappings"]

@@ -95,6 +95,12 @@ def test_no_statement_changes_anything_without_a_condition_or_a_resource():
         assert reads or each["Resource"] != ["*"], each["Sid"]
 
 
+def test_the_first_spot_machine_of_an_account_can_be_bought():
+    policy = json.loads(documents.controller_policy(CLUSTER, "arn:aws:iam::1:role/n", "arn:aws:sqs:us-east-1:1:q"))
+    (role,) = [each for each in policy["Statement"] if "iam:CreateServiceLinkedRole" in each["Action"]]
+    assert role["Resource"] == ["arn:aws:iam::*:role/aws-service-role/spot.amazonaws.com/*"]
+
+
 def test_spot_notices_reach_the_queue_that_the_chart_reads(engine):
     recording = controller(engine)
     values = recording.one("kubernetes:helm.sh/v3:Release").props["values"]

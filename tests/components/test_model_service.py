@@ -126,8 +126,16 @@ def test_a_rollout_takes_one_away_only_when_the_pools_have_no_room_for_one_more(
         )
         return spec["strategy"]["rollingUpdate"]
 
-    assert rolling(serving_plan(surge=1)) == {"maxSurge": 1, "maxUnavailable": 0}
     assert rolling(serving_plan(surge=0)) == {"maxSurge": 0, "maxUnavailable": 1}
+    for ceiling in range(1, 51):
+        plan = serving_plan(surge=1, replicas=replace(serving_plan().replicas, ceiling=ceiling))
+        percent = int(rolling(plan)["maxUnavailable"].removesuffix("%"))
+        assert (ceiling * percent // 100, ceiling // 2 * percent // 100) == (1, 0), ceiling
+
+
+def test_a_node_with_several_replicas_can_be_drained():
+    budget = documents.disruption_budget(serving_plan(replicas_per_instance=4))
+    assert budget["maxUnavailable"] == 4
 
 
 def test_latency_and_level_are_not_divided_by_replicas_and_the_queue_is():

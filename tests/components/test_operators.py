@@ -78,6 +78,19 @@ def test_the_load_balancer_controller_changes_only_what_it_tagged():
     assert [name for name, each in by_name.items() if each["Resource"] == ["*"]] == ["Read"]
 
 
+def test_the_first_load_balancer_of_an_account_can_be_made():
+    policy = json.loads(documents.load_balancer_policy(CLUSTER, ""))
+    (role,) = [each for each in policy["Statement"] if "iam:CreateServiceLinkedRole" in each["Action"]]
+    assert role["Condition"] == {"StringEquals": {"iam:AWSServiceName": "elasticloadbalancing.amazonaws.com"}}
+
+
+def test_a_namespace_ends_before_the_controller_that_removes_its_load_balancers(recording):
+    spaces = [each for each in recording.resources if each.type == "kubernetes:core/v1:Namespace"]
+    assert len(spaces) == len(documents.own_namespaces())
+    for space in spaces:
+        assert "operators-aws-load-balancer-controller" in {urn.rsplit("::", 1)[-1] for urn in space.dependencies}
+
+
 @pytest.mark.parametrize("version", ["latest", "1.2", "1.x", ">=1.0.0", ""])
 def test_a_chart_that_floats_is_refused(version):
     with pytest.raises(BadInput, match="is not one version"):

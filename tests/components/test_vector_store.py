@@ -128,3 +128,29 @@ def test_a_namespace_starts_closed_and_bounded(engine):
     assert policy.props["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     (quota,) = of_kind(recording, "ResourceQuota")
     assert quota.props["spec"] == {"hard": {"requests.nvidia.com/gpu": "12"}}
+
+
+def test_pods_of_the_own_namespace_may_connect_unless_others_are_named(engine):
+    def clients(**more):
+        found = record(engine, **more).resources
+        (policy,) = [each for each in found if each.name == "qdrant-network"]
+        return [
+            peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            for rule in policy.props["spec"]["ingress"]
+            if len(rule["ports"]) == 2
+            for peer in rule["from"]
+        ]
+
+    assert clients() == ["vectors"]
+    assert clients(client_namespaces=("rag",)) == ["rag"]
+
+
+def test_replicas_start_together_after_all_have_stopped():
+    assert stateful_set(vector_store_plan())["podManagementPolicy"] == "Parallel"
+
+
+def test_the_budget_sees_the_volumes_by_their_tag(engine):
+    (storage,) = [
+        each for each in record(engine, tags={"tonnage:stack": "prod"}).resources if "StorageClass" in each.type
+    ]
+    assert storage.props["parameters"]["tagSpecification_1"] == "tonnage:stack=prod"
