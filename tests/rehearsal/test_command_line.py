@@ -195,3 +195,27 @@ def test_what_the_command_line_writes_into_a_stack_file_changes_no_setting(pulum
     assert "encryptionsalt" in written.read_text()
     assert written.read_text().startswith("# yaml-language-server")
     assert settings_from_file(written) == settings_from_file(ROOT / "stacks" / "Pulumi.dev.yaml")
+
+
+PUBLIC_SERVICE = """
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+provider = kubernetes.Provider("kubernetes", kubeconfig="{}")
+kubernetes.core.v1.Service(
+    "open",
+    metadata={"name": "open", "namespace": "default"},
+    spec={"type": "LoadBalancer", "ports": [{"port": 80}]},
+    opts=pulumi.ResourceOptions(provider=provider),
+)
+"""
+
+
+def test_the_policy_pack_stops_what_it_does_not_allow(pulumi, executor):
+    pulumi.start_programs_with(executor)
+    (pulumi.project / "infra" / "__main__.py").write_text(PUBLIC_SERVICE)
+    pulumi("stack init dev")
+    pulumi("preview --stack dev")
+    told = pulumi("preview --stack dev --policy-pack policies", status=255)
+    assert "service open is public" in told
+    assert "mandatory" in told
