@@ -41,7 +41,7 @@ preview: $(STAMP) ## plan, resources, bill and policy verdicts of a stack, offli
 
 .PHONY: test
 test: $(STAMP) ## the quick tests: no network, no cluster, no engine
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto
 
 .PHONY: test-rehearsal
 test-rehearsal: $(STAMP) ## the slow tests: real engine, API server and scheduler
@@ -69,9 +69,9 @@ docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import
 	@$(BIN)/python -m cli.picture
 
 .PHONY: lock
-lock: ## resolve pyproject.toml again into requirements.lock (needs uv)
+lock: ## resolve pyproject.toml into requirements.lock (needs uv; LOCK_OPTIONS=--upgrade for newer releases)
 	@uv pip compile -q pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock --upgrade
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock $(LOCK_OPTIONS)
 
 .PHONY: clean
 clean: ## remove .venv and caches of this folder

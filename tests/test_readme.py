@@ -22,13 +22,15 @@ def test_readme_holds_only_commands_that_a_test_knows() -> None:
     assert starts == {"make", ".venv/bin/tonnage", *FOREIGN}
 
 
-@pytest.mark.parametrize("line", OURS)
-def test_a_command_of_readme_ends_with_zero(line: str, tmp_path: Path) -> None:
-    words = line.replace("before.json", str(tmp_path / "before.json"))
-    if "--against" in line:
-        make_before = f".venv/bin/tonnage preview dev --format json > {tmp_path / 'before.json'}"
-        subprocess.run(["bash", "-c", make_before], cwd=ROOT, check=True)
-    done = subprocess.run(["bash", "-c", words], cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("line", [line for line in OURS if "before.json" not in line])
+def test_a_command_of_readme_ends_with_zero(line: str) -> None:
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_for_a_pull_request_work_one_after_the_other(tmp_path: Path) -> None:
+    script = " && ".join(line for line in OURS if "before.json" in line).replace("before.json", f"{tmp_path}/b.json")
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
