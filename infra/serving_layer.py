@@ -12,6 +12,7 @@ import pulumi
 
 from components.budget import BudgetGuard, BudgetGuardArgs
 from components.documents.gateway import route_for
+from components.documents.iam import parse_arn
 from components.documents.model_store import StoredModel
 from components.gateway import Gateway, GatewayArgs
 from components.gpu_node_group import GpuNodeGroup, GpuNodeGroupArgs
@@ -35,6 +36,7 @@ SNAPSHOT_ACCOUNT = "qdrant"
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
     _check_zones(plan, cluster)
+    _check_secrets(settings, cluster)
     _warn(settings)
     layer = _Layer(settings=settings, plan=plan, cluster=cluster, options=_options(settings, plan, cluster))
     space = layer.namespace()
@@ -63,6 +65,23 @@ def _check_zones(plan: StackPlan, cluster: ClusterOutputs) -> None:
                 f"{', '.join(missing)} have no subnet in {cluster.cluster_name}",
                 limit=f"zones of the cluster: {', '.join(sorted(cluster.private_subnet_ids))}",
                 way_out="add them to tonnage:zoneIds of the cluster stack",
+            )
+
+
+def _check_secrets(settings: ServingSettings, cluster: ClusterOutputs) -> None:
+    """Refuse secrets that External Secrets of this cluster may not read: their pods would wait for ever."""
+    stated = {
+        "tonnage:gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
+        "tonnage:hubSecretArn": settings.hub_secret_arn,
+    }
+    for key, arn in sorted(stated.items()):
+        name = parse_arn(arn).resource.removeprefix("secret:") if arn else ""
+        if arn and not name.startswith(f"{cluster.secrets_prefix}/"):
+            raise BadInput(
+                key,
+                f"{name} cannot be read by {cluster.cluster_name}",
+                limit=f"secrets named {cluster.secrets_prefix}/...",
+                way_out="copy the secret to a name under that prefix",
             )
 
 

@@ -21,7 +21,8 @@ class Pool:
     """One pool: what it may buy and how much of it.
 
     ``nodes`` is the most nodes of a managed group (None for Karpenter), ``gpu_limit`` the most GPUs of a NodePool
-    (None for managed groups and for a NodePool without a limit).
+    (None for managed groups and for a NodePool without a limit). ``update_nodes`` are those that EKS starts on top
+    while it updates the group.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Pool:
     gpu_limit: int | None
     taints: tuple[Mapping[str, Any], ...]
     gpu_names: tuple[str, ...]
+    update_nodes: int = 0
 
 
 def pools(resources: Sequence[Resource]) -> list[Pool]:
@@ -55,7 +57,16 @@ def _managed(resource: Resource) -> Pool:
         gpu_limit=None,
         taints=tuple(_taint(one) for one in entries(resource.props, "taints")),
         gpu_names=_named(look(labels, GPU_NAME_KEY)),
+        update_nodes=_update_nodes(resource),
     )
+
+
+def _update_nodes(resource: Resource) -> int:
+    """Twice the zones, unless the group ends a node before it starts its successor (EKS guide, "Scale up phase")."""
+    if look(resource.props, "updateConfig", "updateStrategy") == "MINIMAL":
+        return 0
+    unavailable = int(look(resource.props, "updateConfig", "maxUnavailable") or 1)
+    return max(2 * len(look(resource.props, "subnetIds") or ()), unavailable)
 
 
 def _karpenter(resource: Resource) -> Pool:

@@ -123,7 +123,8 @@ def alarm_queries() -> list[dict[str, object]]:
         }
         for place, name in enumerate(USAGE_CLASSES)
     ]
-    total = "+".join(f"FILL(m{place},0)" for place in range(len(USAGE_CLASSES)))
+    # SUM of a list passes over a class that this account has never used; "+" would have no value at all.
+    total = f"SUM([{','.join(f'FILL(m{place},0)' for place in range(len(USAGE_CLASSES)))}])"
     return [*metrics, {"id": "vcpus", "expression": total, "label": "vCPUs of GPU machines", "return_data": True}]
 
 

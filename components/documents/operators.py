@@ -272,6 +272,8 @@ _READ_ACTIONS = (
     "ec2:DescribeSubnets",
     "ec2:DescribeTags",
     "ec2:DescribeVpcs",
+    # Elastic Load Balancing asks for it on behalf of whoever makes a load balancer with security groups.
+    "ec2:GetSecurityGroupsForVpc",
     "elasticloadbalancing:Describe*",
 )
 

@@ -1,6 +1,6 @@
 """The most that the stack can cost is within its budget, recomputed from the resources.
 
-Ceiling per hour = sum over node groups of max size x dearest on-demand price
+Ceiling per hour = sum over node groups of (max size + nodes that an update adds) x dearest on-demand price
 + sum over NodePools of (GPU limit / GPUs per instance) x dearest on-demand price
 + what runs whatever the traffic: control planes, NAT gateways, endpoints, load balancers, volumes.
 A spot price never exceeds the on-demand price, so the bound holds whatever the spot market does.
@@ -17,6 +17,14 @@ from policies.prices import machine, on_demand_usd_per_hour
 from sizing.plan import HOURS_PER_MONTH
 
 BUDGET = "aws:budgets/budget:Budget"
+OUTSIDE_POOLS = (
+    "aws:autoscaling/group:Group",
+    "aws:ec2/fleet:Fleet",
+    "aws:ec2/instance:Instance",
+    "aws:ec2/spotFleetRequest:SpotFleetRequest",
+    "aws:ec2/spotInstanceRequest:SpotInstanceRequest",
+)
+"""What buys machines without being a pool: nothing bounds its price here, so it is refused."""
 
 
 def burn_ceiling(resources: Sequence[Resource]) -> list[Violation]:
@@ -32,6 +40,10 @@ def burn_ceiling(resources: Sequence[Resource]) -> list[Violation]:
         return [Violation(resource=gpu[0].resource.urn, message=message)] if gpu else []
     region = region_of(resources)
     charges, violations = _pool_charges(found, resources, region)
+    violations += [
+        Violation(resource=one.urn, message=f"{one.name} buys machines outside the pools; hint: a pool of the plan")
+        for one in of_type(resources, *OUTSIDE_POOLS)
+    ]
     charges += fixed_charges(resources, region)
     limit = min(float(look(one.props, "limitAmount")) for one in budgets)
     monthly = sum(charge.usd_per_hour for charge in charges) * HOURS_PER_MONTH
@@ -88,7 +100,7 @@ def _unbounded(pool: Pool, prices: Sequence[float | None], region: str) -> str:
 def _pool_ceiling(pool: Pool, prices: Sequence[float]) -> float:
     """USD per hour of the pool when everything it may buy is bought on demand at the dearest type."""
     if pool.nodes is not None:
-        return pool.nodes * max(prices)
+        return (pool.nodes + pool.update_nodes) * max(prices)
     limit = pool.gpu_limit or 0
     counts = [found.gpus for found in map(machine, pool.instance_types) if found is not None]
     if len(set(counts)) == 1:

@@ -76,7 +76,7 @@ def test_the_fast_burn_alarm_stands_at_the_vcpus_of_the_plans_limit(engine):
     alarm = record(engine).one("aws:cloudwatch/metricAlarm:MetricAlarm").props
     assert alarm["threshold"] == vcpus * 6 / nodes
     (total,) = [each for each in alarm["metricQueries"] if each["returnData"]]
-    assert total["expression"] == "FILL(m0,0)+FILL(m1,0)+FILL(m2,0)+FILL(m3,0)"
+    assert total["expression"] == "SUM([FILL(m0,0),FILL(m1,0),FILL(m2,0),FILL(m3,0)])"
 
 
 def test_a_freeze_denies_new_machines_to_the_roles_that_buy_them(engine):

@@ -78,6 +78,11 @@ def test_the_load_balancer_controller_changes_only_what_it_tagged():
     assert [name for name, each in by_name.items() if each["Resource"] == ["*"]] == ["Read"]
 
 
+def test_a_load_balancer_with_security_groups_can_be_made():
+    by_name = {each["Sid"]: each for each in json.loads(documents.load_balancer_policy(CLUSTER, ""))["Statement"]}
+    assert "ec2:GetSecurityGroupsForVpc" in by_name["Read"]["Action"]
+
+
 def test_the_first_load_balancer_of_an_account_can_be_made():
     policy = json.loads(documents.load_balancer_policy(CLUSTER, ""))
     (role,) = [each for each in policy["Statement"] if "iam:CreateServiceLinkedRole" in each["Action"]]

@@ -162,6 +162,24 @@ def test_pools_in_zones_without_a_subnet_are_refused(tmp_path):
         run_offline("dev", stacks_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("tonnage:hubSecretArn", "{}"), ("tonnage:gateway", {"apiKeysSecretArn": "{}"})],
+)
+def test_a_secret_that_the_cluster_may_not_read_is_refused(tmp_path, key, value):
+    def put(name):
+        arn = f"arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-AbCdEf"
+        document = yaml.safe_load(stack_file("dev").read_text())
+        document["config"][key] = arn if value == "{}" else {"apiKeysSecretArn": arn}
+        (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump(document))
+        return run_offline("dev", stacks_dir=tmp_path)
+
+    (tmp_path / "Pulumi.dev-cluster.yaml").write_text(stack_file("dev-cluster").read_text())
+    assert put("tonnage/dev/own").urns
+    with pytest.raises(BadInput, match=r"elsewhere/key-AbCdEf cannot be read by tonnage-dev; limit: .*tonnage/dev/"):
+        put("elsewhere/key")
+
+
 def test_versions_are_pinned_and_images_have_digests():
     text = Path(versions.__file__).read_text()
     assert "@sha256:" in versions.QDRANT_IMAGE

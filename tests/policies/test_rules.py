@@ -62,6 +62,7 @@ def test_managed_groups_disks_and_fixed_costs_are_on_the_bill():
     graph = good()
     del graph["chat-spot"]
     group = {"instanceTypes": ["g6e.xlarge"], "scalingConfig": {"maxSize": 2}, "labels": {}}
+    group["updateConfig"] = {"maxUnavailable": 1, "updateStrategy": "MINIMAL"}
     disk = {"blockDeviceMappings": [{"ebs": {"volumeSize": 100, "iops": 4000, "throughput": 225}}]}
     endpoint = {"vpcEndpointType": "Interface", "subnetIds": ["a", "b"]}
     claim = {"spec": {"resources": {"requests": {"storage": "50Gi"}}}}
@@ -212,3 +213,25 @@ def test_every_rule_has_a_name_a_description_and_a_level():
     assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 3
     assert all(rule.description.endswith(".") and rule.level == "mandatory" for rule in ALL_RULES)
     assert len(DIGEST) == 72
+
+
+def managed(**more):
+    props = {"instanceTypes": ["p5.48xlarge"], "scalingConfig": {"maxSize": 1}, "subnetIds": ["a", "b", "c"], **more}
+    return ("aws:eks/nodeGroup:NodeGroup", props)
+
+
+def test_the_machines_that_an_update_adds_are_part_of_the_ceiling():
+    graph, price = good(), load_catalogue().instance("p5.48xlarge").on_demand_usd_per_hour["us-east-1"]
+    graph["budget"][1]["limitAmount"] = str(9000 + price * 730)
+    graph["floor"] = managed(updateConfig={"maxUnavailable": 1, "updateStrategy": "MINIMAL"})
+    assert messages(burn_ceiling, graph) == []
+    graph["floor"] = managed(updateConfig={"maxUnavailable": 1})
+    (message,) = messages(burn_ceiling, graph)
+    assert f"lower the limit of floor (${7 * price * 730:,.0f})" in message
+
+
+@pytest.mark.parametrize("token", ["aws:ec2/instance:Instance", "aws:autoscaling/group:Group", "aws:ec2/fleet:Fleet"])
+def test_machines_outside_the_pools_are_refused(token):
+    graph = good()
+    graph["extra"] = (token, {})
+    assert messages(burn_ceiling, graph) == ["extra buys machines outside the pools; hint: a pool of the plan"]
