@@ -110,6 +110,8 @@ def addon_configuration(addon: str) -> str | None:
         "coredns": {"nodeSelector": selector},
         "aws-ebs-csi-driver": {"controller": {"nodeSelector": selector}},
         "metrics-server": {"nodeSelector": selector},
+        # By default the part that asks the GPUs how they are tolerates no taint, and so is on no GPU node.
+        "eks-node-monitoring-agent": {"dcgmAgent": {"tolerations": [{"operator": "Exists"}]}},
         # Prefixes of 16 addresses: a GPU node starts many DaemonSet pods at once.
         "vpc-cni": {"enableNetworkPolicy": "true", "env": {"ENABLE_PREFIX_DELEGATION": "true"}},
     }

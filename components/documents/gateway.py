@@ -26,6 +26,10 @@ NLB_IDLE_BOUNDS_S = (60, 6000)
 LB_DEREGISTRATION_S = 15
 """Seconds until the load balancer stops sending to a leaving proxy; not above the proxies' shortest drain."""
 
+REQUEST_BUFFER = "4Mi"
+"""A request can be sent again only while Envoy holds all of it; its own limit of 32 KiB is a prompt of some 8,000
+tokens, so that a longer one would never wake a model."""
+
 RATE_HEADROOM = 2.0
 """Callers may send twice what the ceiling sustains before they are refused: bursts are served from the queue."""
 
@@ -238,6 +242,7 @@ def client_policy(gateway_name: str, routes: Sequence[GatewayRoute]) -> Document
             "tcp": {"idleTimeout": idle},
             "http": {"idleTimeout": idle, "streamIdleTimeout": idle, "requestReceivedTimeout": "30s"},
         },
+        "connection": {"bufferLimit": REQUEST_BUFFER},
         "path": {"escapedSlashesAction": "UnescapeAndRedirect"},
         "headers": {"withUnderscoresAction": "RejectRequest"},
     }

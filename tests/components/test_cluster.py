@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from components.cluster import Cluster, ClusterArgs
-from components.documents.cluster import ADDON_IDENTITIES, AFTER_NODES, BEFORE_NODES
+from components.documents.cluster import ADDON_IDENTITIES, AFTER_NODES, BEFORE_NODES, addon_configuration
 from components.network import Network, NetworkArgs
 from infra import versions
 from sizing.errors import BadInput
@@ -139,4 +139,7 @@ def test_nodes_wait_for_the_way_out_of_their_subnets(engine):
 
 
 def test_node_repair_has_the_agent_that_sees_broken_gpus():
+    assert json.loads(addon_configuration("eks-node-monitoring-agent")) == {
+        "dcgmAgent": {"tolerations": [{"operator": "Exists"}]}
+    }
     assert "eks-node-monitoring-agent" in versions.ADDONS

@@ -53,6 +53,10 @@ def test_retries_outlast_the_wake_up_although_each_waits_half_its_interval():
     assert retry["numRetries"] * seconds(retry["perRetry"]["backOff"]["baseInterval"]) / 2 >= 1.4 * SLEEPY.wake_s
 
 
+def test_a_long_prompt_can_be_sent_again_until_its_model_has_woken():
+    assert documents.client_policy("gate", (SLEEPY,))["connection"] == {"bufferLimit": "4Mi"}
+
+
 def test_two_proxies_leave_the_smallest_system_nodes_to_the_operators():
     requests = documents.PROXY_RESOURCES["requests"]
     assert (requests["cpu"], requests["memory"]) == ("250m", "512Mi")
