@@ -160,7 +160,7 @@ class ModelStore(pulumi.ComponentResource):
         args, name = self._args, f"{self._name}-{suffix}"
         role = aws.iam.Role(
             name,
-            name=pulumi.Output.concat(args.cluster_name, "-", name).apply(lambda text: text[:64]),
+            name=pulumi.Output.concat(args.cluster_name, "-", name).apply(document.role_name),
             assume_role_policy=pulumi.Output.from_input(args.cluster_arn).apply(
                 lambda arn: assume_role_by_pods(arn, args.namespace)
             ),

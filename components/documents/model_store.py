@@ -44,6 +44,8 @@ SCRATCH_FLOOR_GIB, SCRATCH_CEILING_GIB = 1, 4
 
 SCRATCH_SHARE = 1 / 32
 
+MOST_ROLE_NAME = 64
+
 INCOMPLETE_UPLOAD_DAYS = 1
 OLD_VERSION_DAYS = 30
 
@@ -143,6 +145,13 @@ def bucket_name(cluster_name: str, stack_name: str, cluster_arn: str) -> str:
     if len(head) > room:
         head = f"{head[: room - 9]}-{hashlib.sha256(head.encode()).hexdigest()[:8]}"
     return head + tail
+
+
+def role_name(name: str) -> str:
+    """Return the name of a role: IAM allows 64 characters; a longer one is told apart by a digest."""
+    if len(name) <= MOST_ROLE_NAME:
+        return name
+    return f"{name[: MOST_ROLE_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def job_name(model: StoredModel) -> str:

@@ -120,3 +120,10 @@ def test_bad_input_is_one_line_before_anything_is_registered(changes, line):
     with pytest.raises(BadInput) as caught:
         replace(ARGS, **changes)
     assert line in caught.value.line()
+
+
+def test_roles_of_models_with_long_names_are_told_apart():
+    long = "tonnage-production-europe-models-read-llama-3-3-70b-instruct-"
+    names = {documents.role_name(long + end) for end in ("english", "german", "")}
+    assert len(names) == 3
+    assert max(len(name) for name in names) <= 64
