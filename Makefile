@@ -52,6 +52,7 @@ check: $(STAMP) ## lint, format, types, import rules; prints function sizes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
+	@$(BIN)/ty check --quiet
 	@$(BIN)/lint-imports --no-cache | tail -n 3
 	@$(BIN)/python benchmarks/function_sizes.py
 

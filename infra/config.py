@@ -10,7 +10,7 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +298,7 @@ def _inner_model(annotation: object) -> type[BaseModel] | None:
 def _check_catalogue(settings: StackSettings, where: str) -> None:
     """Refuse regions, GPUs, models and instance types that the catalogue does not know, with the nearest ones."""
     catalogue = load_catalogue()
-    lookups = [(REGION_KEY, catalogue.region, settings.region)]
+    lookups: list[tuple[str, Callable[[str], object], str]] = [(REGION_KEY, catalogue.region, settings.region)]
     if isinstance(settings, ServingSettings):
         gpus = settings.capacity.gpus or ()
         lookups += [(f"{NAMESPACE}:capacity.gpus[{i}]", catalogue.gpu, gpu) for i, gpu in enumerate(gpus)]

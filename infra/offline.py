@@ -7,7 +7,7 @@ serving stack sees the outputs of its cluster stack's own offline run, so both h
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +104,17 @@ def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) ->
 
 
 def _record(
-    stack: str, values: Mapping[str, str], settings: StackSettings, cluster: Properties, *, preview: bool, main: object
+    stack: str,
+    values: Mapping[str, str],
+    settings: StackSettings,
+    cluster: Properties,
+    *,
+    preview: bool,
+    main: Callable[[], None],
 ) -> Recording:
     def answer(token: str, name: str, inputs: Mapping[str, object]) -> Properties:
         if token == "pulumi:pulumi:StackReference":  # noqa: S105 (a resource type)
             return {**inputs, "outputs": cluster, "secretOutputNames": []}
         return synthesise(token, name, inputs, settings.region)
 
-    return record(main, stack=stack, config=values, answer=answer, preview=preview)  # type: ignore[arg-type]
+    return record(main, stack=stack, config=values, answer=answer, preview=preview)

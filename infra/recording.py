@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pulumi
 from google.protobuf import empty_pb2, struct_pb2
@@ -189,7 +190,7 @@ class RecordingMonitor(mocks.MockMonitor):
             )  # fmt: skip
             self.resources[urn] = mocks.MockMonitor.ResourceRegistration(urn, request.id, outputs)
         state = struct_pb2.Struct()
-        state.update(outputs)
+        state.update(cast("dict[str, Any]", outputs))
         return resource_pb2.ReadResourceResponse(urn=urn, properties=state)
 
     def Invoke(self, request):  # noqa: N802
@@ -226,7 +227,8 @@ def _state(sent: struct_pb2.Struct, props: Properties, outputs: Properties) -> s
     """Return the answer on the wire: what was sent, secrets included, and whatever differs from it."""
     state = struct_pb2.Struct()
     state.CopyFrom(sent)
-    state.update({key: value for key, value in outputs.items() if key not in props or props[key] != value})
+    changed: dict[str, Any] = {key: value for key, value in outputs.items() if key not in props or props[key] != value}
+    state.update(changed)
     return state
 
 
@@ -293,7 +295,7 @@ def record(
         logger = logging.Logger("tonnage.recording", logging.WARNING)
         logger.addHandler(messages)
         pulumi.runtime.set_all_config(dict(config or {}), list(secret_keys))
-        set_root_resource(None)  # type: ignore[arg-type]
+        set_root_resource(cast("Any", None))
         settings = mocks.MockSettings(
             monitor=monitor,
             monitor_features=set(monitor.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures),

@@ -160,7 +160,8 @@ def _filler(kind: object, label: str, depth: int = 0) -> object:
         kind = next(argument for argument in typing.get_args(kind) if argument is not type(None))
     origin = typing.get_origin(kind)
     if kind in (str, bool, int, float):
-        return {str: label, bool: False, int: 0, float: 0.0}[typing.cast("type", kind)]
+        fillers: dict[object, object] = {str: label, bool: False, int: 0, float: 0.0}
+        return fillers[kind]
     if origin in (dict,) or getattr(origin, "__name__", "") == "Mapping":
         return {}
     if origin is list or getattr(origin, "__name__", "") == "Sequence":

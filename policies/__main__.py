@@ -40,7 +40,7 @@ def policy(rule: Rule) -> StackValidationPolicy:
         ]
         verdict = judge_rule(rule, resources)
         if verdict.could_not_run:
-            report(f"could not run: {verdict.could_not_run}; hint: run the cluster stack first")
+            report(f"could not run: {verdict.could_not_run}; hint: run the cluster stack first", None)
         for violation in verdict.violations:
             report(violation.message, violation.resource)
 

@@ -21,6 +21,8 @@ NOT_RETURNED = frozenset({"stringData"})
 OWNER_GROUPS = frozenset({"apps", "batch"})
 """API groups whose objects make pods."""
 Document = dict[str, Any]
+Documents = list[Document]
+Pairs = list[tuple[str, str]]
 
 
 class UnknownKind(RehearsalFailed):
@@ -122,18 +124,18 @@ class ObjectClient:
             if error.status != 404:
                 raise
 
-    def list(self, api_version: str, kind: str, *, selector: str = "", namespace: str = "") -> list[Document]:
+    def list(self, api_version: str, kind: str, *, selector: str = "", namespace: str = "") -> Documents:
         """Return all objects of a kind, in one namespace or in all."""
         endpoint = self.endpoint(api_version, kind)
         query = {"labelSelector": selector} if selector else {}
         items = self.request("GET", endpoint.path(namespace), query=query).get("items") or []
         return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
 
-    def kinds(self) -> list[tuple[str, str]]:
+    def kinds(self) -> Pairs:
         """Return (apiVersion, kind) of everything that can be listed, one version per group."""
         groups = self.request("GET", "/apis").get("groups") or []
         versions = ["v1", *(one["preferredVersion"]["groupVersion"] for one in groups)]
-        found: list[tuple[str, str]] = []
+        found: Pairs = []
         for version in versions:
             prefix = f"/apis/{version}" if "/" in version else f"/api/{version}"
             listed = self.request("GET", prefix).get("resources") or []

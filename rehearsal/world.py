@@ -94,7 +94,7 @@ class World:
                 sizes = [
                     (part.get("ebs") or {}).get("volumeSize") or 0
                     for part in one.inputs.get("blockDeviceMappings") or []
-                ]  # type: ignore[attr-defined]
+                ]
                 return float(max(sizes, default=DEFAULT_DISK_GIB))
         return float(inputs.get("diskSize") or DEFAULT_DISK_GIB)
 
@@ -216,10 +216,10 @@ class World:
                 return
             time.sleep(POLL_S)
 
-    def _model_settled(self, pods: Sequence[Document], count: int) -> bool:
+    def _model_settled(self, pods: Sequence[Mapping[str, Any]], count: int) -> bool:
         return len(pods) == count and all(_is_ready(pod) or self._is_hopeless(pod) for pod in pods)
 
-    def _is_hopeless(self, pod: Document) -> bool:
+    def _is_hopeless(self, pod: Mapping[str, Any]) -> bool:
         return bool(self.provisioner.hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     # scenarios
@@ -304,7 +304,7 @@ class World:
             time.sleep(POLL_S)
 
 
-def _is_ready(pod: Document) -> bool:
+def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 

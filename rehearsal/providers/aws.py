@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
@@ -39,7 +39,7 @@ class Recorded:
     name: str
     urn: str
     id: str
-    inputs: Mapping[str, object]
+    inputs: Mapping[str, Any]
 
 
 Observer = Callable[[Recorded], None]
@@ -137,5 +137,5 @@ class AwsStandIn(StandIn):
             return
         if self._fault.kind == "error":
             refuse(context, f"creating {urn_parts(urn)[0]}: InsufficientInstanceCapacity")
-        self.stop()  # type: ignore[attr-defined]
+        self.stop()
         time.sleep(0.5)

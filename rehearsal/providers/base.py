@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -32,6 +32,8 @@ class StandIn(provider_pb2_grpc.ResourceProviderServicer):
 
     name = ""
     version = "0.0.0"
+    stop: Callable[[], object] = staticmethod(lambda: None)
+    """Ends the service at once, set while it is served."""
 
     def Handshake(self, request, context):  # noqa: N802
         """Greet the engine: secrets come in plain, this process keeps nothing."""
@@ -111,7 +113,7 @@ def serve(stand_in: StandIn) -> Iterator[int]:
     except RuntimeError as error:
         raise RehearsalFailed(f"{stand_in.name} stand-in", f"no free port on loopback: {error}") from error
     server.start()
-    stand_in.stop = lambda: server.stop(0)  # type: ignore[attr-defined]
+    stand_in.stop = lambda: server.stop(0)
     try:
         yield port
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from google.protobuf import struct_pb2
 from google.protobuf.json_format import MessageToDict
@@ -22,13 +23,13 @@ UNKNOWNS = frozenset(
 """Placeholders of the protocol for values that are not known during preview, and its marks for special values."""
 
 
-def from_struct(struct: struct_pb2.Struct) -> dict[str, object]:
+def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
     """Return plain values: whole numbers as int, secrets unwrapped, resource references as their id."""
     values = _plain(MessageToDict(struct))
     return values if isinstance(values, dict) else {}
 
 
-def to_struct(values: Mapping[str, object]) -> struct_pb2.Struct:
+def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
     """Return the protocol's form of plain values."""
     struct = struct_pb2.Struct()
     struct.update(values)
