@@ -59,7 +59,7 @@ check: $(STAMP) ## lint, format, types, import rules; prints function sizes
 .PHONY: bench
 bench: $(STAMP) ## accuracy against measurements, and speed as ratios
 	@$(BIN)/python benchmarks/fit_memory.py --check
-	@$(BIN)/python benchmarks/fit_throughput.py --check
+	@$(BIN)/python benchmarks/fit_throughput.py
 	@$(BIN)/python benchmarks/speed.py
 
 .PHONY: docs
