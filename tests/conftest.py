@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.engine import Engine
+
+# A clock decides nothing: a busy machine is slow to draw its first input, and that says nothing of the code.
+settings.register_profile("tonnage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tonnage")
 
 
 @pytest.fixture
