@@ -6,6 +6,7 @@ like that one (and said so); one older than 0.6 is refused.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,6 +37,14 @@ class VersionRules:
     """``inside``: an estimate is taken from the KV cache; ``outside``: they live beyond the utilisation budget."""
     sampler: str
     """Which sampler the profile run measures: ``pytorch`` (sorts) or ``fused``."""
+    windows: str
+    """``groups``: sliding windows and chunks keep only what they need; ``full``: every token of every layer."""
+    in_flight_batches: int
+    """Batches whose tokens a window must still hold: 2 since scheduling runs ahead of the results."""
+    state_blocks_with_prefix_caching: int
+    """Blocks of recurrent state of one request when its prefixes are cached."""
+    state_prefix_caching: bool
+    """Whether models with recurrent layers cache prefixes by default."""
     kv_tokens: str
     """How "GPU KV cache size" is printed: ``blocks`` x 16 or ``concurrency`` x max_model_len."""
 
@@ -120,8 +129,49 @@ def explain_engine(
         kv_cache_dtype=kv,
         enforce_eager=pick("enforce_eager", overrides.enforce_eager, False, "default"),
         dtype=pick("dtype", None, *_dtype(model, gpu)),
+        **_extras(model, overrides, rules, pick),
     )
+    _check_extras(model, settings)
     return settings, pick.sources
+
+
+def _extras(model: ModelSpec, overrides: EngineOverrides, rules: VersionRules, pick: _Pick) -> dict[str, Any]:
+    """Return the settings that most engines leave alone."""
+    recurrent = any(group.kind == "state" for group in model.kv_groups)
+    prefix_caching = rules.state_prefix_caching if recurrent else True
+    defaults: dict[str, Any] = {
+        "block_size": int(load_catalogue().engine_defaults["block_size"]),
+        "enable_prefix_caching": prefix_caching,
+        "enable_expert_parallel": False,
+        "data_parallel": 1,
+        "decode_context_parallel": 1,
+        "max_loras": 0,
+        "max_lora_rank": 16,
+        "speculative_method": "",
+        "num_speculative_tokens": 0,
+    }
+    why = f"vLLM {rules.since} and later"
+    return {key: pick(key, getattr(overrides, key), default, why) for key, default in defaults.items()}
+
+
+def _check_extras(model: ModelSpec, engine: EngineSettings) -> None:
+    """Refuse settings that contradict each other or the model."""
+    if bool(engine.speculative_method) != bool(engine.num_speculative_tokens):
+        problem = f"{engine.num_speculative_tokens} tokens with method {engine.speculative_method or 'none'!r}"
+        raise BadInput("num-speculative-tokens", problem, way_out="state both, for example mtp with 1")
+    if engine.speculative_method == "mtp" and not model.draft_layers:
+        raise BadInput("speculative-method", f"mtp, but {model.name} has no layers for multi-token prediction")
+    if engine.enable_expert_parallel and not model.experts:
+        raise BadInput("enable-expert-parallel", f"{model.name} has no experts")
+    if engine.tensor_parallel % engine.decode_context_parallel:
+        problem = f"{engine.decode_context_parallel} does not divide tensor-parallel {engine.tensor_parallel}"
+        raise BadInput("decode-context-parallel", problem)
+    _check_block(engine.block_size)
+
+
+def _check_block(block_size: int) -> None:
+    if block_size & (block_size - 1):
+        raise BadInput("block-size", f"{block_size}", limit="a power of two", way_out="leave it to the engine")
 
 
 class _Pick:
@@ -199,4 +249,25 @@ def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
     ]  # fmt: skip
     if engine.enforce_eager:
         args.append("--enforce-eager")
-    return tuple(args)
+    return (*args, *_extra_args(engine))
+
+
+def _extra_args(engine: EngineSettings) -> list[str]:
+    """Return the flags of what most engines leave alone, only where it is used."""
+    args = []
+    if engine.block_size != int(load_catalogue().engine_defaults["block_size"]):
+        args += ["--block-size", str(engine.block_size)]
+    if not engine.enable_prefix_caching:
+        args.append("--no-enable-prefix-caching")
+    if engine.enable_expert_parallel:
+        args.append("--enable-expert-parallel")
+    if engine.data_parallel > 1:
+        args += ["--data-parallel-size", str(engine.data_parallel)]
+    if engine.decode_context_parallel > 1:
+        args += ["--decode-context-parallel-size", str(engine.decode_context_parallel)]
+    if engine.max_loras:
+        args += ["--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(engine.max_lora_rank)]
+    if engine.num_speculative_tokens:
+        document = {"method": engine.speculative_method, "num_speculative_tokens": engine.num_speculative_tokens}
+        args += ["--speculative-config", json.dumps(document, sort_keys=True)]
+    return args

@@ -57,6 +57,15 @@ class EngineOverrides(Stated):
     kv_cache_dtype: Literal["auto", "fp8"] | None = None
     enforce_eager: bool | None = None
     vllm_version: str | None = None
+    block_size: int | None = Field(None, ge=1, le=1024)
+    enable_prefix_caching: bool | None = None
+    enable_expert_parallel: bool | None = None
+    data_parallel: int | None = Field(None, ge=1, le=64)
+    decode_context_parallel: int | None = Field(None, ge=1, le=64)
+    max_loras: int | None = Field(None, ge=0, le=1024)
+    max_lora_rank: int | None = Field(None, ge=1, le=512)
+    speculative_method: Literal["ngram", "mtp"] | None = None
+    num_speculative_tokens: int | None = Field(None, ge=0, le=64)
 
 
 class ReplicaBounds(Stated):

@@ -21,7 +21,8 @@ from typing import Any
 from sizing.catalogue import Gpu, load_catalogue
 from sizing.engine import VersionRules, version_rules
 from sizing.errors import BadInput
-from sizing.model import ModelSpec, Stage, pipeline_stages
+from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens
+from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
 
 GIB = 1 << 30
@@ -31,34 +32,48 @@ P90 = 1.2816
 
 @dataclass(frozen=True, kw_only=True)
 class _Terms:
-    """The terms of one rank in GiB, and bytes of one token's cache there."""
+    """The terms of one rank in GiB."""
 
     weights: float
     forward: float
     sampler: float
+    encoder: float
     non_torch: float
     graphs: float
-    kv_bytes_per_token: int
 
     @property
     def activation(self) -> float:
-        return max(self.forward, self.sampler)
+        return max(self.forward, self.sampler, self.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Budget:
-    """What is left for the cache of the tightest rank, and how many tokens that is."""
+    """What is left for the cache of the tightest rank, and how many blocks that is."""
 
     terms: _Terms
+    layout: CacheLayout
     total: float
     requested: float
     kv: float
-    blocks: int
-    blocks_per_request: int
+    bytes_per_block: int
 
     @property
-    def concurrency(self) -> float:
-        return self.blocks / self.blocks_per_request
+    def blocks(self) -> int:
+        """Whole blocks in the cache; one of them vLLM keeps for itself, and counts."""
+        return math.floor(max(self.kv, 0.0) * GIB / self.bytes_per_block) if self.bytes_per_block else 0
+
+    @property
+    def blocks_per_request(self) -> int:
+        return self.layout.blocks_per_request
+
+    @property
+    def starts(self) -> bool:
+        """True where one request of max_model_len fits, or nothing needs to."""
+        return self.kv > 0 and (not self.layout.groups or self.blocks >= self.blocks_per_request)
+
+    def concurrency(self, engine: EngineSettings) -> float:
+        """Requests of max_model_len that fit; without a cache the scheduler's limit counts."""
+        return self.blocks / self.blocks_per_request if self.layout.groups else float(engine.max_num_seqs)
 
 
 def estimate_memory(
@@ -83,7 +98,7 @@ def estimate_memory(
     fits, binding = _verdict(budget, rules)
     terms = budget.terms
     hints = _hints(model, gpu, engine, budget, weights_gib=weights_gib, fits=fits, binding=binding)
-    tokens = _tokens(engine, rules, budget)
+    interval = _interval(terms, budget.kv, rules, given=weights_gib is not None)
     return MemoryEstimate(
         fits=fits,
         total_gib=total,
@@ -93,10 +108,11 @@ def estimate_memory(
         non_torch_gib=terms.non_torch,
         cuda_graph_gib=terms.graphs,
         kv_cache_gib=budget.kv,
-        kv_cache_gib_interval=_interval(terms, budget.kv, rules, given=weights_gib is not None),
-        kv_tokens=tokens,
-        max_concurrency=max(0.0, budget.concurrency),
-        kv_bytes_per_token=model.kv_bytes_per_token(engine.kv_cache_dtype),
+        kv_cache_gib_interval=interval,
+        fits_at_p90=fits and replace(budget, kv=interval.p10).starts,
+        kv_tokens=capacity_tokens(budget.layout, engine, rules, budget.blocks),
+        max_concurrency=max(0.0, budget.concurrency(engine)),
+        kv_bytes_per_token=None if model.is_hybrid else model.kv_bytes_per_token(engine.kv_cache_dtype),
         binding=binding,
         hints=hints,
         figures=_figures(model, engine, rules, budget, given=weights_gib is not None),
@@ -133,37 +149,64 @@ def _stage_budget(
     weights_gib: float | None,
 ) -> _Budget:
     terms = _terms(model, engine, rules, weights_gib, stage)
+    layout = cache_layout(model, engine, rules)
     requested = total * engine.gpu_memory_utilization
     inside = terms.graphs if rules.cuda_graphs == "inside" else 0.0
-    kv = requested - terms.weights - terms.activation - terms.non_torch - inside
-    block = int(load_catalogue().engine_defaults["block_size"])
-    blocks = math.floor(max(kv, 0.0) * GIB / (block * max(terms.kv_bytes_per_token, 1)))
     return _Budget(
         terms=terms,
+        layout=layout,
         total=total,
         requested=requested,
-        kv=kv,
-        blocks=blocks,
-        blocks_per_request=-(-engine.max_model_len // block),
+        kv=requested - terms.weights - terms.activation - terms.non_torch - inside,
+        bytes_per_block=layout.bytes_per_block(stage),
     )
 
 
 def _terms(
     model: ModelSpec, engine: EngineSettings, rules: VersionRules, weights_gib: float | None, stage: Stage
 ) -> _Terms:
-    tp = engine.tensor_parallel
-    rotary = model.max_position_embeddings * model.rotary_dim * 2
     weights = weights_gib
     if weights is None:
-        weights = (model.weight_bytes(tensor_parallel=tp, stage=stage) + rotary) / GIB
+        weights = loaded_bytes(model, engine, stage) / GIB
+    sampler = _sampler_bytes(model, engine, rules) / GIB if stage.is_last and model.generates else 0.0
     return _Terms(
         weights=weights,
         forward=_forward_bytes(model, engine) / GIB,
-        sampler=_sampler_bytes(model, engine, rules) / GIB if stage.is_last else 0.0,
-        non_torch=_non_torch_gib(tp * engine.pipeline_parallel),
+        sampler=sampler,
+        encoder=model.encoder_activation_bytes / GIB if stage.is_first else 0.0,
+        non_torch=_non_torch_gib(engine.tensor_parallel * engine.pipeline_parallel),
         graphs=0.0 if engine.enforce_eager else _graph_gib(engine, rules),
-        kv_bytes_per_token=model.kv_bytes_per_token_per_rank(engine.kv_cache_dtype, tp, stage),
     )
+
+
+def loaded_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:
+    """Return what one rank allocates while loading: weights, draft layers, LoRA slots and rotary caches."""
+    ranks = engine.tensor_parallel * engine.data_parallel if engine.enable_expert_parallel else 1
+    weights = model.weight_bytes(
+        tensor_parallel=engine.tensor_parallel,
+        stage=stage,
+        expert_parallel=ranks,
+        draft=engine.speculative_method == "mtp",
+    )
+    return weights + model.rotary_bytes + lora_bytes(model, engine, stage)
+
+
+def lora_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:
+    """Return the bytes of the LoRA slots: A (rank x inputs) and B (outputs x rank) of every linear layer.
+
+    vLLM allocates ``max_loras`` slots of ``max_lora_rank``; A is whole on every rank for layers split by
+    output, B for layers split by input.
+    """
+    if not engine.max_loras:
+        return 0
+    n, total = engine.tensor_parallel, 0
+    for group in model.weights:
+        if not group.linear or group.columns == 1 or group.place != "layers" or group.draft:
+            continue
+        rows = -(-group.rows // n) if group.split in {"out", "kv"} else group.rows
+        columns = -(-group.columns // n) if group.split == "in" else group.columns
+        total += (rows + columns) * group.copies * len(stage.held(group.layers))
+    return total * engine.max_lora_rank * engine.max_loras * BYTES_OF_DTYPE[model.dtype]
 
 
 def _forward_bytes(model: ModelSpec, engine: EngineSettings) -> float:
@@ -205,12 +248,6 @@ def _graph_gib(engine: EngineSettings, rules: VersionRules) -> float:
     return float(graph["base"]) + float(graph["per_captured_size"]) * captured_sizes(engine.max_num_seqs)
 
 
-def _tokens(engine: EngineSettings, rules: VersionRules, budget: _Budget) -> int:
-    if rules.kv_tokens == "concurrency":
-        return int(budget.concurrency * engine.max_model_len)
-    return budget.blocks * int(load_catalogue().engine_defaults["block_size"])
-
-
 def _interval(terms: _Terms, kv: float, rules: VersionRules, *, given: bool) -> Interval:
     """Spread of the cache from the residuals of each term, taken as independent.
 
@@ -244,7 +281,7 @@ def _verdict(budget: _Budget, rules: VersionRules) -> tuple[bool, str]:
         return False, "cuda_graphs"
     if budget.kv <= 0:
         return False, "peak_activation"
-    if budget.blocks < budget.blocks_per_request:
+    if not budget.starts:
         return False, "kv_cache"
     return True, _largest(terms)
 
@@ -265,8 +302,20 @@ def longest_context(
     """Return the largest ``max_model_len`` in tokens (whole blocks) that one request may have; 0 when none."""
     rules = version_rules(engine.vllm_version)
     budget = _budget(model, engine, rules, gpu_total_gib or gpu.total_gib, weights_gib)
-    block = int(load_catalogue().engine_defaults["block_size"])
-    return min(budget.blocks * block, model.max_position_embeddings)
+    return _longest(model, engine, rules, budget)
+
+
+def _longest(model: ModelSpec, engine: EngineSettings, rules: VersionRules, budget: _Budget) -> int:
+    """Return the longest request that the blocks hold, in whole blocks, found by halving."""
+    step = engine.block_size
+    if not budget.layout.groups:
+        return model.max_position_embeddings
+    low, high = 0, -(-model.max_position_embeddings // step)
+    while low < high:
+        middle = (low + high + 1) // 2
+        needed = cache_layout(model, replace(engine, max_model_len=middle * step), rules).blocks_per_request
+        low, high = (middle, high) if needed <= budget.blocks else (low, middle - 1)
+    return min(low * step, model.max_position_embeddings)
 
 
 def _hints(
@@ -282,18 +331,31 @@ def _hints(
     """Say what each setting would change, with figures; what helps most first."""
     rules = version_rules(engine.vllm_version)
     hints: list[str] = []
-    block = int(load_catalogue().engine_defaults["block_size"])
-    longest = min(budget.blocks * block, model.max_position_embeddings)
-    if binding == "kv_cache" and longest:
+    if binding == "kv_cache" and (longest := _longest(model, engine, rules, budget)):
         hints.append(f"max-model-len {engine.max_model_len} -> {longest} is the largest that fits")
     if binding in {"gpu_memory_utilization", "cuda_graphs"}:
         hints.append(_utilisation_hint(budget, rules))
     hints += _smaller_batch(model, engine, rules, budget, weights_gib)
-    if budget.blocks and model.kv_element_bytes(engine.kv_cache_dtype) > 1 and gpu.compute_capability >= 8.0:
-        hints.append(f"kv-cache-dtype fp8 doubles the tokens to about {2 * budget.blocks * block}")
+    hints += _fp8_cache(model, gpu, engine, rules, budget)
     if not fits:
         hints += _more_gpus(model, engine, rules, budget.total, weights_gib)
     return tuple(hints)
+
+
+def _fp8_cache(model: ModelSpec, gpu: Gpu, engine: EngineSettings, rules: VersionRules, budget: _Budget) -> list[str]:
+    """Say what an fp8 cache would hold; hybrids with large states gain little, and the figure shows it."""
+    if not budget.blocks or model.kv_element_bytes(engine.kv_cache_dtype) == 1 or gpu.compute_capability < 8.0:
+        return []
+    smaller = replace(engine, kv_cache_dtype="fp8")
+    layout = cache_layout(model, smaller, rules)
+    stages = pipeline_stages(model.num_layers, engine.pipeline_parallel)
+    widest = max(layout.bytes_per_block(stage) for stage in stages)
+    blocks = math.floor(max(budget.kv, 0.0) * GIB / widest)
+    now, then = budget.blocks / budget.blocks_per_request, blocks / layout.blocks_per_request
+    if then <= now:
+        return []
+    tokens = capacity_tokens(layout, smaller, rules, blocks)
+    return [f"kv-cache-dtype fp8 holds {then / now:.1f}x the requests: about {tokens} tokens"]
 
 
 def _utilisation_hint(budget: _Budget, rules: VersionRules) -> str:
@@ -367,8 +429,9 @@ def _figures(
                 {"captured_sizes": captured_sizes(engine.max_num_seqs), "enforce_eager": str(engine.enforce_eager)},
                 constants),
         _figure("kv_cache_gib", budget.kv, "requested - weights - activation - non-torch - graphs inside the budget",
-                {"kv_bytes_per_token_per_gpu": terms.kv_bytes_per_token, "blocks": budget.blocks}, version),
-        _figure("max_concurrency", budget.concurrency, "blocks / blocks of one request of max_model_len",
+                {"bytes_per_block": budget.bytes_per_block, "blocks": budget.blocks,
+                 "groups": len(budget.layout.groups)}, version),
+        _figure("max_concurrency", budget.concurrency(engine), "blocks / blocks of one request of max_model_len",
                 {"blocks": budget.blocks, "blocks_per_request": budget.blocks_per_request}, version),
     )  # fmt: skip
 

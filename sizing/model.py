@@ -9,7 +9,7 @@ Sizes are bytes here; the estimate turns them into GiB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -40,33 +40,97 @@ class WeightGroup:
     columns: int
     split: Split
     place: Place = "layers"
-    first_layer: int = 0
-    layers: int = 1
-    """Layers that have it, from ``first_layer`` on; 1 for what stands outside the layers."""
+    layers: Sequence[int] = (0,)
+    """Indices of the decoder layers that have it; one entry for what stands outside the layers."""
     copies: int = 1
     """Matrices per layer, for example experts."""
+    kv_heads: int = 1
+    """Heads of a group split by KV heads."""
+    expert: bool = False
+    """True for routed experts: expert parallelism divides ``copies`` and leaves the matrices whole."""
     linear: bool = True
     """True for what a checkpoint may quantise (linear layers of the blocks)."""
+    element_bytes: int | None = None
+    """Bytes of one element where the engine keeps another type than the model's (a router in float32)."""
     path: str = ""
     """Module path with ``{i}`` for the layer, as a checkpoint's ignore list names it."""
     tied: bool = False
     """True for an output head that is the embedding again: memory only where a stage does not hold both."""
+    draft: bool = False
+    """True for layers of multi-token prediction, loaded only with speculative decoding."""
 
     @property
     def elements(self) -> int:
         """Parameters of the group over all layers and copies."""
-        return self.rows * self.columns * self.copies * self.layers
+        return self.rows * self.columns * self.copies * len(self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateTensor:
+    """One tensor of a recurrent layer's state for one sequence: convolution window or temporal state."""
+
+    elements: int
+    """Elements of the whole layer, before tensor parallelism."""
+    element_bytes: int | None = None
+    """Bytes of an element; None follows the model's type."""
+    sharded: bool = True
+    """False where every rank of tensor parallelism keeps all of it."""
+
+
+KvKind = Literal["full", "sliding", "chunked", "latent", "state", "cross"]
+"""What a layer keeps: every token, the last ``window`` tokens, a chunk, MLA's latent, a recurrent state, or
+the encoder's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KvGroup:
-    """Layers that keep the same cache for every token."""
+    """Layers that keep the same cache."""
 
-    kind: Literal["full"]
-    first_layer: int
-    layers: int
-    kv_heads: int
-    head_dim: int
+    kind: KvKind
+    layers: Sequence[int]
+    kv_heads: int = 1
+    head_dim: int = 0
+    """Elements of one key; for MLA the latent with its rotary part."""
+    head_dim_v: int | None = None
+    """Elements of one value where it differs from the key; 0 for what keeps no value (MLA)."""
+    element_bytes: int | None = None
+    """Bytes of one element where the type is fixed (an indexer in fp8); None follows the cache's type."""
+    fp8_token_bytes: int | None = None
+    """Bytes of one token of one layer under an fp8 cache where the layout is its own (sparse MLA: 656)."""
+    extra_bytes: int = 0
+    """Bytes per token beside the elements, for example scales."""
+    window: int = 0
+    """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``)."""
+    state: tuple[StateTensor, ...] = ()
+    """Tensors of one sequence (``state``)."""
+    replicated: bool = False
+    """True where every rank keeps all heads."""
+
+    @property
+    def value_dim(self) -> int:
+        """Elements of one value."""
+        return self.head_dim if self.head_dim_v is None else self.head_dim_v
+
+    @property
+    def grows(self) -> bool:
+        """True where every token of a request stays in the cache."""
+        return self.kind in {"full", "latent"}
+
+    def token_bytes(self, element_bytes: int, tensor_parallel: int = 1) -> int:
+        """Bytes of one token in one layer on one rank; heads beyond their number are replicated."""
+        heads = self.kv_heads if self.replicated else max(1, self.kv_heads // tensor_parallel)
+        element = self.element_bytes or element_bytes
+        if element == 1 and self.fp8_token_bytes is not None:
+            return self.fp8_token_bytes
+        return heads * (self.head_dim + self.value_dim) * element + self.extra_bytes
+
+    def state_bytes(self, dtype_bytes: int, tensor_parallel: int = 1) -> int:
+        """Bytes of one sequence's state in one layer on one rank."""
+        total = 0
+        for tensor in self.state:
+            share = -(-tensor.elements // tensor_parallel) if tensor.sharded else tensor.elements
+            total += share * (tensor.element_bytes or dtype_bytes)
+        return total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +155,23 @@ class ModelSpec:
     kv_cache_dtype: str
     """``auto`` or ``fp8`` where the checkpoint itself switches the cache to fp8."""
     rotary_dim: int
+    """Elements of one row of the rotary cache; 0 where positions are learned."""
     weights: tuple[WeightGroup, ...]
     kv_groups: tuple[KvGroup, ...]
     experts: int = 0
     experts_per_token: int = 0
+    rotary_tables: int = 1
+    """Rotary caches of different base or scaling (local and global layers)."""
+    rotary_positions: int | None = None
+    """Rows of the rotary cache where it is longer than the context; None: the context."""
+    encoder_activation_bytes: int = 0
+    """Peak bytes of the profile run of an image or audio encoder, one rank; 0 for text models."""
+    encoder_tokens: int = 0
+    """Positions that an encoder-decoder keeps for cross attention of one request."""
+    generates: bool = True
+    """False for embedding and reranking models: no sampler, and no cache where attention looks both ways."""
+    draft_layers: int = 0
+    """Layers for multi-token prediction in the checkpoint, loaded only with speculative decoding."""
     checkpoint_bytes: int | None = None
 
     def __hash__(self) -> int:
@@ -104,14 +181,14 @@ class ModelSpec:
     @property
     def parameters(self) -> int:
         """Number of parameters, a tied head counted once."""
-        return sum(group.elements for group in self.weights if not group.tied)
+        return sum(group.elements for group in self.weights if not group.tied and not group.draft)
 
     @property
     def active_parameters(self) -> int:
         """Parameters that one token passes through (all of them in a dense model)."""
         total = self.parameters
         if self.experts:
-            routed = sum(group.elements for group in self.weights if group.copies == self.experts)
+            routed = sum(group.elements for group in self.weights if group.expert)
             total -= routed - routed * self.experts_per_token // self.experts
         return total
 
@@ -120,28 +197,39 @@ class ModelSpec:
         """Vocabulary rows as vLLM stores them."""
         return -(-self.vocab_size // VOCABULARY_PADDING) * VOCABULARY_PADDING
 
+    @property
+    def is_hybrid(self) -> bool:
+        """True where layers keep caches that do not all grow with every token."""
+        return any(not group.grows for group in self.kv_groups)
+
+    @property
+    def rotary_bytes(self) -> int:
+        """Bytes of the rotary caches, on every rank (2 bytes an element)."""
+        return self.rotary_tables * (self.rotary_positions or self.max_position_embeddings) * self.rotary_dim * 2
+
     def kv_bytes_per_token(self, dtype: str = "auto") -> int:
-        """Bytes of KV cache of one token over all layers and heads (no parallelism); ``dtype`` auto or fp8."""
+        """Bytes that one more token adds over all layers and heads (no parallelism); ``dtype`` auto or fp8.
+
+        Windows and recurrent states do not grow and are not in it.
+        """
         element = self.kv_element_bytes(dtype)
-        return sum(2 * group.layers * group.kv_heads * group.head_dim * element for group in self.kv_groups)
+        return sum(len(group.layers) * group.token_bytes(element) for group in self.kv_groups if group.grows)
 
     def kv_element_bytes(self, dtype: str = "auto") -> int:
         """Bytes of one KV element: ``auto`` follows the checkpoint, then the model's type."""
         chosen = self.kv_cache_dtype if dtype == "auto" else dtype
         return BYTES_OF_DTYPE[self.dtype if chosen == "auto" else "fp8" if chosen.startswith("fp8") else chosen]
 
-    def kv_bytes_per_token_per_rank(self, dtype: str, tensor_parallel: int, stage: Stage) -> int:
-        """KV bytes of one token on one rank: heads are divided, and replicated beyond their number."""
-        element = self.kv_element_bytes(dtype)
-        total = 0
-        for group in self.kv_groups:
-            layers = stage.overlap(group.first_layer, group.layers)
-            total += 2 * layers * max(1, group.kv_heads // tensor_parallel) * group.head_dim * element
-        return total
+    def weight_bytes(
+        self, *, tensor_parallel: int = 1, stage: Stage | None = None, expert_parallel: int = 1, draft: bool = False
+    ) -> int:
+        """Bytes of the weights on one rank of a pipeline stage (default: the whole model).
 
-    def weight_bytes(self, *, tensor_parallel: int = 1, stage: Stage | None = None) -> int:
-        """Bytes of the weights on one rank of a pipeline stage (default: the whole model)."""
-        return _weight_bytes(self, tensor_parallel, stage or Stage(first=0, layers=self.num_layers, of=self.num_layers))
+        ``expert_parallel`` above 1 divides the experts over that many ranks instead of splitting each;
+        ``draft`` adds the layers of multi-token prediction.
+        """
+        whole = Stage(first=0, layers=self.num_layers, of=self.num_layers)
+        return _weight_bytes(self, tensor_parallel, expert_parallel, stage or whole, draft)
 
     def checkpoint_size(self) -> int:
         """Bytes of the checkpoint: as stated, else computed from the shapes."""
@@ -166,9 +254,10 @@ class Stage:
         """True for the stage with the final norm and the output head."""
         return self.first + self.layers == self.of
 
-    def overlap(self, first: int, layers: int) -> int:
-        """How many of ``layers`` from ``first`` on this stage holds."""
-        return max(0, min(self.first + self.layers, first + layers) - max(self.first, first))
+    def held(self, layers: Sequence[int]) -> tuple[int, ...]:
+        """Return those of ``layers`` that this stage holds; layers of a draft come after the last."""
+        end = self.first + self.layers
+        return tuple(i for i in layers if self.first <= i < end or (self.is_last and i >= self.of))
 
 
 def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[Stage, ...]:
@@ -213,38 +302,42 @@ def _divides(model: ModelSpec, n: int) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _weight_bytes(model: ModelSpec, tensor_parallel: int, stage: Stage) -> int:
-    return sum(_group_on_rank(model, group, tensor_parallel, stage) for group in model.weights)
+def _weight_bytes(model: ModelSpec, tensor_parallel: int, expert_parallel: int, stage: Stage, draft: bool) -> int:
+    return sum(
+        _group_on_rank(model, group, tensor_parallel, expert_parallel, stage)
+        for group in model.weights
+        if draft or not group.draft
+    )
 
 
-def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, stage: Stage) -> int:
+def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel: int, stage: Stage) -> int:
     if group.place == "first" and not stage.is_first:
         return 0
     if group.place == "last" and not stage.is_last:
         return 0
     if group.tied and stage.is_first:
         return 0
-    layers = stage.overlap(group.first_layer, group.layers) if group.place == "layers" else 1
-    rows, columns = _shape_on_rank(model, group, n)
+    layers = stage.held(group.layers) if group.place == "layers" else group.layers
+    whole_experts = group.expert and expert_parallel > 1
+    rows, columns = (group.rows, group.columns) if whole_experts else _shape_on_rank(model, group, n)
     return group_bytes(
         model.quantisation if group.linear else None,
-        BYTES_OF_DTYPE[model.dtype],
+        group.element_bytes or BYTES_OF_DTYPE[model.dtype],
         rows=rows,
         columns=columns,
-        count=group.copies,
-        layers=range(max(stage.first, group.first_layer), max(stage.first, group.first_layer) + layers),
+        count=-(-group.copies // expert_parallel) if whole_experts else group.copies,
+        layers=layers,
         path=group.path,
     )
 
 
 def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, int]:
     if group.split == "out":
-        return group.rows // n, group.columns
+        return -(-group.rows // n), group.columns
     if group.split == "in":
-        return group.rows, group.columns // n
+        return group.rows, -(-group.columns // n)
     if group.split == "kv":
-        heads = max(1, model.num_kv_heads // n)
-        return group.rows // model.num_kv_heads * heads, group.columns
+        return group.rows // group.kv_heads * max(1, group.kv_heads // n), group.columns
     if group.split == "vocabulary":
         return model.vocabulary_padded // n, group.columns
     return group.rows, group.columns
@@ -259,12 +352,14 @@ def model_from_config(
     that is not modelled, and for fields that are missing, of a wrong type, or absurd.
     """
     from sizing.families import family_of  # noqa: PLC0415 - the families import the types above
+    from sizing.families.parts import Identity  # noqa: PLC0415
 
     if not isinstance(config, Mapping):
         raise BadInput("config.json", f"expected an object, got {type(config).__name__}")
     if checkpoint_bytes is not None and not 0 < checkpoint_bytes < 1 << 50:
         raise BadInput("checkpoint bytes", f"{checkpoint_bytes}", limit="1 to 2**50")
-    model = family_of(config)(config, name=name, checkpoint_bytes=checkpoint_bytes, revision=revision)
+    identity = Identity(name=name, revision=revision, checkpoint_bytes=checkpoint_bytes)
+    model = family_of(config)(config, identity)
     if checkpoint_bytes is not None:
         _check_checkpoint(model, checkpoint_bytes)
     return model

@@ -70,6 +70,21 @@ class EngineSettings:
     kv_cache_dtype: str
     enforce_eager: bool
     dtype: str
+    block_size: int = 16
+    """Tokens of a block before hybrids enlarge it."""
+    enable_prefix_caching: bool = True
+    enable_expert_parallel: bool = False
+    """Experts are divided over the ranks of tensor and data parallelism instead of being split."""
+    data_parallel: int = 1
+    """Ranks of data parallelism that share the experts (data-parallel attention)."""
+    decode_context_parallel: int = 1
+    """Ranks of tensor parallelism over which the tokens of one request's cache are spread."""
+    max_loras: int = 0
+    """Adapters resident at once; 0 without LoRA."""
+    max_lora_rank: int = 16
+    speculative_method: str = ""
+    """Empty, ngram, mtp, or draft (a model of its own)."""
+    num_speculative_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +100,8 @@ class MemoryEstimate:
     cuda_graph_gib: float
     kv_cache_gib: float
     kv_cache_gib_interval: Interval
+    fits_at_p90: bool
+    """True where it still starts when every term is at the 90th percentile of its demand."""
     kv_tokens: int
     max_concurrency: float
     kv_bytes_per_token: int | None

@@ -50,7 +50,7 @@ def group_bytes(
     rows: int,
     columns: int,
     count: int,
-    layers: range,
+    layers: Sequence[int],
     path: str,
 ) -> int:
     """Bytes of a ``rows`` x ``columns`` matrix, ``count`` times in each of ``layers``, as loaded on one rank."""
@@ -198,3 +198,13 @@ def _globs(stated: object) -> tuple[str, ...]:
             text = text.replace(".*", "*").replace("\\.", ".").strip("^$")
         out.extend((text, text + ".*"))
     return tuple(out)
+
+
+def kv_cache_dtype_of(config: Mapping[str, object]) -> str:
+    """Return fp8 where the checkpoint itself switches the cache to fp8, as vLLM then does unasked; else auto."""
+    stated = config.get("quantization_config")
+    if not isinstance(stated, Mapping):
+        return "auto"
+    if str(stated.get("kv_cache_quant_algo", "")).upper() == "FP8" or stated.get("kv_cache_scheme"):
+        return "fp8"
+    return "auto"

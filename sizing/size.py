@@ -73,6 +73,7 @@ def size_document(sizing: Sizing) -> dict[str, object]:
         "model": sizing.model.name,
         "gpu": sizing.gpu.name,
         "fits": memory.fits,
+        "fits_at_p90": memory.fits_at_p90,
         "per_gpu": {
             "total_gib": _gib(memory.total_gib),
             "requested_gib": _gib(memory.requested_gib),

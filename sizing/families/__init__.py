@@ -1,7 +1,7 @@
 """Model families: one small file each, one registry. Adding a family touches its file and the line below.
 
-A family is a function ``build(config, *, name, checkpoint_bytes, revision) -> ModelSpec`` with a tuple
-``ARCHITECTURES`` of the names in ``config.json`` that it understands.
+A family is a module with a tuple ``ARCHITECTURES`` of the names in ``config.json`` that it understands and a
+function ``build(config, identity) -> ModelSpec``, put together from ``parts``.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ from typing import Protocol
 
 from sizing.errors import BadInput
 from sizing.families import dense, moe
+from sizing.families.parts import Identity
 from sizing.model import ModelSpec
 
 
 class Family(Protocol):
     """Builds the description of a model from its configuration."""
 
-    def __call__(
-        self, config: Mapping[str, object], *, name: str, checkpoint_bytes: int | None, revision: str
-    ) -> ModelSpec:
+    def __call__(self, config: Mapping[str, object], identity: Identity) -> ModelSpec:
         """Return the description; BadInput names the field that is missing or absurd."""
         ...
 
 
-REGISTRY: Mapping[str, Family] = {
-    **dict.fromkeys(dense.ARCHITECTURES, dense.build),
-    **dict.fromkeys(moe.ARCHITECTURES, moe.build),
-}
+FAMILIES = (dense, moe)
+REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
 
 def family_of(config: Mapping[str, object]) -> Family:

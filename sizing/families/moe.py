@@ -9,32 +9,38 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sizing.errors import BadInput
-from sizing.families.dense import assemble, attention_groups, mlp_groups
-from sizing.families.fields import whole
-from sizing.model import ModelSpec, WeightGroup
+from sizing.families.dense import decoder_attention
+from sizing.families.fields import refuse_sliding_window, whole
+from sizing.families.parts import Identity, describe, embeddings, experts, full_cache, mlp, shape_of, vector
+from sizing.model import ModelSpec
 
 ARCHITECTURES = ("MixtralForCausalLM", "Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM")
 
 
-def build(config: Mapping[str, object], *, name: str, checkpoint_bytes: int | None, revision: str) -> ModelSpec:
+def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the description of a mixture of experts; every layer must have experts."""
     if config.get("mlp_only_layers") or whole(config, "decoder_sparse_step", 1) != 1:
         raise BadInput("config.json: mlp_only_layers", "layers without experts are not yet modelled in this family")
-    hidden, layers = whole(config, "hidden_size"), whole(config, "num_hidden_layers")
-    experts = whole(config, "num_experts", whole(config, "num_local_experts", 0) or None)
-    chosen = whole(config, "num_experts_per_tok")
-    if chosen > experts:
-        raise BadInput("config.json: num_experts_per_tok", f"{chosen}", limit=f"num_experts {experts}")
+    refuse_sliding_window(config)
+    shape = shape_of(config)
+    layers, hidden = range(shape.layers), shape.hidden
+    count = whole(config, "num_experts", whole(config, "num_local_experts", 0) or None)
+    chosen = chosen_experts(config, count)
     width = whole(config, "moe_intermediate_size", whole(config, "intermediate_size"))
-    router = WeightGroup(name="router", rows=experts, columns=hidden, split="replicated", layers=layers, linear=False)
-    groups = [*attention_groups(config), router]
-    groups += mlp_groups(hidden, width, 0, layers, copies=experts, path="mlp.experts.0")
+    groups = [*decoder_attention(config, shape), *experts(layers, hidden=hidden, width=width, count=count)]
     if config.get("shared_expert_intermediate_size"):
         shared = whole(config, "shared_expert_intermediate_size")
-        groups += mlp_groups(hidden, shared, 0, layers, path="mlp.shared_expert")
-        gate = WeightGroup(name="shared_gate", rows=hidden, columns=1, split="replicated", layers=layers, linear=False)
-        groups.append(gate)
-    return assemble(
-        config, tuple(groups), name=name, checkpoint_bytes=checkpoint_bytes, revision=revision,
-        intermediate_size=width, family="moe", experts=experts, experts_per_token=chosen,
+        groups += mlp(layers, hidden=hidden, width=shared, path="model.layers.{i}.mlp.shared_expert.")
+        groups.append(vector("shared_gate", hidden, layers))
+    return describe(
+        config, shape, identity, family="moe", intermediate_size=width, weights=(*groups, *embeddings(shape)),
+        kv_groups=(full_cache(shape),), experts=count, experts_per_token=chosen,
     )  # fmt: skip
+
+
+def chosen_experts(config: Mapping[str, object], count: int, key: str = "num_experts_per_tok") -> int:
+    """Return the experts that one token is sent to; BadInput above their number."""
+    chosen = whole(config, key)
+    if chosen > count:
+        raise BadInput(f"config.json: {key}", f"{chosen}", limit=f"num_experts {count}")
+    return chosen

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
-from sizing.model import Stage, model_from_config, pipeline_stages, tensor_parallel_sizes
+from sizing.model import model_from_config, pipeline_stages, tensor_parallel_sizes
 from sizing.model_source import load_model
 
 CATALOGUE = load_catalogue()
@@ -54,20 +54,20 @@ def test_a_tied_head_is_counted_once_but_stored_on_both_ends_of_a_pipeline():
 @pytest.mark.parametrize("name", CATALOGUE.models)
 def test_tensor_parallelism_never_raises_a_rank_above_its_share_plus_what_is_replicated(name):
     model = CATALOGUE.model(name)
-    stage = Stage(first=0, layers=model.num_layers, of=model.num_layers)
     whole, previous = model.weight_bytes(), None
     for size in tensor_parallel_sizes(model, 16):
         rank = model.weight_bytes(tensor_parallel=size)
         assert whole <= rank * size
         assert previous is None or rank < previous
-        assert model.kv_bytes_per_token_per_rank("auto", size, stage) * size >= model.kv_bytes_per_token()
+        rank_cache = sum(len(group.layers) * group.token_bytes(2, size) for group in model.kv_groups)
+        assert rank_cache * size >= sum(len(group.layers) * group.token_bytes(2) for group in model.kv_groups)
         previous = rank
 
 
 def test_kv_heads_are_replicated_when_there_are_more_ranks_than_heads():
     model = CATALOGUE.model("Qwen/Qwen2.5-7B-Instruct")  # 28 heads, 4 KV heads
-    stage = Stage(first=0, layers=28, of=28)
-    assert model.kv_bytes_per_token_per_rank("auto", 4, stage) == 57_344 // 4
+    (group,) = model.kv_groups
+    assert [28 * group.token_bytes(2, size) for size in (1, 4, 8)] == [57_344, 57_344 // 4, 57_344 // 4]
     assert tensor_parallel_sizes(model, 8) == (1, 2, 4)
 
 

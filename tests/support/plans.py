@@ -56,6 +56,7 @@ def _memory() -> MemoryEstimate:
         cuda_graph_gib=0.5,
         kv_cache_gib=3.39,
         kv_cache_gib_interval=Interval(p10=3.1, p50=3.39, p90=3.6),
+        fits_at_p90=True,
         kv_tokens=27_760,
         max_concurrency=3.39,
         kv_bytes_per_token=131_072,

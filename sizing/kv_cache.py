@@ -1,0 +1,220 @@
+"""How vLLM lays the KV cache out: layers in groups, pages in blocks, blocks of a request.
+
+One pool of blocks serves every group of layers. A block holds one page of every layer of a group, so a group
+of fewer layers wastes the rest, and pages of different sizes are made equal first. What a request of
+``max_model_len`` tokens needs is the sum over the groups of the blocks that each must keep:
+
+    full attention, MLA   ceil(length / block)
+    sliding window        ceil(min(window - 1 + tokens in flight, length) / block) + 1
+    chunked attention     ceil(min(chunk + tokens in flight, length) / block)
+    recurrent state       1 (2 with prefix caching) + speculative tokens
+    cross attention       ceil(encoder positions / block)
+
+Source: vLLM ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py`` of 0.32.0, older rules by version in
+``catalogue/engine_defaults.json``; recorded answers of the real code in ``tests/oracle``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from sizing.engine import VersionRules
+from sizing.model import BYTES_OF_DTYPE, KvGroup, ModelSpec, Stage
+from sizing.plan import EngineSettings
+
+LATENT_BLOCK = 128
+"""Hybrids of MLA and recurrent layers align blocks to this many tokens (vLLM ``platforms/interface.py``)."""
+MOSTLY_EQUAL = 1.5
+"""Up to this ratio of layer counts the larger count is the size of a group, and the smaller is padded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One block of one layer, for layers that are alike. Bytes are those of one rank."""
+
+    layers: tuple[int, ...]
+    bytes: int
+    """Padded to the pages of the other groups."""
+    filled_bytes: int
+    """Bytes that hold data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheGroup:
+    """Layers that share one block table."""
+
+    kind: str
+    pages: tuple[Page, ...]
+    block_tokens: int
+    window: int = 0
+
+    def bytes_per_block(self, stage: Stage) -> int:
+        """Bytes of one block of the layers that a stage holds."""
+        return sum(page.bytes * len(stage.held(page.layers)) for page in self.pages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheLayout:
+    """Groups of one rank of tensor parallelism over all stages. Sizes in bytes and tokens."""
+
+    groups: tuple[CacheGroup, ...]
+    blocks_per_request: int
+    """Blocks that a request of max_model_len tokens holds at most, over all groups."""
+
+    def bytes_per_block(self, stage: Stage) -> int:
+        """Bytes of one block on a stage: the widest group counts."""
+        return max((group.bytes_per_block(stage) for group in self.groups), default=0)
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of the smallest block, which is how capacity used to be printed."""
+        return min((group.block_tokens for group in self.groups), default=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layers:
+    """Layers with the same page, before they are cut into groups."""
+
+    source: KvGroup
+    layers: tuple[int, ...]
+    block: int
+    page: int
+    filled: int
+
+
+@lru_cache(maxsize=1024)
+def cache_layout(model: ModelSpec, engine: EngineSettings, rules: VersionRules) -> CacheLayout:
+    """Return the groups of ``model`` under these settings; no groups where nothing is cached."""
+    sets = _sets(model, engine)
+    if rules.windows == "full":
+        sets = [item for item in sets if item.source.kind != "state" or rules.engine != "V0"]
+    if len({_slots(item.source, rules) for item in sets}) <= 1:
+        groups = [_together(sets)] if sets else []
+    else:
+        groups = _cut(_merge(_same_page(sets)))
+    blocks = sum(_blocks(group, engine, rules) for group in groups)
+    return CacheLayout(groups=tuple(groups), blocks_per_request=blocks)
+
+
+def capacity_tokens(layout: CacheLayout, engine: EngineSettings, rules: VersionRules, blocks: int) -> int:
+    """Return "GPU KV cache size" as that version prints it for ``blocks`` blocks."""
+    if not layout.groups:
+        return 0
+    if rules.kv_tokens == "concurrency":
+        return int(blocks / layout.blocks_per_request * engine.max_model_len)
+    return blocks // len(layout.groups) * layout.block_tokens * engine.decode_context_parallel
+
+
+def _sets(model: ModelSpec, engine: EngineSettings) -> list[_Layers]:
+    """Return the layers by kind of cache with their own pages, blocks as vLLM chooses them."""
+    block = _block_tokens(model, engine)
+    found = []
+    for group in _with_draft(model, engine):
+        page = _page(model, engine, group, block)
+        found.append(_Layers(source=group, layers=tuple(group.layers), block=block, page=page, filled=page))
+    return found
+
+
+def _with_draft(model: ModelSpec, engine: EngineSettings) -> tuple[KvGroup, ...]:
+    """Add the layers of multi-token prediction to the first group that keeps every token."""
+    if not (engine.num_speculative_tokens and engine.speculative_method == "mtp" and model.draft_layers):
+        return model.kv_groups
+    extra = tuple(range(model.num_layers, model.num_layers + model.draft_layers))
+    at = next((i for i, group in enumerate(model.kv_groups) if group.grows), None)
+    return tuple(
+        replace(group, layers=(*group.layers, *extra)) if index == at else group
+        for index, group in enumerate(model.kv_groups)
+    )
+
+
+def _page(model: ModelSpec, engine: EngineSettings, group: KvGroup, block: int) -> int:
+    if group.kind == "state":
+        return group.state_bytes(BYTES_OF_DTYPE[model.dtype], engine.tensor_parallel)
+    return block * _token_bytes(model, engine, group)
+
+
+def _token_bytes(model: ModelSpec, engine: EngineSettings, group: KvGroup) -> int:
+    return group.token_bytes(model.kv_element_bytes(engine.kv_cache_dtype), engine.tensor_parallel)
+
+
+def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
+    """Return the tokens of a block; it grows until a page of attention holds the largest recurrent state."""
+    attention = [group for group in model.kv_groups if group.grows]
+    states = [group for group in model.kv_groups if group.kind == "state"]
+    if not attention or not states:
+        return engine.block_size
+    align = max(engine.block_size, LATENT_BLOCK) if attention[0].kind == "latent" else engine.block_size
+    token = max(_token_bytes(model, engine, group) for group in attention)
+    state = max(_page(model, engine, group, 1) for group in states)
+    return max(engine.block_size, align * -(-state // (align * token)))
+
+
+def _slots(group: KvGroup, rules: VersionRules) -> tuple[str, int]:
+    """Layers that need the same number of token slots stay in one group whatever their pages."""
+    whole = group.grows or (rules.windows == "full" and group.kind in {"sliding", "chunked"})
+    return ("grows", 0) if whole else (group.kind, group.window)
+
+
+def _together(sets: Sequence[_Layers]) -> CacheGroup:
+    """Return one group of all layers; pages keep their own size."""
+    first = sets[0]
+    kind = "full" if any(item.source.grows for item in sets) else first.source.kind
+    return CacheGroup(kind=kind, pages=tuple(map(_paged, sets)), block_tokens=first.block, window=first.source.window)
+
+
+def _paged(item: _Layers) -> Page:
+    return Page(layers=item.layers, bytes=item.page, filled_bytes=item.filled)
+
+
+def _same_page(sets: Sequence[_Layers]) -> list[_Layers]:
+    """Make all pages as large as the largest: by a larger block where it divides, by padding where not."""
+    largest = max(item.page for item in sets)
+    out = []
+    for item in sets:
+        stretch = largest // item.page if item.source.kind != "state" and largest % item.page == 0 else 1
+        out.append(replace(item, block=item.block * stretch, page=largest, filled=item.filled * stretch))
+    return out
+
+
+def _merge(sets: Sequence[_Layers]) -> list[_Layers]:
+    """Join layers whose caches are alike in all but their place in the model."""
+    joined: dict[object, _Layers] = {}
+    for item in sets:
+        key = (replace(item.source, layers=()), item.block, item.page)
+        same = joined.get(key)
+        layers = tuple(sorted((*same.layers, *item.layers))) if same else item.layers
+        joined[key] = replace(item, layers=layers)
+    return list(joined.values())
+
+
+def _cut(sets: Sequence[_Layers]) -> list[CacheGroup]:
+    """Cut the layers of each kind into groups of one size, every n-th layer to the n-th group."""
+    counts = [len(item.layers) for item in sets]
+    size = max(counts) if max(counts) < MOSTLY_EQUAL * min(counts) else min(counts)
+    groups = []
+    for item in sets:
+        number = -(-len(item.layers) // size)
+        for index in range(number):
+            part = _paged(replace(item, layers=item.layers[index::number]))
+            groups.append(
+                CacheGroup(kind=item.source.kind, pages=(part,), block_tokens=item.block, window=item.source.window)
+            )
+    return groups
+
+
+def _blocks(group: CacheGroup, engine: EngineSettings, rules: VersionRules) -> int:
+    """Return the blocks that one request of max_model_len holds in this group."""
+    length, block = engine.max_model_len, group.block_tokens
+    in_flight = engine.max_num_batched_tokens * (rules.in_flight_batches + engine.pipeline_parallel - 1)
+    if group.kind == "state":
+        kept = rules.state_blocks_with_prefix_caching if engine.enable_prefix_caching else 1
+        return kept + engine.num_speculative_tokens
+    if group.kind == "cross":
+        return -(-group.window // block)
+    if rules.windows == "full" or group.kind in {"full", "latent"}:
+        return -(-length // (block * engine.decode_context_parallel))
+    if group.kind == "sliding":
+        return -(-min(group.window - 1 + in_flight, length) // block) + 1
+    return -(-min(group.window + in_flight, length) // block)
