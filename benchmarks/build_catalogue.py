@@ -37,6 +37,18 @@ ALIASES = {
     "GB10": ["DGX-SPARK"],
     "MI300X": ["MI-300X"],
     "T4": ["TESLA-T4"],
+    "A800-80GB": ["A800", "A800-SXM4-80GB"],
+    "H20": ["H20-96GB"],
+    "H800": ["H800-80GB", "H800-SXM"],
+    "H100-NVL": ["H100-NVL-94GB"],
+    "GH200": ["GH200-96GB"],
+    "L20": ["L20-48GB"],
+    "RTX-A5000": ["A5000"],
+    "RTX-A6000": ["A6000"],
+    "RTX-3070": ["3070", "RTX3070"],
+    "RTX-4080": ["4080", "RTX4080"],
+    "RTX-5080": ["5080", "RTX5080"],
+    "V100-32GB": ["V100-SXM2-32GB"],
 }
 # Usable bandwidth between two GPUs in GB/s, both directions: NVLink per GPU, else PCIe x16 by generation.
 PCIE_GB_S = {"gen3": 32, "gen4": 64, "gen5": 128}
@@ -44,7 +56,7 @@ PCIE_GB_S = {"gen3": 32, "gen4": 64, "gen5": 128}
 
 def _link(interconnect: str) -> tuple[str, float]:
     """Return the kind of the link and its GB/s per GPU (both directions) from the description."""
-    for kind in ("NVLink 5", "NVLink 4", "NVLink 3", "Infinity Fabric"):
+    for kind in ("NVLink 5", "NVLink 4", "NVLink 3", "NVLink 2", "Infinity Fabric"):
         if kind in interconnect:
             figure = interconnect.split(" GB/s", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
             return ("nvlink" if kind.startswith("NVLink") else "fabric"), float(figure)

@@ -15,10 +15,24 @@ CATALOGUE = load_catalogue()
 NAMES = (
     "T4 A10 A10G L4 L40S A100-40GB A100-80GB H100 H200 B200 B300 RTX-PRO-6000 RTX-3090 RTX-4090 RTX-5090 GB10 MI300X"
 )
+OUTSIDE_AWS = (
+    "A800-80GB H20 H800 H100-NVL H100-PCIE GH200 GB200 GB300 L20 RTX-A5000 RTX-A6000 RTX-3070 RTX-4080 RTX-5080 "
+    "V100-32GB"
+)
 
 
-def test_every_gpu_of_the_contract_is_known_and_no_other():
-    assert {gpu.name for gpu in CATALOGUE.gpus} == set(NAMES.split())
+def test_every_gpu_of_the_contract_is_known_and_those_of_measured_starts():
+    assert {gpu.name for gpu in CATALOGUE.gpus} == {*NAMES.split(), *OUTSIDE_AWS.split()}
+
+
+def test_no_card_reports_less_than_it_is_planned_with():
+    """CUDA totals printed by measured starts; one rounding of the last digit is allowed."""
+    lines = (build_catalogue.HERE / "data" / "memory-logs.jsonl").read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["gpu_total_gib_reported"]]
+    assert len({row["gpu_type"] for row in rows}) > 10
+    for row in rows:
+        reported, planned = row["gpu_total_gib_reported"], CATALOGUE.gpu(row["gpu_type"]).total_gib
+        assert planned - 0.05 <= reported <= planned * 1.03, row["id"]
 
 
 @pytest.mark.parametrize(
