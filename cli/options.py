@@ -34,6 +34,13 @@ class KvCacheDtype(StrEnum):
     FP8 = "fp8"
 
 
+class SpeculativeMethod(StrEnum):
+    """Source of draft tokens: repeated text of the prompt, or the model's own layers for it."""
+
+    NGRAM = "ngram"
+    MTP = "mtp"
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="How to show it; json is the stable contract.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Catalogue name, a config.json, a folder with one, or a Hub id.")
@@ -69,6 +76,31 @@ VllmVersion = Annotated[
     str | None, typer.Option("--vllm-version", metavar="V", help="Account as this vLLM does. Default: the pinned one.")
 ]
 EnforceEager = Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.")]
+BlockSize = Annotated[
+    int | None, typer.Option("--block-size", metavar="N", help="Tokens of a KV block. Default: vLLM's.")
+]
+PrefixCaching = Annotated[
+    bool | None,
+    typer.Option("--enable-prefix-caching/--no-enable-prefix-caching", help="Keep prefixes. Default: vLLM's."),
+]
+ExpertParallel = Annotated[
+    bool, typer.Option("--enable-expert-parallel", help="Divide experts over the GPUs instead of splitting each.")
+]
+DataParallel = Annotated[
+    int | None, typer.Option("--data-parallel", metavar="N", help="Ranks of data-parallel attention. Default: 1.")
+]
+DecodeContextParallel = Annotated[
+    int | None,
+    typer.Option("--decode-context-parallel", metavar="N", help="GPUs that share one request's KV. Default: 1."),
+]
+MaxLoras = Annotated[int | None, typer.Option("--max-loras", metavar="N", help="LoRA adapters resident at once.")]
+MaxLoraRank = Annotated[int | None, typer.Option("--max-lora-rank", metavar="N", help="Largest rank of an adapter.")]
+SpeculativeMethodOption = Annotated[
+    SpeculativeMethod | None, typer.Option("--speculative-method", help="Where draft tokens come from.")
+]
+NumSpeculativeTokens = Annotated[
+    int | None, typer.Option("--num-speculative-tokens", metavar="N", help="Draft tokens of one step.")
+]
 GpuTotalGib = Annotated[
     float | None, typer.Option("--gpu-total-gib", metavar="X", help="Memory of the card as CUDA reports it, in GiB.")
 ]
