@@ -22,7 +22,7 @@ MOST_NAMES = 20_000
 MOST_PATTERNS = 500
 """Globs, parts and patterns without a layer number; each costs time for every module."""
 LONGEST_NAME = 400
-LONGEST_PATTERNS = 8_000
+LONGEST_PATTERNS = 4_000
 """Characters of all patterns of one list together."""
 
 TOWERS = frozenset({"model", "language_model", "text_model", "thinker", "llm"})

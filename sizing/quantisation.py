@@ -9,6 +9,7 @@ says otherwise. Anything else is refused by name. The storage itself is in ``siz
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sizing import quantisation_formats as formats
 from sizing.errors import BadInput
@@ -31,6 +32,7 @@ __all__ = [
     "Quantisation",
     "Scheme",
     "expert_layout",
+    "for_version",
     "group_bytes",
     "kv_cache_dtype_of",
     "matrix_bytes",
@@ -135,7 +137,7 @@ def online_quantisation(name: str) -> Quantisation:
         "fp8_per_tensor": formats.FP8_TENSOR,
         "fp8_per_channel": formats.FP8_CHANNEL,
         "fp8_per_block": formats.fp8_block(128, 128),
-        "bitsandbytes": formats.NF4,
+        "bitsandbytes": formats.NF4_DOUBLE,
         "mxfp8": formats.MXFP8,
         "nvfp4_per_token": formats.nvfp4(16),
         "int8_per_channel_weight_only": formats.INT8_CHANNEL,
@@ -145,6 +147,41 @@ def online_quantisation(name: str) -> Quantisation:
         raise BadInput("quantization", f"{name[:60]!r} is not known", limit=", ".join(schemes))
     group = LayerGroup(scheme=schemes[name], experts_only=name == "experts_int8")
     return Quantisation(method=name, groups=(group,))
+
+
+def for_version(quantisation: Quantisation, version: tuple[int, ...]) -> Quantisation:
+    """Return the storage as the vLLM of ``version`` loads it; BadInput for what that version refuses.
+
+    Before 0.9.2 doubly quantised scales of bitsandbytes stayed quantised (pull request 19742). 0.32 has no
+    bitsandbytes, and of GPTQ only symmetric weights in the order of the checkpoint (``AutoGPTQConfig``).
+    """
+    if version >= (0, 32):
+        _check_0_32(quantisation)
+    if version >= (0, 9, 2):
+        return quantisation
+    groups = tuple(
+        replace(group, scheme=replace(group.scheme, scale_bytes=group.scheme.stored_scale_bytes))
+        if group.scheme.stored_scale_bytes is not None
+        else group
+        for group in quantisation.groups
+    )
+    return replace(quantisation, groups=groups)
+
+
+def _check_0_32(quantisation: Quantisation) -> None:
+    """Refuse the forms that vLLM took out."""
+    schemes = [group.scheme for group in quantisation.groups]
+    problem = ""
+    if quantisation.method == "bitsandbytes":
+        problem = "bitsandbytes is not part of vLLM 0.32"
+    elif quantisation.method == "gptq" and any(scheme.column_order for scheme in schemes):
+        problem = "GPTQ with desc_act is refused by vLLM 0.32"
+    elif quantisation.method == "gptq" and any(scheme.zero_points for scheme in schemes):
+        problem = "GPTQ without symmetry is refused by vLLM 0.32"
+    elif quantisation.method == "awq" and quantisation.bits != 4:
+        problem = "AWQ in 8 bits is refused by vLLM 0.32"
+    if problem:
+        raise BadInput(f"{WHERE}.quant_method", problem, way_out="take an fp8, AWQ or compressed-tensors checkpoint")
 
 
 def expert_layout(compute_capability: tuple[int, int]) -> Layout:
