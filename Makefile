@@ -58,9 +58,13 @@ check: $(STAMP) ## lint, format, types, import rules; prints function sizes
 
 .PHONY: bench
 bench: $(STAMP) ## accuracy against measurements, and speed as ratios
-	@$(BIN)/python benchmarks/fit_memory.py --check
+	@$(BIN)/python -m benchmarks.fit_memory --check
 	@$(BIN)/python benchmarks/fit_throughput.py
 	@$(BIN)/python benchmarks/speed.py
+
+.PHONY: benchmark-memory
+benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded starts; writes docs/accuracy.md (PEERS=none: ours only)
+	@$(BIN)/python -m benchmarks.memory_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: docs
 docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import drawing, picture
