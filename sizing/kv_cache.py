@@ -26,6 +26,8 @@ from sizing.plan import EngineSettings
 
 LATENT_BLOCK = 128
 """Hybrids of MLA and recurrent layers align blocks to this many tokens (vLLM ``platforms/interface.py``)."""
+PLAIN_FP8 = "fp8_e4m3"
+"""FlashInfer's sparse attention (Blackwell) keeps one byte an element; ``fp8`` elsewhere means ``fp8_ds_mla``."""
 MOSTLY_EQUAL = 1.5
 """Up to this ratio of layer counts the larger count is the size of a group, and the smaller is padded."""
 
@@ -118,24 +120,26 @@ def _sets(model: ModelSpec, engine: EngineSettings) -> list[_Layers]:
 
 
 def _with_draft(model: ModelSpec, engine: EngineSettings) -> tuple[KvGroup, ...]:
-    """Add the layers of multi-token prediction to the first group that keeps every token."""
+    """Add the layers of multi-token prediction to the first group that keeps every token, and to its indexer."""
     if not (engine.num_speculative_tokens and engine.speculative_method == "mtp" and model.draft_layers):
         return model.kv_groups
     extra = tuple(range(model.num_layers, model.num_layers + model.draft_layers))
     at = next((i for i, group in enumerate(model.kv_groups) if group.grows), None)
     return tuple(
-        replace(group, layers=(*group.layers, *extra)) if index == at else group
+        replace(group, layers=(*group.layers, *extra)) if index == at or group.element_bytes else group
         for index, group in enumerate(model.kv_groups)
     )
 
 
 def _page(model: ModelSpec, engine: EngineSettings, group: KvGroup, block: int) -> int:
     if group.kind == "state":
-        return group.state_bytes(BYTES_OF_DTYPE[model.dtype], engine.tensor_parallel)
+        return group.state_bytes(BYTES_OF_DTYPE[model.dtype], engine.tensor_parallel, engine.num_speculative_tokens)
     return block * _token_bytes(model, engine, group)
 
 
 def _token_bytes(model: ModelSpec, engine: EngineSettings, group: KvGroup) -> int:
+    if engine.kv_cache_dtype == PLAIN_FP8:
+        group = replace(group, fp8_token_bytes=None)
     return group.token_bytes(model.kv_element_bytes(engine.kv_cache_dtype), engine.tensor_parallel)
 
 

@@ -187,6 +187,7 @@ def loaded_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:
         stage=stage,
         expert_parallel=ranks,
         draft=engine.speculative_method == "mtp",
+        derived=True,
     )
     return weights + model.rotary_bytes + lora_bytes(model, engine, stage)
 

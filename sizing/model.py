@@ -58,6 +58,8 @@ class WeightGroup:
     """True for an output head that is the embedding again: memory only where a stage does not hold both."""
     draft: bool = False
     """True for layers of multi-token prediction, loaded only with speculative decoding."""
+    derived: bool = False
+    """True for what the engine makes of other weights after loading; not in the checkpoint."""
 
     @property
     def elements(self) -> int:
@@ -75,6 +77,19 @@ class StateTensor:
     """Bytes of an element; None follows the model's type."""
     sharded: bool = True
     """False where every rank of tensor parallelism keeps all of it."""
+    groups: int = 1
+    """Groups of B and C of a Mamba 2 layer; where ranks do not divide them, every rank keeps one."""
+    group_elements: int = 0
+    """Elements of one such group, counted in ``elements`` too."""
+    window: int = 0
+    """Positions of a convolution's window in ``elements``, to which every speculative token adds one."""
+
+    def elements_on_rank(self, tensor_parallel: int, speculative_tokens: int = 0) -> int:
+        """Elements of one layer on one rank."""
+        extra = 0 if self.groups % tensor_parallel == 0 else tensor_parallel - self.groups
+        total = self.elements + extra * self.group_elements
+        share = -(-total // tensor_parallel) if self.sharded else total
+        return share // self.window * (self.window + speculative_tokens) if self.window else share
 
 
 KvKind = Literal["full", "sliding", "chunked", "latent", "state", "cross"]
@@ -124,13 +139,12 @@ class KvGroup:
             return self.fp8_token_bytes
         return heads * (self.head_dim + self.value_dim) * element + self.extra_bytes
 
-    def state_bytes(self, dtype_bytes: int, tensor_parallel: int = 1) -> int:
+    def state_bytes(self, dtype_bytes: int, tensor_parallel: int = 1, speculative_tokens: int = 0) -> int:
         """Bytes of one sequence's state in one layer on one rank."""
-        total = 0
-        for tensor in self.state:
-            share = -(-tensor.elements // tensor_parallel) if tensor.sharded else tensor.elements
-            total += share * (tensor.element_bytes or dtype_bytes)
-        return total
+        return sum(
+            tensor.elements_on_rank(tensor_parallel, speculative_tokens) * (tensor.element_bytes or dtype_bytes)
+            for tensor in self.state
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +195,7 @@ class ModelSpec:
     @property
     def parameters(self) -> int:
         """Number of parameters, a tied head counted once."""
-        return sum(group.elements for group in self.weights if not group.tied and not group.draft)
+        return sum(group.elements for group in self.weights if not (group.tied or group.draft or group.derived))
 
     @property
     def active_parameters(self) -> int:
@@ -221,15 +235,16 @@ class ModelSpec:
         return BYTES_OF_DTYPE[self.dtype if chosen == "auto" else "fp8" if chosen.startswith("fp8") else chosen]
 
     def weight_bytes(
-        self, *, tensor_parallel: int = 1, stage: Stage | None = None, expert_parallel: int = 1, draft: bool = False
-    ) -> int:
+        self, *, tensor_parallel: int = 1, stage: Stage | None = None, expert_parallel: int = 1, draft: bool = False,
+        derived: bool = False,
+    ) -> int:  # fmt: skip
         """Bytes of the weights on one rank of a pipeline stage (default: the whole model).
 
         ``expert_parallel`` above 1 divides the experts over that many ranks instead of splitting each;
-        ``draft`` adds the layers of multi-token prediction.
+        ``draft`` adds the layers of multi-token prediction, ``derived`` what is made of the weights after loading.
         """
         whole = Stage(first=0, layers=self.num_layers, of=self.num_layers)
-        return _weight_bytes(self, tensor_parallel, expert_parallel, stage or whole, draft)
+        return _weight_bytes(self, tensor_parallel, expert_parallel, stage or whole, (draft, derived))
 
     def checkpoint_size(self) -> int:
         """Bytes of the checkpoint: as stated, else computed from the shapes."""
@@ -302,11 +317,14 @@ def _divides(model: ModelSpec, n: int) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _weight_bytes(model: ModelSpec, tensor_parallel: int, expert_parallel: int, stage: Stage, draft: bool) -> int:
+def _weight_bytes(
+    model: ModelSpec, tensor_parallel: int, expert_parallel: int, stage: Stage, extra: tuple[bool, bool]
+) -> int:
+    draft, derived = extra
     return sum(
         _group_on_rank(model, group, tensor_parallel, expert_parallel, stage)
         for group in model.weights
-        if draft or not group.draft
+        if (draft or not group.draft) and (derived or not group.derived)
     )
 
 
@@ -328,6 +346,7 @@ def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel
         count=-(-group.copies // expert_parallel) if whole_experts else group.copies,
         layers=layers,
         path=group.path,
+        expert=group.expert or None,
     )
 
 
