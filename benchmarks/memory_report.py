@@ -26,6 +26,7 @@ from benchmarks.memory_score import (
 
 PICTURE = "pictures/accuracy.svg"
 WORST = 3
+VERDICTS = ("false fits", "refused starts", "p10-p90 holds")
 INTRODUCTION = """# How far off the memory estimate is
 
 Written by `make benchmark-memory`; nothing on this page is typed by hand. Every estimator is asked about the same
@@ -158,9 +159,7 @@ def side_by_side(results: Results, starts: Sequence[Start]) -> str:
     head = [
         "",
         *(f"{column.title}, {column.unit}" for column in COLUMNS),
-        "false fits",
-        "refused starts",
-        "p10-p90 holds",
+        *VERDICTS,
     ]
     rows = []
     for name in (OURS, *results.peers):
@@ -169,10 +168,8 @@ def side_by_side(results: Results, starts: Sequence[Start]) -> str:
             continue
         said = results.predictions[name]
         cells = [cell(column, starts, said) for column in COLUMNS]
-        spread = coverage(starts, said)
-        holds = f"{len(spread.judged) - len(spread.wrong)} of {len(spread.judged)}" if spread.judged else "-"
         verdicts = [_both(judge, starts, said) for judge in (false_fits, refused_successes)]
-        rows.append([results.label(name), *cells, *verdicts, holds])
+        rows.append([results.label(name), *cells, *verdicts, _holds(starts, said)])
     return table(head, rows)
 
 
@@ -186,6 +183,11 @@ def _both(judge: Callable[..., Verdicts], starts: Sequence[Start], said: Mapping
     plain = _count(judge(starts, said))
     has_spread = any(prediction.fits_at_p90 is not None for prediction in said.values())
     return f"{plain} (at p90 demand {_count(judge(starts, said, cautious=True))})" if has_spread else plain
+
+
+def _holds(starts: Iterable[Start], said: Mapping[str, Prediction]) -> str:
+    spread = coverage(starts, said)
+    return f"{len(spread.judged) - len(spread.wrong)} of {len(spread.judged)}" if spread.judged else "-"
 
 
 def _count(verdicts: Verdicts) -> str:
@@ -202,7 +204,7 @@ def by_family(results: Results) -> str:
             rows.append(
                 [family, side, *cells, _count(false_fits(chosen, ours)), _count(refused_successes(chosen, ours))]
             )
-    return table(("family", "rows", *(column.title for column in COLUMNS), "false fits", "refused starts"), rows)
+    return table(("family", "rows", *(column.title for column in COLUMNS), *VERDICTS), rows)
 
 
 def _families(results: Results) -> list[str]:

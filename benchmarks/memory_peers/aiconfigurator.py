@@ -18,7 +18,9 @@ VERSION = "0.12.0"
 LICENCE = "Apache-2.0"
 SOURCE = "https://github.com/ai-dynamo/aiconfigurator"
 PACKAGES = ("aiconfigurator==0.12.0",)
-FED = "config.json in a folder, CUDA total as capacity, vLLM rules of its current database"
+FED = (
+    "config.json in a folder, CUDA total as capacity, KV type as the row states it, vLLM rules of its current database"
+)
 
 ROOM = 100
 """Cards that hold any model, to read its terms where the real card cannot: they do not depend on the card."""

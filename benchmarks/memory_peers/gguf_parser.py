@@ -61,8 +61,8 @@ def _request_bytes(text: Mapping[str, Any], tokens: int) -> float:
     head_dim = text.get("head_dim") or text["hidden_size"] // heads
     per_token = 2 * (text.get("num_key_value_heads") or heads) * head_dim * ELEMENT_BYTES
     if "kv_lora_rank" in text:
-        latent = text["kv_lora_rank"] + text.get("qk_rope_head_dim", 0)
-        per_token = (latent + text["kv_lora_rank"]) * ELEMENT_BYTES
+        # it takes the lengths of the expanded key and value; a converted file states one KV head
+        per_token = (text["qk_nope_head_dim"] + text["qk_rope_head_dim"] + text["v_head_dim"]) * ELEMENT_BYTES
     layers, context = text["num_hidden_layers"], -(-tokens // PADDING) * PADDING
     types = text.get("layer_types") or ()
     sliding = sum(kind == "sliding_attention" for kind in types)

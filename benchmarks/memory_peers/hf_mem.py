@@ -20,7 +20,9 @@ VERSION = "0.5.6"
 LICENCE = "MIT"
 SOURCE = "https://github.com/alvarobartt/hf-mem"
 PACKAGES = ("hf-mem==0.5.6",)
-FED = "checkpoint bytes and config.json through its own reader; totals divided by the cards"
+FED = (
+    "checkpoint bytes and config.json through its own reader; KV type as the row states it; totals divided by the cards"
+)
 
 
 def predict(case: Case) -> Prediction:

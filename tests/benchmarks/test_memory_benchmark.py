@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.memory_benchmark import check_source
+from benchmarks.memory_benchmark import check_source, run
 from benchmarks.memory_cases import Start, weight_bits
 from benchmarks.memory_peers import PEERS, peer
 from benchmarks.memory_peers.answer import answer
@@ -117,6 +117,14 @@ def test_the_page_is_the_same_twice_and_says_who_did_not_run() -> None:
     assert "not run: its environment is not made" in page
     assert "| a wrong one | 25% / 50% (2) |" in page
     assert [target.kept for target in targets(results())][:2] == [True, True]
+
+
+def test_ours_alone_makes_a_page_of_the_recorded_starts() -> None:
+    alone = run([], offline=True)
+    assert len(alone.starts) == 124
+    page = document(alone)
+    assert "| **Tonnage** |" in page
+    assert sum(start.ours is not None or bool(start.left_out) for start in alone.starts) == 124
 
 
 def test_the_textbook_rules_compute_known_inputs() -> None:
