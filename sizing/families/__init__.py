@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from sizing.errors import BadInput
-from sizing.families import dense, mla, moe, qwen3_next
+from sizing.families import dense, gpt_oss, mla, moe, qwen3_next
 from sizing.families.parts import Identity
 from sizing.model import ModelSpec
 
@@ -24,7 +24,7 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = (dense, mla, moe, qwen3_next)
+FAMILIES = (dense, gpt_oss, mla, moe, qwen3_next)
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
 
