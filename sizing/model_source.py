@@ -1,4 +1,4 @@
-"""Find the model that a user names: the catalogue, a ``config.json``, or a folder with one.
+"""Find the model that a user names: the catalogue, a ``config.json``, or a folder with one and its checkpoint.
 
 Local files only; a Hub id that is not in the catalogue is the caller's to download. Reading is bounded: a
 configuration over 1 MiB or nested deeper than Python's parser allows is refused.
@@ -7,15 +7,19 @@ configuration over 1 MiB or nested deeper than Python's parser allows is refused
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from sizing.catalogue import Catalogue
+from sizing.checkpoint import read_checkpoint, with_checkpoint
 from sizing.errors import BadInput
 from sizing.model import ModelSpec, model_from_config
 
 CONFIG_LIMIT_BYTES = 1 << 20
-INDEX_LIMIT_BYTES = 64 << 20
+LONGEST_NAME = 200
+NAME = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*(/[A-Za-z0-9][\w-]*(\.[\w-]+)*)?")
+"""A name as the Hub allows it: no path, no ``..``."""
 
 
 def is_local(argument: str) -> bool:
@@ -35,8 +39,18 @@ def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
     beside = file.parent / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
         config["quantization_config"] = _modelopt(read_object(beside, CONFIG_LIMIT_BYTES))
-    name = str(config.get("_name_or_path") or "") or file.resolve().parent.name
-    return model_from_config(config, name=name[:200], checkpoint_bytes=checkpoint_bytes(file.parent))
+    model = model_from_config(config, name=model_name(config, file))
+    return with_checkpoint(model, read_checkpoint(file.parent, tied=model.tie_word_embeddings))
+
+
+def model_name(config: Mapping[str, object], file: Path) -> str:
+    """Return the name that a configuration gives itself where it is a name, else that of its folder.
+
+    A path (of the machine that trained the model) is no name, and never becomes part of one.
+    """
+    stated = str(config.get("_name_or_path") or "")
+    folder = file.resolve().parent.name
+    return stated if NAME.fullmatch(stated) and len(stated) <= LONGEST_NAME else folder[:LONGEST_NAME]
 
 
 def read_object(file: Path, limit_bytes: int) -> Mapping[str, object]:
@@ -67,15 +81,3 @@ def _modelopt(document: Mapping[str, object]) -> dict[str, object]:
     if not isinstance(stated, Mapping):
         raise BadInput("hf_quant_config.json: quantization", "missing or not an object")
     return {**stated, "quant_method": "modelopt"}
-
-
-def checkpoint_bytes(folder: Path) -> int | None:
-    """Return the bytes of the weights beside a configuration: the index's total, else the files; None if absent."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        metadata = read_object(index, INDEX_LIMIT_BYTES).get("metadata")
-        total = metadata.get("total_size") if isinstance(metadata, Mapping) else None
-        if isinstance(total, int) and not isinstance(total, bool) and total > 0:
-            return total
-    sizes = [file.stat().st_size for file in sorted(folder.glob("*.safetensors")) if file.is_file()]
-    return sum(sizes) or None

@@ -87,11 +87,13 @@ class Quantisation:
     method: str
     groups: tuple[LayerGroup, ...] = ()
     ignored: ModuleNames = NOBODY
+    stored_plain: ModuleNames = NOBODY
+    """Modules that the checkpoint's files hold in plain form although no list says so."""
     head: bool = False
 
     def __hash__(self) -> int:
         """Hash few fields: the description is a key of caches, and equality still compares all of it."""
-        return hash((self.method, len(self.groups), self.ignored))
+        return hash((self.method, len(self.groups), self.ignored, self.stored_plain))
 
     @cached_property
     def main(self) -> Scheme:
@@ -117,12 +119,16 @@ class Quantisation:
     @cached_property
     def by_layer(self) -> bool:
         """True when layers may differ: a list names layers by number."""
-        lists = [self.ignored, *(group.modules for group in self.groups if group.modules is not None)]
+        lists = [
+            self.ignored,
+            self.stored_plain,
+            *(group.modules for group in self.groups if group.modules is not None),
+        ]
         return any(names.by_layer for names in lists)
 
     def skips(self, path: str) -> bool:
         """Return True when the checkpoint leaves the module at ``path`` alone."""
-        return self.ignored.match(path)
+        return self.ignored.match(path) or self.stored_plain.match(path)
 
     def scheme_of(self, path: str, *, expert: bool | None = None) -> Scheme:
         """Return the storage of the module at ``path`` (with numbers for layer and expert)."""
