@@ -72,7 +72,8 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     service = loop.prefill_s + loop.step_s * new / replica.load.chunk_tokens
     busy = min(rate * loop.prefill_s, 0.999)
     crowded_step = step_s(replica.load, replica.speed, max(crowd, 1.0), tokens_in + tokens_out / 2)
-    first = first_token_s(replica.load, replica.speed, new, cached, loop.step_s)
+    context = tokens_in + tokens_out / 2
+    first = first_token_s(replica.load, replica.speed, concurrency, context, new, cached)
     ttft = (first + wait_p95_s(service, rate * service)) * spread["ttft_ms"]["p90"]
     return Traffic(
         concurrency=concurrency,

@@ -16,7 +16,7 @@ from typing import Any
 
 from sizing.catalogue import Gpu
 from sizing.errors import BadInput
-from sizing.model import ModelSpec
+from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
 from sizing.roofline import Load, Loop, Speed, closed_loop
 
@@ -71,21 +71,62 @@ def gpu_speed(model: ModelSpec, gpu: Gpu) -> Speed:
     )
 
 
-def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
-    """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
-    gpus = engine.tensor_parallel * engine.pipeline_parallel
-    kv_tokens = max(memory.kv_tokens, 1)
-    load = Load(
-        weights_bytes=memory.weights_gib * GIB,
-        kv_bytes_per_token=max(memory.kv_cache_gib, 0.0) * GIB / kv_tokens,
-        parameters_active=float(model.active_parameters),
+def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
+    """Return what one step of ``model`` moves and computes on each GPU."""
+    tp, ranks = engine.tensor_parallel, engine.tensor_parallel * engine.pipeline_parallel
+    return _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
+
+
+@lru_cache(maxsize=1024)
+def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int) -> Load:
+    whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
+    stages = gpus // tp
+    read, experts, head, table = 0, 0, 0, 0
+    for group in model.weights:
+        size = 0 if group.draft else group_on_rank(model, group, tp, 1, whole)
+        if group.expert:
+            experts += size
+        elif group.name == "embed_tokens" and not model.tie_word_embeddings:
+            table += group.elements
+        else:
+            read += size
+        if group.name == ("embed_tokens" if model.tie_word_embeddings else "lm_head"):
+            head = group.elements
+    windows: dict[int, float] = {}
+    growing, states, width = 0.0, 0.0, 0.0
+    for kept in model.kv_groups:
+        layers = len(kept.layers)
+        if kept.grows:
+            growing += layers * kept.token_bytes(element, tp)
+            width += layers * model.num_attention_heads * model.head_dim
+        elif kept.kind == "state":
+            states += 2 * layers * kept.state_bytes(BYTES_OF_DTYPE[model.dtype], tp)
+        elif kept.window:
+            windows[kept.window] = windows.get(kept.window, 0.0) + layers * kept.token_bytes(element, tp) / stages
+    return Load(
+        weights_bytes=read / stages,
+        kv_bytes_per_token=growing / stages,
+        parameters_active=float(model.active_parameters - table),
         layers=model.num_layers,
         hidden_size=model.hidden_size,
-        attention_width=model.num_attention_heads * model.head_dim,
+        attention_width=round(width / model.num_layers),
         gpus=gpus,
-        chunk_tokens=engine.max_num_batched_tokens,
+        chunk_tokens=chunk_tokens,
+        expert_bytes=experts / stages,
+        experts=model.experts,
+        experts_per_token=model.experts_per_token,
+        windows=tuple(sorted(windows.items())),
+        state_bytes=states / stages,
+        head_parameters=float(head),
     )
-    return Replica(load=load, speed=gpu_speed(model, gpu), max_num_seqs=engine.max_num_seqs, kv_tokens=kv_tokens)
+
+
+def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
+    """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
+    load = load_of(model, engine)
+    return Replica(
+        load=load, speed=gpu_speed(model, gpu), max_num_seqs=engine.max_num_seqs, kv_tokens=max(memory.kv_tokens, 1)
+    )
 
 
 def interval(measure: str, value: float) -> Interval:
