@@ -1,10 +1,10 @@
-"""Dense decoders with full attention (MHA, GQA, MQA): Llama, Mistral, Qwen2, Qwen3, Gemma, Phi-3."""
+"""Dense decoders (MHA, GQA, MQA), with a sliding window where stated: Llama, Mistral, Qwen2, Qwen3, Gemma, Phi-3."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sizing.families.fields import flag, refuse_sliding_window, whole
+from sizing.families.fields import flag, whole
 from sizing.families.parts import (
     Identity,
     Shape,
@@ -12,11 +12,11 @@ from sizing.families.parts import (
     attention,
     describe,
     embeddings,
-    full_cache,
     mlp,
     shape_of,
     vector,
 )
+from sizing.families.windows import caches
 from sizing.model import ModelSpec, WeightGroup
 
 ARCHITECTURES = (
@@ -34,7 +34,6 @@ QK_NORM = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM")
 
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the description of a dense decoder."""
-    refuse_sliding_window(config)
     shape = shape_of(config, tied_by_default=architecture_of(config) in TIED_BY_DEFAULT)
     width, layers = whole(config, "intermediate_size"), range(shape.layers)
     return describe(
@@ -48,7 +47,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
             *mlp(layers, hidden=shape.hidden, width=width, bias=flag(config, "mlp_bias", False)),
             *embeddings(shape),
         ),
-        kv_groups=(full_cache(shape),),
+        kv_groups=caches(config, shape),
     )
 
 

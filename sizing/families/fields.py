@@ -154,17 +154,3 @@ def max_positions(config: Mapping[str, object]) -> int:
         base = original if kind == "yarn" and isinstance(original, int) and original > 0 else length
         return max(length, int(base * factor))
     return length
-
-
-def refuse_sliding_window(config: Mapping[str, object]) -> None:
-    """Refuse layers with a sliding window: their cache does not grow with every token."""
-    window = config.get("sliding_window")
-    off_by_default = {"qwen2", "qwen3", "qwen2_moe", "qwen3_moe"}
-    used = config.get("use_sliding_window", str(config.get("model_type")) not in off_by_default)
-    kinds = config.get("layer_types")
-    mixed = isinstance(kinds, list) and any(kind != "full_attention" for kind in kinds)
-    if mixed or (window is not None and used):
-        raise BadInput(
-            "config.json: sliding_window", f"{window!r} with layers that use it is not yet modelled",
-            way_out="set sliding_window to null in a copy of the file to plan with full-length KV, an upper bound",
-        )  # fmt: skip

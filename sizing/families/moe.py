@@ -1,4 +1,4 @@
-"""Mixtures of experts with full attention: Mixtral, Qwen2-MoE, Qwen3-MoE.
+"""Mixtures of experts: Mixtral, Qwen2-MoE, Qwen3-MoE.
 
 Attention as in the dense family; a router (never quantised, on every rank) and experts that tensor
 parallelism splits inside each expert, as vLLM does without expert parallelism.
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from sizing.errors import BadInput
 from sizing.families.dense import decoder_attention
-from sizing.families.fields import refuse_sliding_window, whole
-from sizing.families.parts import Identity, describe, embeddings, experts, full_cache, mlp, shape_of, vector
+from sizing.families.fields import whole
+from sizing.families.parts import Identity, describe, embeddings, experts, mlp, shape_of, vector
+from sizing.families.windows import caches
 from sizing.model import ModelSpec
 
 ARCHITECTURES = ("MixtralForCausalLM", "Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM")
@@ -21,7 +22,6 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the description of a mixture of experts; every layer must have experts."""
     if config.get("mlp_only_layers") or whole(config, "decoder_sparse_step", 1) != 1:
         raise BadInput("config.json: mlp_only_layers", "layers without experts are not yet modelled in this family")
-    refuse_sliding_window(config)
     shape = shape_of(config)
     layers, hidden = range(shape.layers), shape.hidden
     count = whole(config, "num_experts", whole(config, "num_local_experts", 0) or None)
@@ -34,7 +34,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         groups.append(vector("shared_gate", hidden, layers))
     return describe(
         config, shape, identity, family="moe", intermediate_size=width, weights=(*groups, *embeddings(shape)),
-        kv_groups=(full_cache(shape),), experts=count, experts_per_token=chosen,
+        kv_groups=caches(config, shape), experts=count, experts_per_token=chosen,
     )  # fmt: skip
 
 

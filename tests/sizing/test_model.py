@@ -100,11 +100,9 @@ def test_ignored_modules_stay_in_the_type_of_the_model():
         ({"vocab_size": "128256"}, "vocab_size"),
         ({"torch_dtype": "int3"}, "torch_dtype"),
         ({"torch_dtype": None}, "torch_dtype"),
-        ({"sliding_window": 4096}, "sliding_window"),
-        ({"layer_types": ["sliding_attention", "full_attention"]}, "sliding_window"),
         ({"quantization_config": {"quant_method": "aqlm"}}, "aqlm"),
         ({"quantization_config": {"quant_method": "awq", "bits": 3}}, "bits"),
-        ({"quantization_config": {"quant_method": "fp8", "modules_to_not_convert": ["re:(a+)+$"]}}, "unquantised"),
+        ({"quantization_config": {"quant_method": "fp8", "modules_to_not_convert": ["re:(?<=a)b"]}}, "unquantised"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": "4"}}, "factor"),
     ],
 )

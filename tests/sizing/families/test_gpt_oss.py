@@ -41,13 +41,14 @@ def test_marlin_pads_the_experts_to_what_was_measured(ranks, measured):
 
 
 @pytest.mark.parametrize(
-    ("version", "ranks", "length", "batched", "kv_gib", "blocks", "concurrency"),
+    ("log", "kv_gib", "blocks", "concurrency"),
     [
-        ("0.15.1", 2, 131_072, 8192, 77.93, 283_734, 32.56),
-        ("0.10.1", 4, 16_384, 2048, 45.32, 330_010, 284.25),
+        (("0.15.1", 2, 131_072, 8192), 77.93, 283_734, 32.56),
+        (("0.10.1", 4, 16_384, 2048), 45.32, 330_010, 284.25),
     ],
 )
-def test_blocks_and_concurrency_are_those_of_the_log(version, ranks, length, batched, kv_gib, blocks, concurrency):
+def test_blocks_and_concurrency_are_those_of_the_log(log, kv_gib, blocks, concurrency):
+    version, ranks, length, batched = log
     engine = EngineSettings(
         vllm_version=version, tensor_parallel=ranks, max_model_len=length, max_num_batched_tokens=batched, **ENGINE
     )
