@@ -173,10 +173,26 @@ def _terms(
         weights=weights,
         forward=_forward_bytes(model, engine) / GIB,
         sampler=sampler,
-        encoder=model.encoder_activation_bytes / GIB if stage.is_first else 0.0,
+        encoder=_encoder_bytes(model, engine) / GIB if stage.is_first else 0.0,
         non_torch=_non_torch_gib(engine.tensor_parallel * engine.pipeline_parallel),
         graphs=0.0 if engine.enforce_eager else _graph_gib(engine, rules),
     )
+
+
+def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
+    """Peak of the profile run of an image or audio encoder, with the embeddings that it returns.
+
+    Items of the largest size fill the encoder budget (``MultiModalBudget``); a position keeps the inner matrices
+    of its MLP and copies of its hidden state, as a token of the language model does.
+    """
+    run = model.encoder_run
+    if run is None:
+        return 0.0
+    frames = min(run.most, max(1, engine.max_model_len // run.tokens))
+    images = frames * max(1, engine.max_num_batched_tokens // (run.tokens * frames))
+    copies = float(_constants()["activation_hidden_copies"])
+    position = run.width / engine.tensor_parallel + copies * run.hidden
+    return images * (run.positions * position + run.tokens * run.out) * 2
 
 
 def loaded_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:

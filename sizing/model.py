@@ -148,6 +148,27 @@ class KvGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EncoderRun:
+    """What the profile run sends through an image or audio encoder: items of the largest size.
+
+    vLLM fills the encoder budget, the larger of ``max_num_batched_tokens`` and one item, with such items
+    (``MultiModalBudget``), and keeps their embeddings while it profiles the language model.
+    """
+
+    tokens: int
+    """Embeddings of one image (or one pair of video frames) of the largest size."""
+    positions: int
+    """Positions of that image inside the encoder: patches before they are merged."""
+    hidden: int
+    width: int
+    """Elements alive in the MLP of one position, divided by tensor parallelism: all its inner matrices."""
+    out: int
+    """Elements of one embedding that the language model takes."""
+    most: int = 1
+    """Images of the largest size in one item, as frames of a video, where the context holds them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model as the estimate needs it. ``max_position_embeddings`` is the longest context in tokens."""
 
@@ -178,8 +199,8 @@ class ModelSpec:
     """Rotary caches of different base or scaling (local and global layers)."""
     rotary_positions: int | None = None
     """Rows of the rotary cache where it is longer than the context; None: the context."""
-    encoder_activation_bytes: int = 0
-    """Peak bytes of the profile run of an image or audio encoder, one rank; 0 for text models."""
+    encoder_run: EncoderRun | None = None
+    """Profile run of an image or audio encoder; None for text models."""
     encoder_tokens: int = 0
     """Positions that an encoder-decoder keeps for cross attention of one request."""
     generates: bool = True
