@@ -12,8 +12,9 @@ the file where vLLM frees or widens something (vLLM 0.32, ``process_weights_afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -60,6 +61,10 @@ class Scheme:
         return self.kind == "none"
 
 
+DOWN = (".down_proj", ".w2", ".down_proj_blocks")
+"""Ends of the paths of experts' matrices whose columns, not rows, are the experts' width."""
+SMALLEST_BLOCK = 32
+"""vLLM refines the scales of fp8 experts no further."""
 PLAIN = Scheme()
 NOBODY = ModuleNames()
 
@@ -167,9 +172,12 @@ def group_bytes(
         return plain * count * len(layers)
     alike = not quantisation.by_layer or "{i}" not in path
     first, times = (tuple(layers)[:1], len(layers)) if alike else (layers, 1)
+    routed = ".experts" in path if expert is None else expert
     total = 0
     for layer in first:
-        scheme = quantisation.scheme_of(path.replace("{i}", str(layer)), expert=expert)
+        scheme = quantisation.scheme_of(path.replace("{i}", str(layer)), expert=routed)
+        if routed and scheme.granularity == "block":
+            scheme = _refined(scheme, rows, columns, path)
         total += plain if scheme.plain else matrix_bytes(scheme, rows, columns, path=path, layout=layout)
     return total * times * count
 
@@ -190,6 +198,16 @@ def matrix_bytes(scheme: Scheme, rows: int, columns: int, *, path: str = "", lay
     return total
 
 
+@lru_cache(maxsize=4096)
+def _refined(scheme: Scheme, rows: int, columns: int, path: str) -> Scheme:
+    """Return smaller blocks where those of an expert do not divide its share (``refine_fp8_moe_block_shape``)."""
+    inner = columns if path.endswith(DOWN) else rows
+    block = math.gcd(scheme.block_rows, scheme.block_columns, rows, columns)
+    if (inner % scheme.block_rows == 0 and inner % scheme.block_columns == 0) or block < SMALLEST_BLOCK:
+        return scheme
+    return replace(scheme, block_rows=block, block_columns=block)
+
+
 def _scales(scheme: Scheme, rows: int, columns: int) -> int:
     """Number of scales of a matrix."""
     if scheme.granularity == "tensor":
@@ -205,7 +223,7 @@ def _scales(scheme: Scheme, rows: int, columns: int) -> int:
 
 def _mxfp4_bytes(rows: int, columns: int, path: str, layout: Layout) -> int:
     """Half a byte an element and a byte per 32 along the columns, padded as the kernel needs it."""
-    down = path.endswith((".down_proj", ".w2", ".down_proj_blocks"))
+    down = path.endswith(DOWN)
     halves = 2 if path.endswith((".gate_up_proj", ".w13", ".gate_up_proj_blocks")) else 1
     wide = columns
     if layout == "marlin":

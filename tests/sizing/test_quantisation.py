@@ -172,6 +172,15 @@ def test_only_the_layers_that_a_list_names_stay_in_the_type_of_the_model():
     assert size(some, GATE, layers=range(3)) == 3 * (ELEMENTS + 8)
 
 
+@pytest.mark.parametrize(("ranks", "block"), [(2, 128), (4, 64), (8, 32)])
+def test_blocks_of_experts_shrink_where_they_do_not_divide_a_ranks_share(ranks, block):
+    width = 768 // ranks
+    blocks = -(-4096 // block) * -(-width // block)
+    fp8 = read("fp8", weight_block_size=[128, 128])
+    assert size(fp8, EXPERT, columns=width) == 4096 * width + 4 * blocks
+    assert size(fp8, columns=width) == 4096 * width + 4 * 32 * -(-width // 128)
+
+
 def test_groups_with_targets_give_each_module_its_scheme():
     groups = {
         "group_0": {"targets": ["re:.*experts.*"], "format": "nvfp4-pack-quantized",
