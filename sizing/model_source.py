@@ -38,7 +38,7 @@ def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
     config = dict(read_object(file, CONFIG_LIMIT_BYTES))
     beside = file.parent / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
-        config["quantization_config"] = _modelopt(read_object(beside, CONFIG_LIMIT_BYTES))
+        config["quantization_config"] = modelopt_of(read_object(beside, CONFIG_LIMIT_BYTES))
     model = model_from_config(config, name=model_name(config, file))
     return with_checkpoint(model, read_checkpoint(file.parent, tied=model.tie_word_embeddings))
 
@@ -75,7 +75,7 @@ def read_object(file: Path, limit_bytes: int) -> Mapping[str, object]:
     return document
 
 
-def _modelopt(document: Mapping[str, object]) -> dict[str, object]:
+def modelopt_of(document: Mapping[str, object]) -> dict[str, object]:
     """Return NVIDIA ModelOpt's own file in the form of a quantization_config."""
     stated = document.get("quantization")
     if not isinstance(stated, Mapping):
