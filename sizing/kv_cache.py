@@ -7,7 +7,7 @@ of fewer layers wastes the rest, and pages of different sizes are made equal fir
     full attention, MLA   ceil(length / block)
     sliding window        ceil(min(window - 1 + tokens in flight, length) / block) + 1
     chunked attention     ceil(min(chunk + tokens in flight, length) / block)
-    recurrent state       1 (2 with prefix caching) + speculative tokens
+    recurrent state       1 (2 with prefix caching, 3 where checkpoints are taken) + speculative tokens
     cross attention       ceil(encoder positions / block)
 
 Source: vLLM ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py`` of 0.32.0, older rules by version in
@@ -51,6 +51,7 @@ class CacheGroup:
     pages: tuple[Page, ...]
     block_tokens: int
     window: int = 0
+    checkpoint_blocks: int = 0
 
     def bytes_per_block(self, stage: Stage) -> int:
         """Bytes of one block of the layers that a stage holds."""
@@ -165,7 +166,10 @@ def _together(sets: Sequence[_Layers]) -> CacheGroup:
     """Return one group of all layers; pages keep their own size."""
     first = sets[0]
     kind = "full" if any(item.source.grows for item in sets) else first.source.kind
-    return CacheGroup(kind=kind, pages=tuple(map(_paged, sets)), block_tokens=first.block, window=first.source.window)
+    return CacheGroup(
+        kind=kind, pages=tuple(map(_paged, sets)), block_tokens=first.block, window=first.source.window,
+        checkpoint_blocks=first.source.checkpoint_blocks,
+    )  # fmt: skip
 
 
 def _paged(item: _Layers) -> Page:
@@ -203,7 +207,13 @@ def _cut(sets: Sequence[_Layers]) -> list[CacheGroup]:
         for index in range(number):
             part = _paged(replace(item, layers=item.layers[index::number]))
             groups.append(
-                CacheGroup(kind=item.source.kind, pages=(part,), block_tokens=item.block, window=item.source.window)
+                CacheGroup(
+                    kind=item.source.kind,
+                    pages=(part,),
+                    block_tokens=item.block,
+                    window=item.source.window,
+                    checkpoint_blocks=item.source.checkpoint_blocks,
+                )  # fmt: skip
             )
     return groups
 
@@ -214,7 +224,8 @@ def _blocks(group: CacheGroup, engine: EngineSettings, rules: VersionRules) -> i
     in_flight = engine.max_num_batched_tokens * (rules.in_flight_batches + engine.pipeline_parallel - 1)
     if group.kind == "state":
         kept = rules.state_blocks_with_prefix_caching if engine.enable_prefix_caching else 1
-        return kept + engine.num_speculative_tokens
+        checkpoints = group.checkpoint_blocks if engine.enable_prefix_caching and rules.state_checkpoints else 0
+        return kept + checkpoints + engine.num_speculative_tokens
     if group.kind == "cross":
         return -(-group.window // block)
     if rules.windows == "full" or group.kind in {"full", "latent"}:

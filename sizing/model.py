@@ -118,6 +118,8 @@ class KvGroup:
     """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``)."""
     state: tuple[StateTensor, ...] = ()
     """Tensors of one sequence (``state``)."""
+    checkpoint_blocks: int = 0
+    """Blocks of a sequence for the state at a block boundary inside a prefill, where prefixes are cached."""
     replicated: bool = False
     """True where every rank keeps all heads."""
 
@@ -328,7 +330,7 @@ def tensor_parallel_sizes(model: ModelSpec, most: int = 64) -> tuple[int, ...]:
 def _divides(model: ModelSpec, n: int) -> bool:
     heads = model.num_kv_heads
     block = model.quantisation.block_rows or 1
-    widths = (group for group in model.weights if group.split in {"out", "in"} and group.place == "layers")
+    widths = (group for group in model.weights if group.split in {"out", "in"})
     return (
         (heads % n == 0 or n % heads == 0)
         and model.vocabulary_padded % n == 0
@@ -379,7 +381,7 @@ def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, i
     if group.split == "kv":
         return group.rows // group.kv_heads * max(1, group.kv_heads // n), group.columns
     if group.split == "vocabulary":
-        return model.vocabulary_padded // n, group.columns
+        return -(-group.rows // VOCABULARY_PADDING) * VOCABULARY_PADDING // n, group.columns
     return group.rows, group.columns
 
 

@@ -153,7 +153,7 @@ def mamba2_state(net: Mamba2, layers: Sequence[int], *, temporal_bytes: int | No
         window=positions,
     )
     temporal = StateTensor(elements=net.inner * net.state, element_bytes=temporal_bytes)
-    return KvGroup(kind="state", layers=layers, state=(window, temporal))
+    return KvGroup(kind="state", layers=layers, state=(window, temporal), checkpoint_blocks=1)
 
 
 @dataclass(frozen=True, kw_only=True)
