@@ -29,6 +29,8 @@ LEAST_ROWS = 5
 """Below this many fitted rows a constant keeps its recorded value, and its provenance says so."""
 SAMPLER_KEPT = "no row on the fitted side: Llama-3.1-8B on H100 with 0.19 prints 1.89 GiB at 1024 sequences x 128256"
 GRAPH_FAMILIES = ("dense-gqa", "dense-mha", "moe", "multimodal")
+SAMPLER_FAMILIES = ("dense-gqa", "dense-mha", "moe")
+"""Families whose profile run has no other peak of that size (an encoder, an indexer)."""
 # From the notes of vLLM's own source and single logs, where this data has no row (facts kept with their source).
 NOT_IN_DATA = {
     "activation_hidden_copies": (4.0, "residual, normed copy, attention output and MLP output of one layer"),
@@ -41,7 +43,8 @@ def _sampler_bytes(rows: Iterable[Row], sampler: str) -> list[float]:
     """Bytes per sequence and vocabulary entry where the sampler is the peak: printed figures, else enough derived."""
     printed, derived = [], []
     for row in rows:
-        other = not is_v1(row) or version_rules(row.engine.vllm_version).sampler != sampler
+        other = row.facts["family"] not in SAMPLER_FAMILIES or not is_v1(row)
+        other = other or version_rules(row.engine.vllm_version).sampler != sampler
         if other or row.engine.max_num_seqs < 128:
             continue
         cells = row.engine.max_num_seqs * row.model.vocab_size
@@ -148,7 +151,7 @@ def _weights(row: Row) -> tuple[float, float, float] | None:
 
 def _activation(row: Row) -> tuple[float, float, float] | None:
     measured = row.measured("peak_activation_gib")
-    return (row.estimate.peak_activation_gib, measured, measured) if measured and is_v1(row) else None
+    return (row.estimate.peak_activation_gib, measured, measured) if measured and row.usable("activation") else None
 
 
 def _cache(row: Row) -> tuple[float, float, float] | None:

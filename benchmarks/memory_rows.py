@@ -22,6 +22,7 @@ from sizing.catalogue import Gpu, load_catalogue
 from sizing.engine import resolve_engine, version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
+from sizing.kv_cache import PLAIN_FP8
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec, model_from_config
 from sizing.plan import EngineSettings, MemoryEstimate
@@ -30,8 +31,10 @@ DATA = Path(__file__).resolve().parent / "data"
 HELD_OUT_SHARE = 0.4
 IDENTITIES = ("weights", "kv-bytes", "kv-tokens", "concurrency")
 """What a start of V0 may be compared for: its profile run and its graphs were others."""
-BY_VERSION = ("kv-gib", "concurrency", "fits-yes", "fits-no")
+BY_VERSION = ("kv-gib", "concurrency", "fits-yes", "fits-no", "activation")
 """What depends on the rules of a version, so that a row must state it."""
+FULL_LENGTH = ("dense-gqa", "dense-mha", "moe", "multimodal", "mla")
+"""Families whose every layer keeps every token: how many requests fit does not depend on the version."""
 STANDS_FOR: Mapping[str, tuple[str, float | None]] = {"H100-NVL-94GB": ("H100-NVL", 93.1)}
 """Cards whose logs print another total than the lowest one, which the catalogue plans with."""
 IN_FLIGHT: Mapping[str, Mapping[str, object]] = {
@@ -98,7 +101,8 @@ def _held_out() -> frozenset[tuple[str, str]]:
     counts: dict[str, dict[str, int]] = {}
     for facts in read_facts():
         sources = counts.setdefault(facts["family"], {})
-        sources[source_of(facts)] = sources.get(source_of(facts), 0) + len(comparable_for(facts))
+        carried = set(comparable_for(facts)) & set(facts["usable_for"])
+        sources[source_of(facts)] = sources.get(source_of(facts), 0) + len(carried)
     held = set()
     for family, sources in counts.items():
         comparisons, taken = sum(sources.values()), 0
@@ -112,13 +116,18 @@ def _held_out() -> frozenset[tuple[str, str]]:
 
 
 def comparable_for(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a row can be compared for: its ``usable_for`` less what its engine and version do not allow."""
+    """Return what a row can be compared for: its ``usable_for`` less what its engine and version do not allow.
+
+    ``activation`` is added where a start of V1 that can be compared at all printed it.
+    """
     purposes = tuple(facts["usable_for"])
-    if facts["engine"] == "V0":
+    if purposes and facts["measured"].get("peak_activation_gib"):
+        purposes = (*purposes, "activation")
+    if facts["engine"] != "V1":
         purposes = tuple(purpose for purpose in purposes if purpose in IDENTITIES)
     if version_of(facts) is None:
-        full = facts["family"] in ("dense-gqa", "dense-mha", "moe", "multimodal", "mla")
-        purposes = tuple(p for p in purposes if p not in BY_VERSION or (p == "concurrency" and full))
+        exempt = ("concurrency",) if facts["family"] in FULL_LENGTH else ()
+        purposes = tuple(purpose for purpose in purposes if purpose not in BY_VERSION or purpose in exempt)
     return purposes
 
 
@@ -172,6 +181,8 @@ def row_of(facts: Mapping[str, Any]) -> Row:
     gpu, total = card(facts)
     model = described(facts)
     engine = resolve_engine(model, gpu, settings(facts, model), gpu_total_gib=total)
+    if facts["kv_cache_dtype"] == PLAIN_FP8:
+        engine = replace(engine, kv_cache_dtype=PLAIN_FP8)
     estimate = estimate_memory(model, gpu, engine, gpu_total_gib=total)
     return Row(
         facts=facts, model=model, gpu=gpu, engine=engine, total_gib=total, estimate=estimate, fitted=is_fitted(facts)
