@@ -95,6 +95,8 @@ class Quantisation:
     stored_plain: ModuleNames = NOBODY
     """Modules that the checkpoint's files hold in plain form although no list says so."""
     head: bool = False
+    layout: Layout = "marlin"
+    """Padding of MXFP4 experts; ``quantisation.for_engine`` chooses it."""
 
     def __hash__(self) -> int:
         """Hash few fields: the description is a key of caches, and equality still compares all of it."""
@@ -160,12 +162,12 @@ def group_bytes(
     layers: Sequence[int],
     path: str,
     expert: bool | None = None,
-    layout: Layout = "marlin",
+    layout: Layout | None = None,
 ) -> int:
     """Bytes of a ``rows`` x ``columns`` matrix, ``count`` times in each of ``layers``, as loaded on one rank.
 
     ``rows`` are outputs and ``columns`` inputs of this rank; ``path`` is the module with ``{i}`` for the layer;
-    ``expert`` tells routed experts (default: from the path).
+    ``expert`` tells routed experts (default: from the path); ``layout`` overrides that of the quantisation.
     """
     plain = rows * columns * dtype_bytes
     if quantisation is None or not quantisation.groups:
@@ -178,7 +180,11 @@ def group_bytes(
         scheme = quantisation.scheme_of(path.replace("{i}", str(layer)), expert=routed)
         if routed and scheme.granularity == "block":
             scheme = _refined(scheme, rows, columns, path)
-        total += plain if scheme.plain else matrix_bytes(scheme, rows, columns, path=path, layout=layout)
+        total += (
+            plain
+            if scheme.plain
+            else matrix_bytes(scheme, rows, columns, path=path, layout=layout or quantisation.layout)
+        )
     return total * times * count
 
 

@@ -14,8 +14,7 @@ from sizing.module_names import module_names
 from sizing.quantisation import (
     NONE,
     Quantisation,
-    expert_layout,
-    for_version,
+    for_engine,
     group_bytes,
     kv_cache_dtype_of,
     matrix_bytes,
@@ -77,7 +76,7 @@ def test_doubly_quantised_scales_stay_so_in_the_file_and_in_vllm_before_0_9_2():
     blocks = ELEMENTS // 64
     assert size(double) == ELEMENTS // 2 + 4 * blocks
     assert size(double, layout="checkpoint") == ELEMENTS // 2 + blocks + blocks // 256 * 4
-    assert size(for_version(double, (0, 8, 5))) == size(double, layout="checkpoint")
+    assert size(for_engine(double, (0, 8, 5))) == size(double, layout="checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -90,9 +89,9 @@ def test_doubly_quantised_scales_stay_so_in_the_file_and_in_vllm_before_0_9_2():
     ],
 )
 def test_what_vllm_0_32_took_out_is_refused_for_it_alone(quantisation, names):
-    assert size(for_version(quantisation, (0, 12, 0))) > 0
+    assert size(for_engine(quantisation, (0, 12, 0))) > 0
     with pytest.raises(BadInput, match=names):
-        for_version(quantisation, (0, 32, 0))
+        for_engine(quantisation, (0, 32, 0))
 
 
 def gpt_oss_gib(tp: int, layout: str, layers: int = 36, experts: int = 128) -> float:
@@ -124,9 +123,11 @@ def test_padded_mxfp4_experts_meet_what_vllm_printed(tp, layout, layers, experts
 
 
 def test_triton_runs_mxfp4_on_hopper_and_marlin_or_trtllm_elsewhere():
-    assert [expert_layout(card) for card in ((8, 0), (8, 9), (9, 0), (10, 0), (12, 0))] == [
-        "marlin", "marlin", "triton", "marlin", "marlin",
-    ]  # fmt: skip
+    cards = [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)]
+    layouts = [for_engine(read("mxfp4"), (0, 14, 1), card).layout for card in cards]
+    assert layouts == ["marlin", "marlin", "triton", "marlin", "marlin"]
+    before, since = (for_engine(read("mxfp4"), version, (9, 0)) for version in ((0, 10, 1), (0, 10, 2)))
+    assert size(before, EXPERT, rows=2880, columns=2880) > size(since, EXPERT, rows=2880, columns=2880)
 
 
 @pytest.mark.parametrize(
