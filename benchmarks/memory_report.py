@@ -36,8 +36,8 @@ that was **not** fitted. An error is the absolute difference as a share of what 
 `median / 90th percentile (rows)`. A peer is compared only where it answers: a dash means that it does not speak of it.
 """
 
-BETTER = """The tables above have other rows for every estimator: each answers what it can. Here each peer stands against
-ours on the rows that both answer, on the side that was not fitted.
+BETTER = """The tables above have other rows for every estimator: each answers what it can. Here each peer stands
+against ours on the rows that both answer, on the side that was not fitted.
 """
 
 
