@@ -11,7 +11,22 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from sizing.errors import BadInput
-from sizing.families import dense, gpt_oss, mla, moe, qwen3_next
+from sizing.families import (
+    dbrx,
+    dense,
+    gemma4,
+    gpt_oss,
+    llama4,
+    longcat,
+    mamba_hybrid,
+    minicpm3,
+    mla,
+    moe,
+    multimodal,
+    nemotron_h,
+    qwen3_next,
+    sliding,
+)
 from sizing.families.parts import Identity
 from sizing.model import ModelSpec
 
@@ -24,7 +39,22 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = (dense, gpt_oss, mla, moe, qwen3_next)
+FAMILIES = (
+    dbrx,
+    dense,
+    gemma4,
+    gpt_oss,
+    llama4,
+    longcat,
+    mamba_hybrid,
+    minicpm3,
+    mla,
+    moe,
+    multimodal,
+    nemotron_h,
+    qwen3_next,
+    sliding,
+)
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
 

@@ -26,6 +26,14 @@ LIMITS = {
     "moe_num_shared_experts": 256,
     "moe_layer_interval": 1024,
     "rotary_dim": 4096,
+    "intermediate_size_mlp": 1 << 20,
+    "interleave_moe_layer_step": 1024,
+    "no_rope_layer_interval": 1024,
+    "attention_chunk_size": 1 << 24,
+    "ffn_hidden_size": 1 << 20,
+    "expert_ffn_hidden_size": 1 << 20,
+    "zero_expert_num": 4096,
+    "moe_topk": 4096,
     "q_lora_rank": 1 << 16,
     "kv_lora_rank": 1 << 16,
     "qk_nope_head_dim": 4096,
@@ -193,6 +201,8 @@ def max_positions(config: Mapping[str, object]) -> int:
         return length
     kind = scaling.get("rope_type", scaling.get("type"))
     factor, original = scaling.get("factor"), scaling.get("original_max_position_embeddings")
+    if str(config.get("model_type")).startswith("gemma3"):
+        return length  # the file states the scaled length already
     if str(kind) in {"yarn", "linear", "dynamic"}:
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor <= 1024:
             raise BadInput("config.json: rope_scaling.factor", f"{factor!r}", limit="a number up to 1024")
