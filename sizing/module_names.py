@@ -204,6 +204,6 @@ def _ancestors(name: str) -> Iterator[str]:
 
 def _variants(name: str) -> tuple[str, ...]:
     plain = _plain(name)
-    if plain == name and "layers." not in name:
-        return (name,)
+    if "layers." not in plain:
+        return plain, f"model.{plain}", f"language_model.{plain}"
     return plain, f"model.{plain}", f"language_model.model.{plain}", f"model.language_model.{plain}"

@@ -166,6 +166,14 @@ def test_an_ignore_list_is_read_as_vllm_reads_it(method, key, entry, module, ski
     assert quantisation.scheme_of(f"model.layers.3.{module}").plain is skipped
 
 
+@pytest.mark.parametrize("entry", ["visual", "model.visual*", "re:.*visual.*", "re:model\\.visual"])
+def test_a_tower_beside_the_language_model_is_named_with_or_without_its_wrapper(entry):
+    quantisation = read("modelopt", quant_algo="FP8", ignore=[entry])
+    assert quantisation.scheme_of("visual.blocks.0.attn.qkv").plain
+    assert quantisation.scheme_of("vision_tower.encoder.layers.0.mlp.fc1").plain
+    assert not quantisation.scheme_of("model.layers.0.mlp.down_proj").plain
+
+
 def test_only_the_layers_that_a_list_names_stay_in_the_type_of_the_model():
     some = read("fp8", modules_to_not_convert=["model.layers.1.mlp.down_proj"])
     assert size(some, layers=(0, 1, 2)) == 3 * (ELEMENTS + 8) + ELEMENTS - 8
