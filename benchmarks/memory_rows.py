@@ -207,6 +207,8 @@ def described(facts: Mapping[str, Any]) -> ModelSpec:
     config = dict(document["config"])
     if config.get("quantization_config") is None and facts["quantization"] in IN_FLIGHT:
         config["quantization_config"] = dict(IN_FLIGHT[facts["quantization"]])
+    if document.get("runner") == "pooling":  # vLLM then takes the model without its output head
+        config["architectures"] = [name.replace("ForCausalLM", "Model") for name in config["architectures"]]
     model = model_from_config(config, name=facts["model"])
     longest = max(model.max_position_embeddings, facts["max_model_len"] or 0)
     return replace(model, max_position_embeddings=longest)
