@@ -25,7 +25,7 @@ LONGEST_NAME = 400
 LONGEST_PATTERNS = 4_000
 """Characters of all patterns of one list together."""
 
-TOWERS = frozenset({"model", "language_model", "text_model", "thinker", "llm"})
+TOWERS = frozenset({"model", "backbone", "language_model", "text_model", "thinker", "llm"})
 """Leading components that differ between a checkpoint, vLLM and a multimodal wrapper."""
 FUSED = {
     "q_proj": "qkv_proj",
