@@ -195,24 +195,21 @@ def _steps(config: Config, layers: int) -> Sequence[int]:
 
 
 def _range(config: Config, layers: int) -> Sequence[int]:
-    first, last = _lowest(config.get("moe_layer_start_index")), _highest(config.get("moe_layer_end_index"), layers)
+    first = min(_indices(config, "moe_layer_start_index", 0))
+    last = max(_indices(config, "moe_layer_end_index", layers - 1))
     step = whole(config, "moe_layer_interval", 1)
     return [i for i in range(layers) if not (first <= i <= last and (i + 1) % step == 0)]
 
 
-def _lowest(stated: object) -> int:
-    """ERNIE states one index for text, or a list with one for each kind of input."""
-    numbers = stated if isinstance(stated, list) else [0 if stated is None else stated]
-    if not numbers or not all(type(i) is int and 0 <= i < 1 << 20 for i in numbers):
-        raise BadInput("config.json: moe_layer_start_index", f"{str(stated)[:40]!r}", limit="layer indices")
-    return min(numbers)
-
-
-def _highest(stated: object, layers: int) -> int:
-    numbers = stated if isinstance(stated, list) else [layers - 1 if stated in (None, -1) else stated]
-    if not numbers or not all(type(i) is int and -1 <= i < 1 << 20 for i in numbers):
-        raise BadInput("config.json: moe_layer_end_index", f"{str(stated)[:40]!r}", limit="layer indices")
-    return max(layers - 1 if i == -1 else i for i in numbers)
+def _indices(config: Config, key: str, default: int) -> list[int]:
+    """ERNIE states one index for text, or a list with one for each kind of input; -1 is the default."""
+    stated = config.get(key)
+    numbers: list[int] = []
+    for number in stated if isinstance(stated, list) and stated else [default if stated is None else stated]:
+        if isinstance(number, bool) or not isinstance(number, int) or not -1 <= number < 1 << 20:
+            raise BadInput(f"config.json: {key}", f"{str(stated)[:40]!r}", limit="layer indices")
+        numbers.append(default if number == -1 else number)
+    return numbers
 
 
 DENSE_LAYERS: Mapping[str, Callable[[Config, int], Sequence[int]]] = {
