@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.memory_rows import STANDS_FOR, Row, by_side, is_fitted, is_v1, read_facts, read_rows
+from benchmarks.memory_rows import Row, by_side, is_fitted, is_v1, read_facts, read_rows
 from sizing.catalogue import load_catalogue
 from sizing.engine import version_rules
 from sizing.memory import GIB, captured_sizes
 
-__all__ = ["CONSTANTS", "HERE", "STANDS_FOR", "Row", "cache_is_inside", "fit", "is_fitted", "read_rows", "report"]
+__all__ = ["CONSTANTS", "HERE", "Row", "cache_is_inside", "fit", "is_fitted", "read_rows", "report"]
 
 HERE = Path(__file__).resolve().parent
 CONSTANTS = HERE.parent / "sizing" / "catalogue" / "constants.json"
