@@ -71,7 +71,7 @@ def measure(
     if stack is not None:
         _refuse_beside_stack({"gpu": gpu, "gpu_total_gib": totals[0], "weights_gib": totals[1], **stated})
     measured = _measured(log, endpoint)
-    prediction = _of_stack(stack, model) if stack else _of_settings(measured, model, gpu, stated, totals)
+    prediction = _of_stack(measured, stack, model) if stack else _of_settings(measured, model, gpu, stated, totals)
     document = measurement_document(compare(measured, prediction))
     show(document, output_format, text=render.text, markdown=render.markdown)
     if document["change"]:
@@ -145,7 +145,7 @@ def _of_settings(
     )
 
 
-def _of_stack(stack: str, model: str | None) -> Prediction:
+def _of_stack(measured: Measured, stack: str, model: str | None) -> Prediction:
     from cli.stacks import stacks_dir
     from infra.config import settings_from_file, stack_file
     from infra.settings import ServingSettings
@@ -157,8 +157,9 @@ def _of_stack(stack: str, model: str | None) -> Prediction:
     settings = settings_from_file(stack_file(stack, stacks_dir()))
     if not isinstance(settings, ServingSettings):
         raise BadInput("--stack", f"{stack} serves no models", way_out="name the serving stack, not its cluster")
+    catalogue = load_catalogue()
     plan = plan_stack(
-        stack, settings.models, settings.capacity, settings.budget, settings.region, load_catalogue(),
+        stack, settings.models, settings.capacity, settings.budget, settings.region, catalogue,
         vector_store=settings.vector_store,
     )  # fmt: skip
-    return stack_prediction(plan.models, settings.models, model, stack)
+    return stack_prediction(measured, plan, settings.models, model, catalogue)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from sizing.catalogue import Gpu
+from sizing.catalogue import Catalogue, Gpu
 from sizing.engine import version_rules
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, ModelEntry
 from sizing.log_settings import Setting
-from sizing.measured import Measured
+from sizing.measured import Measured, find_model_name
 from sizing.model import ModelSpec
-from sizing.plan import EngineSettings, Interval, MemoryEstimate, ServingPlan
+from sizing.plan import EngineSettings, Interval, MemoryEstimate, ServingPlan, StackPlan
 from sizing.size import Sizing, size_model
 
 OTHER_CARD = 0.05
@@ -25,7 +25,7 @@ class Prediction:
 
     ``sources`` says where each setting comes from, ``total_source`` the memory of the card. ``tokens_needed`` is what
     the plan counts on in the cache, requests in flight times their tokens, and ``replicas`` its expected number: None
-    without a stack.
+    without a stack. ``other_model`` is what the engine serves where the stack plans another one.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Prediction:
     sources: Mapping[str, str]
     memory: MemoryEstimate
     stack: str | None = None
+    other_model: str | None = None
     tokens_needed: int | None = None
     replicas: int | None = None
     notes: tuple[str, ...] = ()
@@ -136,14 +137,28 @@ def _contradictions(measured: Measured, gpu: Gpu, sizing: Sizing) -> list[str]:
 
 
 def stack_prediction(
-    plans: Sequence[ServingPlan], entries: Sequence[ModelEntry], name: str | None, stack: str
+    measured: Measured,
+    plan: StackPlan,
+    entries: Sequence[ModelEntry],
+    name: str | None,
+    catalogue: Catalogue,
 ) -> Prediction:
-    """Return what ``stack`` expects of its model ``name``; BadInput lists the models when it is not told which."""
-    known = ", ".join(plan.name for plan in plans)
-    wanted = [(plan, entry) for plan in plans for entry in entries if plan.name == entry.name]
+    """Return what a stack expects of its model ``name``; BadInput lists the models when it is not told which."""
+    wanted = [(one, entry) for one in plan.models for entry in entries if one.name == entry.name]
     if name is not None:
-        wanted = [(plan, entry) for plan, entry in wanted if name in {plan.name, plan.model}]
+        wanted = [(one, entry) for one, entry in wanted if name in {one.name, one.model}]
     if len(wanted) != 1:
-        problem = f"{name!r} is not in stack {stack}" if name is not None else f"stack {stack} has several models"
-        raise BadInput("model", problem, way_out=f"name one with --model: {known}")
-    return prediction_of_plan(*wanted[0], stack)
+        problem = f"{name!r} is not in stack {plan.stack}" if name is not None else f"{plan.stack} has several models"
+        way_out = "name one with --model: " + ", ".join(one.name for one in plan.models)
+        raise BadInput("model", problem, way_out=way_out)
+    expected = prediction_of_plan(*wanted[0], plan.stack)
+    return replace(expected, other_model=_other_model(measured, expected.model, catalogue))
+
+
+def _other_model(measured: Measured, planned: str, catalogue: Catalogue) -> str | None:
+    """Return the model that the engine names, if the catalogue knows it and it is not the planned one."""
+    try:
+        served = catalogue.model(find_model_name(measured, None, catalogue)).name
+    except BadInput:
+        return None
+    return None if served == planned else served

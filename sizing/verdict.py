@@ -14,7 +14,7 @@ from math import floor
 
 from sizing.measured import Measured
 from sizing.plan import EngineSettings, Interval
-from sizing.prediction import Prediction
+from sizing.prediction import OTHER_CARD, Prediction
 
 WEIGHTS_P90 = 0.03
 """The estimate's own limit for nine models out of ten (docs/accuracy.md): beyond it the description is another one."""
@@ -73,11 +73,14 @@ class Verdict:
 
 def judge(measured: Measured, prediction: Prediction, terms: Mapping[str, Term]) -> Verdict:
     """Return the verdict on one engine; ``terms`` by their names."""
+    another = _another_engine(measured, prediction)
+    if another is not None:
+        return Verdict(change=True, reasons=(another[0],), actions=another[1])
     found = [_settings_differ(measured, prediction)]
     if measured.started:
         found += [
             _runs_although(prediction),
-            _weights_differ(terms["weights_gib"]),
+            _weights_differ(terms["weights_gib"], terms["kv_cache_gib"]),
             _cache_below(terms, prediction),
             _plan_needs_more(measured, prediction),
         ]
@@ -95,6 +98,19 @@ Finding = tuple[str, tuple[str, ...]] | None
 """A reason to change and what to set."""
 
 
+def _another_engine(measured: Measured, prediction: Prediction) -> Finding:
+    """A stack compared with an engine that is not its own."""
+    words = []
+    if prediction.other_model is not None:
+        words.append(f"serves {prediction.other_model}")
+    total, planned = measured.total_gib, prediction.memory.total_gib
+    if prediction.stack is not None and total is not None and abs(total - planned) > OTHER_CARD * planned:
+        words.append(f"has {total:g} GiB a card (planned: {prediction.gpu} with {planned:g})")
+    if not words:
+        return None
+    return f"the engine {' and '.join(words)}", ("compare with the entry of the stack that runs it",)
+
+
 def _settings_differ(measured: Measured, prediction: Prediction) -> Finding:
     """Only a stack says what an engine should run with."""
     if prediction.stack is None:
@@ -107,7 +123,7 @@ def _settings_differ(measured: Measured, prediction: Prediction) -> Finding:
     if not pairs:
         return None
     words = ", ".join(f"{name} {runs} (stack: {planned})" for name, runs, planned in pairs)
-    return f"the engine runs with {words}", (f"deploy the stack {prediction.stack} again, or state these in it",)
+    return f"the engine runs with {words}", (f"deploy {prediction.stack} again, or state these settings in it",)
 
 
 def _runs_although(prediction: Prediction) -> Finding:
@@ -116,19 +132,21 @@ def _runs_although(prediction: Prediction) -> Finding:
         return None
     return (
         f"the engine came up, although the estimate says that it does not fit (binding: {memory.binding})",
-        ("state what was measured: --weights-gib and --gpu-total-gib",),
+        ("state what was measured, --weights-gib and --gpu-total-gib, where this model is sized",),
     )
 
 
-def _weights_differ(weights: Term) -> Finding:
+def _weights_differ(weights: Term, cache: Term) -> Finding:
+    """Less weight than expected matters only where the cache is not as expected either."""
     difference = weights.difference
     if difference is None or not weights.predicted:
         return None
-    if abs(difference) <= max(WEIGHTS_P90 * weights.predicted, ROUNDING_GIB):
+    small = abs(difference) <= max(WEIGHTS_P90 * weights.predicted, ROUNDING_GIB)
+    if small or (difference < 0 and cache.inside is True):
         return None
     way = "above" if difference > 0 else "below"
     reason = f"weights are {abs(difference):.2f} GiB {way} the estimate of {weights.predicted:.2f}"
-    return reason, (f"state weights_gib {weights.measured:g}, or check revision and quantisation of the checkpoint",)
+    return reason, (f"weights_gib {weights.measured:g}, or check revision and quantisation of the checkpoint",)
 
 
 def _cache_below(terms: Mapping[str, Term], prediction: Prediction) -> Finding:

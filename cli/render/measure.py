@@ -37,7 +37,7 @@ def verdict(document: Document) -> str:
     if not document["change"]:
         return f"{document['model']} on {document['gpu']}: no change"
     what = f"stack {document['stack']}" if document["stack"] else "stack"
-    return f"{document['model']} on {document['gpu']}: the {what} should change"
+    return f"{document['model']} on {document['gpu']}: the {what} should change: {document['reasons'][0]}"
 
 
 def _amount(value: float | None, unit: str, *, sign: bool = False) -> str:
@@ -106,8 +106,8 @@ def text(document: Document) -> RenderableType:
     """Return the verdict, the terms, what to set, and where each setting comes from."""
     style = "bold red" if document["change"] else "bold green"
     parts: list[RenderableType] = [Text(verdict(document), style=style)]
-    parts += [Text(f"because {reason}") for reason in document["reasons"]]
-    parts += [Text(f"set {action}", style="bold") for action in document["actions"]]
+    parts += [Text(f"and {reason}") for reason in document["reasons"][1:]]
+    parts += [Text(f"way out: {action}", style="bold") for action in document["actions"]]
     table = grid(TERM_HEADS, right=RIGHT)
     for row in term_rows(document):
         table.add_row(*(Text(cell, style="red" if cell == "✗" else "") for cell in row))
@@ -131,7 +131,7 @@ def markdown(document: Document) -> str:
     """Return the same for a comment."""
     parts = [f"**{safe(verdict(document))}**"]
     if document["reasons"]:
-        parts.append(bullets((*document["reasons"], *(f"set {action}" for action in document["actions"]))))
+        parts.append(bullets((*document["reasons"][1:], *(f"way out: {action}" for action in document["actions"]))))
     parts.append(markdown_table(TERM_HEADS, term_rows(document)))
     if document["notes"]:
         parts.append(bullets(document["notes"]))
