@@ -1,8 +1,8 @@
-"""Mamba layers with attention between: Jamba (Mamba 1), Bamba and Granite 4 (Mamba 2)."""
+"""Mamba layers with attention between or beside: Jamba (Mamba 1), Bamba, Granite 4 and Falcon-H1 (Mamba 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sizing.errors import BadInput
 from sizing.families.fields import count, flag, whole
@@ -25,7 +25,7 @@ from sizing.families.parts import (
 from sizing.families.recurrent import Mamba1, Mamba2, mamba1, mamba1_state, mamba2, mamba2_state
 from sizing.model import KvGroup, ModelSpec, WeightGroup
 
-ARCHITECTURES = ("JambaForCausalLM", "BambaForCausalLM", "GraniteMoeHybridForCausalLM")
+ARCHITECTURES = ("JambaForCausalLM", "BambaForCausalLM", "FalconH1ForCausalLM", "GraniteMoeHybridForCausalLM")
 JAMBA_PERIODS = {"attn_layer_period": 8, "attn_layer_offset": 4, "expert_layer_period": 2, "expert_layer_offset": 1}
 """Which of Jamba's layers attend and which have experts where the file does not say."""
 JAMBA_FEED_FORWARD = LAYER + "feed_forward."
@@ -33,7 +33,7 @@ JAMBA_FEED_FORWARD = LAYER + "feed_forward."
 
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the description of a Mamba hybrid."""
-    part = {"JambaForCausalLM": _jamba, "BambaForCausalLM": _bamba}.get(architecture_of(config), _granite)
+    part = PARTS[architecture_of(config)]
     shape = shape_of(config, tied_by_default=architecture_of(config) == "GraniteMoeHybridForCausalLM")
     full, state, weights, rest = part(config, shape)
     many = int(rest.get("experts", 0))
@@ -93,17 +93,18 @@ def _time_step_rank(config: Mapping[str, object], hidden: int, key: str = "mamba
     return -(-hidden // 16) if config.get(key) in (None, "auto") else whole(config, key)
 
 
-def mamba2_of(config: Mapping[str, object], hidden: int) -> Mamba2:
-    """Return the shape of Mamba 2 layers from the fields that Bamba and Granite use."""
-    inner, heads = whole(config, "mamba_expand", 2) * hidden, whole(config, "mamba_n_heads", 128)
+def mamba2_of(config: Mapping[str, object], hidden: int, *, norm: bool = True) -> Mamba2:
+    """Return the shape of Mamba 2 layers from the fields that Bamba, Granite and Falcon use."""
+    expanded, heads = whole(config, "mamba_expand", 2) * hidden, whole(config, "mamba_n_heads", 128)
+    inner = whole(config, "mamba_d_ssm", expanded)
     head_dim = inner // heads if config.get("mamba_d_head") in (None, "auto") else whole(config, "mamba_d_head")
     if heads * head_dim != inner:
-        problem = f"{heads} heads of {head_dim} are not mamba_expand x hidden_size = {inner}"
+        problem = f"{heads} heads of {head_dim} are not mamba_d_ssm or mamba_expand x hidden_size = {inner}"
         raise BadInput("config.json: mamba_n_heads", problem)
     return Mamba2(
         heads=heads, head_dim=head_dim, groups=whole(config, "mamba_n_groups", 1),
         state=whole(config, "mamba_d_state", 256), taps=whole(config, "mamba_d_conv", 4),
-        conv_bias=flag(config, "mamba_conv_bias", True), bias=flag(config, "mamba_proj_bias", False),
+        conv_bias=flag(config, "mamba_conv_bias", True), bias=flag(config, "mamba_proj_bias", False), norm=norm,
     )  # fmt: skip
 
 
@@ -141,3 +142,24 @@ def _granite(config: Mapping[str, object], shape: Shape) -> Parts:
     rotates = config.get("position_embedding_type") == "rope"
     rest = {"intermediate_size": width, "rotary_dim": shape.head_dim if rotates else 0, "experts": many}
     return full, mamba2_state(net, linear), tuple(groups), rest
+
+
+def _falcon(config: Mapping[str, object], shape: Shape) -> Parts:
+    """Falcon-H1: every layer has both, side by side."""
+    layers, hidden, width = range(shape.layers), shape.hidden, whole(config, "intermediate_size")
+    net = mamba2_of(config, hidden, norm=flag(config, "mamba_rms_norm", False))
+    bias = flag(config, "mlp_bias", False)
+    weights = (
+        *mamba2(net, layers, hidden=hidden),
+        *mlp(layers, hidden=hidden, width=width, bias=bias, path=JAMBA_FEED_FORWARD),
+    )
+    rest = {"intermediate_size": width, "rotary_dim": whole(config, "attn_rotary_emb", shape.head_dim)}
+    return tuple(layers), mamba2_state(net, layers), weights, rest
+
+
+PARTS: Mapping[str, Callable[[Mapping[str, object], Shape], Parts]] = {
+    "BambaForCausalLM": _bamba,
+    "FalconH1ForCausalLM": _falcon,
+    "GraniteMoeHybridForCausalLM": _granite,
+    "JambaForCausalLM": _jamba,
+}

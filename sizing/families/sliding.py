@@ -41,6 +41,8 @@ class Variant:
     gated: bool = True
     bias: bool = False
     """Biases of all linear layers and of the norms."""
+    rotary: bool = True
+    """False where vLLM serves the model through transformers, which keeps no rotary cache."""
     two_rotary_tables: bool = False
     """True where local and global layers rotate with different bases."""
 
@@ -50,8 +52,8 @@ VARIANTS: Mapping[str, Variant] = {
     "Gemma3ForCausalLM": Variant(norms=4, qk_norm="head", tied=True, full_every=6, two_rotary_tables=True),
     "Cohere2ForCausalLM": Variant(norms=1, tied=True, full_every=4, extra_window=1),
     "Exaone4ForCausalLM": Variant(qk_norm="head", full_every=4),
-    "Olmo3ForCausalLM": Variant(qk_norm="all", full_every=4),
-    "Starcoder2ForCausalLM": Variant(norms=2, tied=True, gated=False, bias=True),
+    "Olmo3ForCausalLM": Variant(qk_norm="all", full_every=4, rotary=False),
+    "Starcoder2ForCausalLM": Variant(norms=2, tied=True, gated=False, bias=True, rotary=False),
 }
 ARCHITECTURES = tuple(VARIANTS)
 
@@ -73,6 +75,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
             *embeddings(shape, norm=shape.hidden * (2 if variant.bias else 1)),
         ),
         kv_groups=groups,
+        rotary_dim=shape.head_dim if variant.rotary else 0,
         rotary_tables=2 if variant.two_rotary_tables and mixed else 1,
     )  # fmt: skip
 
