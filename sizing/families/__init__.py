@@ -13,6 +13,7 @@ from typing import Protocol
 from sizing.errors import BadInput
 from sizing.families import (
     dbrx,
+    decoders,
     dense,
     gemma4,
     gpt_oss,
@@ -43,6 +44,7 @@ class Family(Protocol):
 
 FAMILIES = (
     dbrx,
+    decoders,
     dense,
     gemma4,
     gpt_oss,
