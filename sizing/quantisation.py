@@ -20,6 +20,7 @@ from sizing.quantised_layers import (
     Layout,
     Quantisation,
     Scheme,
+    blocks_divide,
     group_bytes,
     matrix_bytes,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Layout",
     "Quantisation",
     "Scheme",
+    "blocks_divide",
     "for_engine",
     "group_bytes",
     "kv_cache_dtype_of",

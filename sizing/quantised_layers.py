@@ -214,6 +214,20 @@ def _refined(scheme: Scheme, rows: int, columns: int, path: str) -> Scheme:
     return replace(scheme, block_rows=block, block_columns=block)
 
 
+def blocks_divide(quantisation: Quantisation, width: int, ranks: int, *, path: str, expert: bool) -> bool:
+    """Return True when ``ranks`` shares of ``width`` rows or columns keep to the blocks of the scales.
+
+    vLLM refuses shares that cut a block (``validate_fp8_block_shape``), but refines the blocks of experts down to
+    32 (``refine_fp8_moe_block_shape``). A matrix that is no multiple of the block to begin with is not split by it.
+    """
+    block = quantisation.block_rows
+    if ranks == 1 or not block or not path or quantisation.scheme_of(path, expert=expert).granularity != "block":
+        return True
+    if expert:
+        return math.gcd(block, width // ranks) >= SMALLEST_BLOCK
+    return width % block != 0 or width % (ranks * block) == 0
+
+
 def _scales(scheme: Scheme, rows: int, columns: int) -> int:
     """Number of scales of a matrix."""
     if scheme.granularity == "tensor":

@@ -14,6 +14,7 @@ from sizing.module_names import module_names
 from sizing.quantisation import (
     NONE,
     Quantisation,
+    blocks_divide,
     for_engine,
     group_bytes,
     kv_cache_dtype_of,
@@ -188,6 +189,16 @@ def test_blocks_of_experts_shrink_where_they_do_not_divide_a_ranks_share(ranks, 
     fp8 = read("fp8", weight_block_size=[128, 128])
     assert size(fp8, EXPERT, columns=width) == 4096 * width + 4 * blocks
     assert size(fp8, columns=width) == 4096 * width + 4 * 32 * -(-width // 128)
+
+
+def test_ranks_may_not_cut_the_blocks_of_a_layer_but_may_refine_those_of_an_expert():
+    fp8 = read("fp8", weight_block_size=[128, 128], ignored_layers=["lm_head"])
+    paths = ("model.layers.0.mlp.down_proj", "model.layers.0.mlp.experts.0.down_proj", "lm_head")
+    splits = {
+        path: [n for n in (1, 2, 4, 8, 16, 32) if blocks_divide(fp8, 768, n, path=path, expert="experts" in path)]
+        for path in paths
+    }
+    assert list(splits.values()) == [[1, 2], [1, 2, 4, 8], [1, 2, 4, 8, 16, 32]]
 
 
 def test_groups_with_targets_give_each_module_its_scheme():
