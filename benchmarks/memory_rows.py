@@ -26,6 +26,7 @@ from sizing.kv_cache import PLAIN_FP8
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec, model_from_config
 from sizing.plan import EngineSettings, MemoryEstimate
+from sizing.quantisation import for_engine, online_quantisation
 
 DATA = Path(__file__).resolve().parent / "data"
 HELD_OUT_SHARE = 0.4
@@ -45,7 +46,7 @@ IN_FLIGHT: Mapping[str, Mapping[str, object]] = {
     },
     "experts_int8": {"quant_method": "experts_int8"},
 }  # fmt: skip
-"""What vLLM quantises to while it loads a checkpoint that is not quantised, by the flag ``--quantization``."""
+"""What ``--quantization`` makes of a checkpoint in 16 bits while it is loaded, in the form of a quantization_config."""
 DRAFTS = {"mtp": "mtp", "ngram": "ngram"}
 IN_HOST_MEMORY = ("cpu_offload_gb", "PLE_CPU_OFFLOAD=1")
 
@@ -183,6 +184,8 @@ def row_of(facts: Mapping[str, Any]) -> Row:
     engine = resolve_engine(model, gpu, settings(facts, model), gpu_total_gib=total)
     if facts["kv_cache_dtype"] == PLAIN_FP8:
         engine = replace(engine, kv_cache_dtype=PLAIN_FP8)
+    storage = for_engine(model.quantisation, version_tuple(engine.vllm_version), _capability(gpu))
+    model = replace(model, quantisation=storage)
     estimate = estimate_memory(model, gpu, engine, gpu_total_gib=total)
     return Row(
         facts=facts, model=model, gpu=gpu, engine=engine, total_gib=total, estimate=estimate, fitted=is_fitted(facts)
@@ -199,17 +202,23 @@ def card(facts: Mapping[str, Any]) -> tuple[Gpu, float]:
     return gpu, float(facts["gpu_total_gib_reported"] or typical_gib or gpu.total_gib)
 
 
+def _capability(gpu: Gpu) -> tuple[int, int]:
+    """Return the compute capability as two numbers: 8.9 is (8, 9)."""
+    major, minor = str(gpu.compute_capability).split(".")
+    return int(major), int(minor)
+
+
 def described(facts: Mapping[str, Any]) -> ModelSpec:
     """Return the model of a row as it ran: quantised while loading where its flag says so, at its own length."""
     document = configurations().get(facts["model"])
     if document is None:
         raise BadInput("left out: no config.json of the model", facts["model"])
     config = dict(document["config"])
-    if config.get("quantization_config") is None and facts["quantization"] in IN_FLIGHT:
-        config["quantization_config"] = dict(IN_FLIGHT[facts["quantization"]])
     if document.get("runner") == "pooling":  # vLLM then takes the model without its output head
         config["architectures"] = [name.replace("ForCausalLM", "Model") for name in config["architectures"]]
     model = model_from_config(config, name=facts["model"])
+    if config.get("quantization_config") is None and facts["quantization"] in IN_FLIGHT:
+        model = replace(model, quantisation=online_quantisation(facts["quantization"]))
     longest = max(model.max_position_embeddings, facts["max_model_len"] or 0)
     return replace(model, max_position_embeddings=longest)
 
