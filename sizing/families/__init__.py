@@ -15,6 +15,8 @@ from sizing.families import (
     dbrx,
     decoders,
     dense,
+    embedding,
+    encoders,
     gemma4,
     gpt_oss,
     kimi_linear,
@@ -29,6 +31,7 @@ from sizing.families import (
     nemotron_h,
     qwen3_next,
     sliding,
+    whisper,
 )
 from sizing.families.parts import Identity
 from sizing.model import ModelSpec
@@ -46,6 +49,8 @@ FAMILIES = (
     dbrx,
     decoders,
     dense,
+    embedding,
+    encoders,
     gemma4,
     gpt_oss,
     kimi_linear,
@@ -60,6 +65,7 @@ FAMILIES = (
     nemotron_h,
     qwen3_next,
     sliding,
+    whisper,
 )
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 

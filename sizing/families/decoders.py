@@ -1,4 +1,4 @@
-"""Dense decoders that differ from Llama in a few traits: OPT, GPT-2, GPT-NeoX, Falcon, Bloom, Phi, Cohere, GLM, and more.
+"""Dense decoders that differ from Llama in a few traits: OPT, GPT-2, GPT-NeoX, Falcon, Bloom, Phi, GLM and more.
 
 A row of ``TRAITS`` says how one architecture differs: gated MLP or not, norms, biases, norms of q and k, what is tied.
 Older files name their fields in other ways; ``ALIASES`` maps those to the usual names before anything is read.

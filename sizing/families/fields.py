@@ -111,6 +111,8 @@ LIMITS = {
     "laurel_rank": 1 << 16,
     "altup_num_inputs": 64,
     "depth": 1024,
+    "num_labels": 1 << 16,
+    "type_vocab_size": 1 << 16,
     "word_embed_proj_dim": 1 << 17,
     "num_ln_in_parallel_attn": 2,
     "expansion_ratio": 64,

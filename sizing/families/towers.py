@@ -118,8 +118,9 @@ def patches(vision: Mapping[str, object]) -> int:
 def layers_up_to(config: Mapping[str, object], layers: int, key: str = "vision_feature_layer") -> int:
     """Return how many blocks are built: up to the deepest whose output is used (-1: all, -2: all but one)."""
     stated = config.get(key, -2 if key == "vision_feature_layer" else -1)
-    chosen = stated if isinstance(stated, list) else [stated]
-    if not chosen or any(isinstance(one, bool) or not isinstance(one, int) for one in chosen):
+    listed: list[object] = stated if isinstance(stated, list) else [stated]
+    chosen = [one for one in listed if isinstance(one, int) and not isinstance(one, bool)]
+    if not chosen or len(chosen) < len(listed):
         raise BadInput(f"config.json: {key}", f"{str(stated)[:40]!r}", limit="whole numbers")
     deepest = max(one + layers + 1 if one < 0 else one for one in chosen)
     if not 0 < deepest <= layers:

@@ -32,7 +32,7 @@ Config = Mapping[str, object]
 QWEN_BLOCK = "visual.blocks.{i}."
 
 
-def qwen2_vl(config: Config, text_hidden: int) -> Tower:
+def qwen2_vl(config: Config, _text_hidden: int) -> Tower:
     """Qwen2-VL: blocks with LayerNorm and biases, an MLP of ``mlp_ratio`` x width, merged 2 x 2."""
     vision = with_class_defaults(part(config, "vision_config"), "qwen2_vl_vision")
     hidden = whole(vision, "embed_dim")
@@ -44,7 +44,7 @@ def qwen2_vl(config: Config, text_hidden: int) -> Tower:
     return _qwen(vision, blocks, out=whole(vision, "hidden_size"), merger_norm=2 * hidden, image="qwen2_vl")
 
 
-def qwen2_5_vl(config: Config, text_hidden: int) -> Tower:
+def qwen2_5_vl(config: Config, _text_hidden: int) -> Tower:
     """Qwen2.5-VL: gated MLP and RMSNorm; biases everywhere."""
     vision = with_class_defaults(part(config, "vision_config"), "qwen2_5_vl_vision")
     hidden = whole(vision, "hidden_size")
@@ -69,7 +69,7 @@ def _qwen(vision: Config, blocks: Encoder, *, out: int, merger_norm: int, image:
     return Tower(weights=weights, run=_run(image, blocks, merge=merge, out=out))
 
 
-def qwen3_vl(config: Config, text_hidden: int) -> Tower:
+def qwen3_vl(config: Config, _text_hidden: int) -> Tower:
     """Qwen3-VL and Qwen3.5: learned positions, a merger after the last layer and one for each deepstack layer."""
     vision = with_class_defaults(part(config, "vision_config"), "qwen3_vl_vision")
     hidden, out = whole(vision, "hidden_size"), whole(vision, "out_hidden_size")
@@ -92,7 +92,7 @@ def qwen3_vl(config: Config, text_hidden: int) -> Tower:
     return Tower(weights=tuple(weights), run=_run("qwen3_vl", blocks, merge=merge, out=out * (1 + deep)))
 
 
-def glm4v(config: Config, text_hidden: int) -> Tower:
+def glm4v(config: Config, _text_hidden: int) -> Tower:
     """GLM-4.1V and 4.5V: blocks without biases whose MLP is as wide as the text, a convolution that merges 2 x 2."""
     vision = with_class_defaults(part(config, "vision_config"), "glm4v_vision")
     hidden, out, wide = (whole(vision, key) for key in ("hidden_size", "out_hidden_size", "intermediate_size"))
@@ -115,7 +115,7 @@ def glm4v(config: Config, text_hidden: int) -> Tower:
     return Tower(weights=weights, run=_run("glm4v", blocks, merge=merge, out=out))
 
 
-def dots_ocr(config: Config, text_hidden: int) -> Tower:
+def dots_ocr(config: Config, _text_hidden: int) -> Tower:
     """dots.ocr: gated blocks without biases, RMSNorm, a merger that is never quantised."""
     vision = part(config, "vision_config")
     hidden, out = whole(vision, "embed_dim"), whole(vision, "hidden_size")
