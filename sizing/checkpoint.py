@@ -257,8 +257,9 @@ def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpe
     check_storage(model, checkpoint)
     quantisation = stored_quantisation(model.quantisation, checkpoint)
     model = replace(model, quantisation=quantisation, checkpoint_bytes=checkpoint.total_bytes)
-    described, held = model.weight_bytes(), checkpoint.loaded_bytes(BYTES_OF_DTYPE[model.dtype])
-    if not 1 - CHECKPOINT_TOLERANCE < held / described < 1 + CHECKPOINT_TOLERANCE:
+    held = checkpoint.loaded_bytes(BYTES_OF_DTYPE[model.dtype])
+    described, most = model.weight_bytes(), model.weight_bytes(draft=True)
+    if held / described <= 1 - CHECKPOINT_TOLERANCE or held / most >= 1 + CHECKPOINT_TOLERANCE:
         raise BadInput(
             "checkpoint", f"{held / GIB:.2f} GiB of weights, but config.json describes {described / GIB:.2f} GiB",
             limit=f"within {CHECKPOINT_TOLERANCE:.0%}",
