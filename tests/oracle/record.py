@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.abc
+import importlib.machinery
 import json
 import os
 import pickle
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE.parent.parent / "sizing" / "catalogue" / "models"
@@ -32,7 +35,7 @@ AVAILABLE_BYTES = 40 * 2**30
 MAX_NUM_BATCHED_TOKENS = 8192
 MAX_NUM_SEQS = 256
 SHORT_LENGTH = 8192
-BUILD_SECONDS = 240
+BUILD_SECONDS = 120
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -119,11 +122,33 @@ def _stand_in_for_kernels() -> None:
     torch.nn.Module.to = lambda module, *a, **k: real_to(module, k["dtype"]) if k.get("dtype") else module
 
 
+class AbsentLibrary(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Python packages of kernels: importable, empty."""
+
+    names = ("cutlass", "cuda", "tvm_ffi", "quack")
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
+        if fullname.partition(".")[0] not in self.names:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: Any) -> Any:
+        module = MagicMock(name=spec.name)
+        module.__spec__, module.__path__ = spec, []
+        return module
+
+    def exec_module(self, module: Any) -> None:
+        return None
+
+
 def _libraries() -> None:
     """Optional libraries of a CUDA installation whose absence would change what vLLM decides."""
     from vllm.utils import import_utils
 
     import_utils.has_deep_gemm = lambda: True
+    import_utils.has_triton_kernels = lambda: True
+    import_utils.get_triton_kernels_version = lambda: "3.6"
+    sys.meta_path.append(AbsentLibrary())
 
 
 def _check_config(cls: type, vllm_config: Any) -> None:
@@ -193,9 +218,11 @@ def _plain_configuration(folder: Path) -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from vllm.transformers_utils.config import _CONFIG_REGISTRY
 
-    kind = json.loads((folder / "config.json").read_text())["model_type"]
+    fields = json.loads((folder / "config.json").read_text())
+    kind = fields["model_type"]
     if kind not in CONFIG_MAPPING and kind not in _CONFIG_REGISTRY:
-        AutoConfig.register(kind, type("PlainConfig", (PretrainedConfig,), {"model_type": kind}))
+        plain_fields = {key: value for key, value in fields.items() if isinstance(value, int | float | str | None)}
+        AutoConfig.register(kind, type("PlainConfig", (PretrainedConfig,), plain_fields))
 
 
 def build(folder: Path, ask: dict[str, Any]) -> tuple[Any, Any]:
@@ -321,23 +348,29 @@ def capacity(config: Any, specs: dict[str, Any]) -> dict[str, Any]:
 
     with set_current_vllm_config(config):
         resolve_layout(config, specs)
-        made = kv_cache_utils.get_kv_cache_configs(config, [specs], [AVAILABLE_BYTES])
-        if not made[0].kv_cache_groups:
+        groups = kv_cache_utils.get_kv_cache_groups(config, dict(specs))
+        if not groups:
             return {"groups": []}
+        shape = {
+            "bytes_per_block": kv_cache_utils._pool_bytes_per_block(config, groups),
+            "bytes_per_request": kv_cache_utils._max_memory_usage_bytes_from_groups(config, groups),
+            "groups": [group_row(group) for group in groups],
+        }
+        try:
+            made = kv_cache_utils.get_kv_cache_configs(config, [specs], [AVAILABLE_BYTES])
+        except ValueError as refusal:
+            return {**shape, "refused": one_line(refusal)}
         scheduler = kv_cache_utils.generate_scheduler_kv_cache_config(made)
         tokens, concurrency = kv_cache_utils.get_kv_cache_capacity(config, scheduler)
-        pool = kv_cache_utils._pool_bytes_per_block(config, made[0].kv_cache_groups)
-    groups = [
-        {"layers": len(group.layer_names), "of": patterns(group.layer_names), **spec_row(group.kv_cache_spec)}
-        for group in made[0].kv_cache_groups
-    ]
-    return {
-        "num_blocks": made[0].num_blocks,
-        "bytes_per_block": pool,
-        "tokens": tokens,
-        "max_concurrency": round(concurrency, 6),
-        "groups": groups,
-    }
+    return {**shape, "num_blocks": made[0].num_blocks, "tokens": tokens, "max_concurrency": round(concurrency, 6)}
+
+
+def group_row(group: Any) -> dict[str, Any]:
+    """One KV cache group: its layers and the spec that they share."""
+    row = {"layers": len(group.layer_names), **spec_row(group.kv_cache_spec)}
+    if "layer_specs" not in row:
+        row["of"] = patterns(group.layer_names)
+    return row
 
 
 def answer(folder: Path, ask: dict[str, Any]) -> dict[str, Any]:
