@@ -35,7 +35,9 @@ def measure(
         str | None,
         typer.Option("--model", metavar="MODEL", help="Catalogue name, config.json or folder; with --stack its entry."),
     ] = None,
-    gpu: o.GpuOptional = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="GPU", help="GPU type. Default: what the log names, or its total.")
+    ] = None,
     tensor_parallel: o.TensorParallel = None,
     pipeline_parallel: o.PipelineParallel = None,
     max_model_len: o.MaxModelLen = None,
@@ -49,7 +51,10 @@ def measure(
     weights_gib: o.WeightsGib = None,
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
-    """What a running vLLM reports against what was predicted; exit 3 when the stack should change."""
+    """What a running vLLM reports against what was predicted; exit 3 when the stack should change.
+
+    Settings come from the log or the server; an option states what they do not say.
+    """
     from cli.output import show
     from cli.render import measure as render
     from sizing.measurement import measure as compare

@@ -49,8 +49,8 @@ class Term:
 
     @property
     def error(self) -> float | None:
-        """Predicted over measured, less 1; None where nothing was measured or it is 0."""
-        if self.difference is None or not self.measured:
+        """Predicted over measured, less 1; None where nothing was measured, or less than nothing."""
+        if self.difference is None or self.measured is None or self.measured <= 0:
             return None
         return -self.difference / self.measured
 

@@ -94,6 +94,28 @@ def test_a_stack_is_compared_with_the_engine_it_deployed(tonnage: Tonnage) -> No
     assert called.document["reasons"][0].startswith("the engine has 79.25 GiB a card (planned: ")
 
 
+def test_a_stack_whose_engine_runs_as_planned_stays(tonnage: Tonnage, tmp_path: Path) -> None:
+    plan = tonnage("measure", "--log", USAGE, "--stack", "dev", "--format", "json").document
+    expected = {term["name"]: term["predicted"] for term in plan["terms"]}
+    settings = {key: found["value"] for key, found in plan["inputs"].items()}
+    tokens = round(expected["kv_cache_gib"] * 2**30 / 131_072)  # bytes of a token of Llama-3.1-8B
+    log = tmp_path / "vllm.log"
+    log.write_text(
+        f"(APIServer pid=1) INFO 1 [u.py:1] vLLM API server version {settings['vllm_version']}\n"
+        f"(APIServer pid=1) INFO 1 [u.py:1] non-default args: {{'model': 'meta-llama/Llama-3.1-8B-Instruct', "
+        f"'max_model_len': {settings['max_model_len']}, 'max_num_seqs': {settings['max_num_seqs']}}}\n"
+        f"(EngineCore pid=2) INFO 1 [g.py:1] Model loading took {expected['weights_gib']} GiB memory and 9.0 seconds\n"
+        f"(EngineCore pid=2) INFO 1 [g.py:1] Available KV cache memory: {expected['kv_cache_gib']:.2f} GiB\n"
+        f"(EngineCore pid=2) INFO 1 [k.py:1] GPU KV cache size: {tokens:,} tokens\n"
+    )
+    called = tonnage("measure", "--log", str(log), "--stack", "dev", "--model", "chat", "--format", "json")
+    assert (called.document["reasons"], called.code) == ([], 0)
+    log.write_text(log.read_text().replace("'max_num_seqs': ", "'max_num_seqs': 1"))
+    called = tonnage("measure", "--log", str(log), "--stack", "dev", "--format", "json")
+    assert "the engine runs with max_num_seqs 1" in called.document["reasons"][0]
+    assert called.code == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
