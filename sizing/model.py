@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sizing.errors import BadInput
-from sizing.quantisation import Quantisation, group_bytes
+from sizing.quantisation import Quantisation, blocks_divide, group_bytes
 
 Split = Literal["out", "in", "kv", "vocabulary", "replicated"]
 Place = Literal["layers", "first", "last"]
@@ -58,6 +58,8 @@ class WeightGroup:
     """True for an output head that is the embedding again: memory only where a stage does not hold both."""
     draft: bool = False
     """True for layers of multi-token prediction, loaded only with speculative decoding."""
+    least_share: int = 0
+    """Rows (``out``) or columns (``in``) that one of several ranks holds at least; less is padded."""
     derived: bool = False
     """True for what the engine makes of other weights after loading; not in the checkpoint."""
 
@@ -329,14 +331,21 @@ def tensor_parallel_sizes(model: ModelSpec, most: int = 64) -> tuple[int, ...]:
 
 def _divides(model: ModelSpec, n: int) -> bool:
     heads = model.num_kv_heads
-    block = model.quantisation.block_rows or 1
     widths = (group for group in model.weights if group.split in {"out", "in"})
     return (
         (heads % n == 0 or n % heads == 0)
+        and all(group.kv_heads % n == 0 for group in model.weights if group.place == "first" and group.split == "kv")
         and model.vocabulary_padded % n == 0
-        and all((group.rows if group.split == "out" else group.columns) % n == 0 for group in widths)
-        and (block == 1 or model.intermediate_size % (n * block) == 0)
+        and all(_group_divides(model.quantisation, group, n) for group in widths)
     )
+
+
+def _group_divides(quantisation: Quantisation, group: WeightGroup, n: int) -> bool:
+    width = group.rows if group.split == "out" else group.columns
+    if width % n or not group.linear:
+        return width % n == 0
+    path = group.path.replace("{i}", str(group.layers[0]))
+    return blocks_divide(quantisation, width, n, path=path, expert=group.expert)
 
 
 @lru_cache(maxsize=4096)
@@ -374,10 +383,11 @@ def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel
 
 
 def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, int]:
+    least = group.least_share if n > 1 else 0
     if group.split == "out":
-        return -(-group.rows // n), group.columns
+        return max(-(-group.rows // n), least), group.columns
     if group.split == "in":
-        return group.rows, -(-group.columns // n)
+        return group.rows, max(-(-group.columns // n), least)
     if group.split == "kv":
         return group.rows // group.kv_heads * max(1, group.kv_heads // n), group.columns
     if group.split == "vocabulary":

@@ -58,7 +58,7 @@ def encoder_blocks(encoder: Encoder) -> tuple[WeightGroup, ...]:
     qkv, out, first, second = (encoder.path + name for name in encoder.names)
     wide = encoder.width * (2 if encoder.gated else 1)
     groups = [
-        *linear(qkv, 3 * inner, hidden, "out", bias=encoder.qkv_bias),
+        *_by_heads(linear(qkv, 3 * inner, hidden, "kv", bias=encoder.qkv_bias), encoder.heads),
         *linear(out, hidden, inner, "in", bias=encoder.o_bias),
         *linear(first, wide, hidden, "out", bias=encoder.mlp_bias),
         *linear(second, hidden, encoder.width, "in", bias=encoder.mlp_bias),
@@ -67,13 +67,18 @@ def encoder_blocks(encoder: Encoder) -> tuple[WeightGroup, ...]:
     return tuple(replace(group, layers=layers, place="first") for group in groups if group.rows)
 
 
+def _by_heads(groups: tuple[WeightGroup, ...], heads: int) -> tuple[WeightGroup, ...]:
+    """Split by whole heads: no rank holds a part of one."""
+    return tuple(replace(group, kv_heads=heads) for group in groups)
+
+
 def linear(path: str, rows: int, columns: int, split: Split, *, bias: bool = False) -> tuple[WeightGroup, ...]:
     """Return one linear layer of a tower that a checkpoint may quantise under ``path``; a bias follows the rows."""
     name = path.rsplit(".", 1)[-1]
     weight = WeightGroup(name=name, rows=rows, columns=columns, split=split, place="first", path=path)
     if not bias:
         return (weight,)
-    side: Split = "out" if split == "out" else "replicated"
+    side: Split = split if split in {"out", "kv"} else "replicated"
     return weight, replace(weight, name=f"{name}_bias", columns=1, split=side, linear=False)
 
 

@@ -137,8 +137,10 @@ def dots_ocr(config: Config, _text_hidden: int) -> Tower:
 
 
 def moonvit(config: Config, text_hidden: int) -> Tower:
-    """Kimi-VL: MoonViT is never quantised, and its projector is whole on every rank."""
-    vision = with_class_defaults(part(config, "vision_config"), "moonvit")
+    """Kimi-VL, Kimi-K2.5: MoonViT is never quantised, and its projector is whole on every rank."""
+    stated = part(config, "vision_config")
+    bare = {key.removeprefix("vt_"): value for key, value in stated.items()}
+    vision = with_class_defaults(bare, "moonvit")
     hidden, merge = whole(vision, "hidden_size"), 4
     blocks = Encoder(
         layers=whole(vision, "num_hidden_layers"), hidden=hidden, width=whole(vision, "intermediate_size"),
@@ -159,7 +161,8 @@ def moonvit(config: Config, text_hidden: int) -> Tower:
 
 def llama4(config: Config, text_hidden: int) -> Tower:
     """Llama 4: the patch embedding is a split linear layer; pixel shuffle by an MLP, then one projection."""
-    vision = with_class_defaults(part(config, "vision_config"), "llama4_vision_model")
+    stated = {} if config.get("vision_config") is None else part(config, "vision_config")
+    vision = with_class_defaults(stated, "llama4_vision_model")
     hidden = whole(vision, "hidden_size")
     inner, out = whole(vision, "projector_input_dim"), whole(vision, "projector_output_dim")
     blocks = Encoder(
@@ -190,6 +193,51 @@ def gemma3(config: Config, text_hidden: int) -> Tower:
     run = EncoderRun(
         tokens=tokens, positions=patches(vision), hidden=blocks.hidden, width=2 * blocks.width, out=text_hidden
     )
+    return Tower(weights=weights, run=run)
+
+
+def gemma4(config: Config, text_hidden: int) -> Tower:
+    """Gemma 4: a tower that is whole on every rank and never quantised, pooled, and one projection."""
+    if config.get("audio_config") is not None:
+        problem = "the audio tower of Gemma 4 is not modelled"
+        raise BadInput("config.json: audio_config", problem, way_out="set it to null, or supply --weights-gib")
+    vision = part(config, "vision_config")
+    hidden, heads = whole(vision, "hidden_size"), whole(vision, "num_attention_heads")
+    head_dim, width = whole(vision, "head_dim", max(1, hidden // heads)), whole(vision, "intermediate_size")
+    layer = 4 * hidden * heads * head_dim + 3 * hidden * width + 4 * hidden + 2 * head_dim
+    table = 2 * whole(vision, "position_embedding_size", 10240) + 3 * whole(vision, "patch_size", 16) ** 2
+    weights = (
+        plain("encoder", layer, copies=whole(vision, "num_hidden_layers")),
+        plain("patch_embed", hidden, table),
+        plain("projection", text_hidden, hidden),
+    )
+    tokens = whole(config, "vision_soft_tokens_per_image", 280)
+    pooled = whole(vision, "pooling_kernel_size", 3) ** 2
+    run = EncoderRun(tokens=tokens, positions=tokens * pooled, hidden=hidden, width=3 * width, out=text_hidden)
+    return Tower(weights=weights, run=run)
+
+
+def phi3v(config: Config, text_hidden: int) -> Tower:
+    """Phi-3 vision: CLIP ViT-L/14 at 336 up to the layer before the last, a projector and a second embedding."""
+    vision = with_class_defaults({}, "phi3_v_clip")
+    blocks, weights = _clip(vision, whole(vision, "num_hidden_layers") - 1, post_norm=False)
+    wide = 4 * blocks.hidden
+    table = WeightGroup(
+        name="embed_tokens_vision", rows=whole(config, "vocab_size"), columns=text_hidden, split="vocabulary",
+        place="first", linear=False,
+    )  # fmt: skip
+    weights += (
+        table,
+        plain("separators", 2 * wide),
+        plain("projection_1", text_hidden, wide + 1),
+        plain("projection_2", text_hidden, text_hidden + 1),
+    )
+    tiles = _largest("phi3_v", "tiles")
+    count = patches(vision)
+    run = EncoderRun(
+        tokens=count // 4 * tiles, positions=count * tiles, hidden=blocks.hidden, width=2 * blocks.width,
+        out=text_hidden,
+    )  # fmt: skip
     return Tower(weights=weights, run=run)
 
 
