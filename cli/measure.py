@@ -18,26 +18,29 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 18
 STANDARD_INPUT = "-"
+Log = Annotated[str | None, typer.Option("--log", metavar="FILE", help="Start-up log of vLLM; - reads standard input.")]
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint", metavar="URL", help="Running server, for example http://host:8000.")
+]
+StackToCompare = Annotated[
+    str | None, typer.Option("--stack", metavar="STACK", help="Compare with what this stack plans.")
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Catalogue name, config.json or folder; with --stack its entry."),
+]
+GpuName = Annotated[
+    str | None, typer.Option("--gpu", metavar="GPU", help="GPU type. Default: what the log names, or its total.")
+]
 
 
 def measure(
     *,
-    log: Annotated[
-        str | None, typer.Option("--log", metavar="FILE", help="Start-up log of vLLM; - reads standard input.")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option("--endpoint", metavar="URL", help="Running server, for example http://host:8000.")
-    ] = None,
-    stack: Annotated[
-        str | None, typer.Option("--stack", metavar="STACK", help="Compare with what this stack plans.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", metavar="MODEL", help="Catalogue name, config.json or folder; with --stack its entry."),
-    ] = None,
-    gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="GPU", help="GPU type. Default: what the log names, or its total.")
-    ] = None,
+    log: Log = None,
+    endpoint: Endpoint = None,
+    stack: StackToCompare = None,
+    model: ModelName = None,
+    gpu: GpuName = None,
     tensor_parallel: o.TensorParallel = None,
     pipeline_parallel: o.PipelineParallel = None,
     max_model_len: o.MaxModelLen = None,

@@ -16,6 +16,8 @@ GIB = 1 << 30
 MOST_RANKS = 1024
 MOST_FAILURES = 16
 LONGEST_FAILURE = 400
+WHILE_SERVING = "out_of_memory_while_serving"
+"""A failure after the start: the engine came up and ran out of memory under load."""
 NUMBER = r"(-?\d{1,9}(?:\.\d{1,9})?)"
 COUNT = r"(\d[\d,]{0,14})"
 SIZE = NUMBER + r" ?Gi?B"
@@ -23,7 +25,7 @@ SIZE = NUMBER + r" ?Gi?B"
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why the engine did not start (or died). ``kind`` is one of the keys of ``FAILURES``; ``line`` as printed."""
+    """Why the engine did not start, or died. ``kind``: one of ``FAILURES``, or ``WHILE_SERVING``; ``line`` as printed."""
 
     kind: str
     line: str
@@ -299,7 +301,9 @@ def _prefix(line: str, end: int) -> str:
 
 
 def _fail(draft: Draft, kind: str, text: str) -> None:
-    after_start = draft.facts.get("ready") is True and kind != "out_of_memory"
+    ready = draft.facts.get("ready") is True
+    after_start = ready and kind != "out_of_memory"
+    kind = WHILE_SERVING if ready else kind
     known = kind in {failure.kind for failure in draft.failures}
     if not (after_start or known or len(draft.failures) >= MOST_FAILURES):
         draft.failures.append(Failure(kind=kind, line=" ".join(text.split())))

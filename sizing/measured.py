@@ -15,7 +15,7 @@ from sizing.endpoint_metrics import EndpointMetrics, ServingLoad
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.log_settings import Setting
-from sizing.log_wordings import Failure
+from sizing.log_wordings import WHILE_SERVING, Failure
 from sizing.startup_log import RankMemory, StartupLog
 
 SAME_CARD = 0.01
@@ -104,7 +104,7 @@ def measured_of_log(log: StartupLog) -> Measured:
         longest_model_len=log.longest_model_len,
         free_gib=log.least("free_gib"),
         requested_gib=log.most("requested_gib"),
-        started=not log.failures,
+        started=all(failure.kind == WHILE_SERVING for failure in log.failures),
         starts=log.starts,
         failures=log.failures,
         ranks=log.ranks,

@@ -23,6 +23,8 @@ ROUNDING_GIB = 0.1
 ROUNDING_TOKENS = 0.005
 SEQUENCES_STEP = 8
 """Batch sizes are captured in steps of 8."""
+UTILISATION_STEP = 0.05
+"""What one usually lowers the utilisation by: 4 GiB of an 80 GB card, more than graphs and context together."""
 LONGEST_REASON = 160
 """Characters of an error of vLLM that are repeated; the whole of it stands in the document's ``failures``."""
 STATED = ("tensor_parallel", "pipeline_parallel", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
@@ -79,6 +81,7 @@ def judge(measured: Measured, prediction: Prediction, terms: Mapping[str, Term])
     found = [_settings_differ(measured, prediction)]
     if measured.started:
         found += [
+            _ran_out(measured, prediction.engine),
             _runs_although(prediction),
             _weights_differ(terms["weights_gib"], terms["kv_cache_gib"]),
             _cache_below(terms, prediction),
@@ -124,6 +127,13 @@ def _settings_differ(measured: Measured, prediction: Prediction) -> Finding:
         return None
     words = ", ".join(f"{name} {runs} (stack: {planned})" for name, runs, planned in pairs)
     return f"the engine runs with {words}", (f"deploy {prediction.stack} again, or state these settings in it",)
+
+
+def _ran_out(measured: Measured, engine: EngineSettings) -> Finding:
+    if not measured.failures:
+        return None
+    reason = f"the engine came up and ran out of memory while serving: {_short(measured.failures[0].line)}"
+    return reason, _lower(engine)
 
 
 def _runs_although(prediction: Prediction) -> Finding:
@@ -215,9 +225,11 @@ def _remedies(measured: Measured, prediction: Prediction) -> Sequence[str]:
     if measured.longest_model_len:
         return (f"max_model_len {engine.max_model_len} -> {measured.longest_model_len}",)
     if measured.failures[0].kind == "out_of_memory":
-        lower = max(engine.gpu_memory_utilization - 0.05, 0.05)
-        return (
-            f"gpu_memory_utilization {engine.gpu_memory_utilization:g} -> {lower:.2f}",
-            *_smaller_batch(engine, 0.5),
-        )
+        return _lower(engine)
     return ()
+
+
+def _lower(engine: EngineSettings) -> tuple[str, ...]:
+    """Return what leaves more of the card to what lives outside the cache."""
+    lower = max(engine.gpu_memory_utilization - UTILISATION_STEP, UTILISATION_STEP)
+    return f"gpu_memory_utilization {engine.gpu_memory_utilization:g} -> {lower:.2f}", *_smaller_batch(engine, 0.5)

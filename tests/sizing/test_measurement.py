@@ -123,6 +123,13 @@ def test_a_failed_start_that_was_predicted_repeats_the_hints() -> None:
     assert verdict.actions == (f"max_model_len {PLAN.engine.max_model_len} -> 4096", "tensor-parallel 2 fits")
 
 
+def test_out_of_memory_under_load_asks_for_room() -> None:
+    measured = engine(failures=(Failure(kind="out_of_memory_while_serving", line="CUDA out of memory"),))
+    verdict = compared(measured).verdict
+    assert verdict.reasons == ("the engine came up and ran out of memory while serving: CUDA out of memory",)
+    assert verdict.actions[0] == "gpu_memory_utilization 0.92 -> 0.87"
+
+
 def test_a_card_in_use_names_the_share_that_is_left() -> None:
     measured = log("v0.9.1-busy-card.log")
     verdict = compared(measured).verdict

@@ -206,6 +206,14 @@ def test_out_of_memory() -> None:
     assert read("v0.8.0-out-of-memory.log").ranks[0].total_gib == 23.57
 
 
+def test_out_of_memory_under_load_is_no_failure_to_start() -> None:
+    died = (
+        "(EngineCore pid=1) ERROR 1 [core.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.5 GiB\n"
+    )
+    log = of((LOGS / USAGE).read_text() + "INFO:     Application startup complete.\n" + died)
+    assert ([failure.kind for failure in log.failures], log.started) == (["out_of_memory_while_serving"], True)
+
+
 def test_a_cache_below_nothing() -> None:
     log = of(
         "(EngineCore pid=129) INFO 07-01 04:24:37 [gpu_worker.py:480] Available KV cache memory: -14.28 GiB\n"
