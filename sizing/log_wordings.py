@@ -25,7 +25,7 @@ SIZE = NUMBER + r" ?Gi?B"
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why the engine did not start, or died. ``kind``: one of ``FAILURES``, or ``WHILE_SERVING``; ``line`` as printed."""
+    """Why the engine did not start, or died: one of ``FAILURES`` or ``WHILE_SERVING``, and the line as printed."""
 
     kind: str
     line: str

@@ -94,6 +94,8 @@ _RECORD = re.compile(
     r"\(\w[\w =.-]{0,60}\bpid=\d|\b(?:INFO|WARNING|ERROR|DEBUG|CRITICAL)\b|Loading |Capturing |Traceback|\w{1,60}Error:"
 )
 _RECORD_WITHIN = 200
+_SERVING = (" tokens/s, Running: ", " HTTP/1.")
+"""Lines of a server at work, most of a long log: throughput and requests."""
 _START = re.compile(r"vLLM API server version|non-default args: |█  version ")
 _ENGINE = re.compile(r"Initializing an? (?:V[01] )?LLM engine ")
 _OWN = ("vllm_version", "engine", "kv_tokens", "max_concurrency", "num_gpu_blocks", "graphs_in_budget", "init_engine")
@@ -132,6 +134,8 @@ def _records(lines: Iterable[str]) -> Iterator[list[str]]:
     held: list[str] = []
     size = 0
     for line in lines:
+        if any(phrase in line for phrase in _SERVING):
+            continue
         if held and (size + len(line) > LONGEST_LINE or _RECORD.search(line, 0, _RECORD_WITHIN)):
             yield held
             held, size = [], 0

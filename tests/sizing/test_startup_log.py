@@ -250,6 +250,15 @@ def test_what_collectors_and_terminals_do_to_a_log_changes_nothing(name: str, wr
     assert replace(of(WRAPPERS[wrapper](text)), starts=1) == read(name)
 
 
+def test_lines_of_a_server_at_work_say_nothing() -> None:
+    at_work = (
+        "(APIServer pid=1) INFO 1 [loggers.py:1] Engine 000: Avg prompt throughput: 12.0 tokens/s, Avg generation "
+        "throughput: 8.0 tokens/s, Running: 1 reqs, Waiting: 0 reqs, GPU KV cache usage: 0.1%\n"
+        'INFO:     10.0.0.1:3498 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+    )
+    assert of((LOGS / USAGE).read_text() + at_work * 100) == read(USAGE)
+
+
 def test_utf_16_as_a_shell_of_windows_writes_it() -> None:
     text = (LOGS / USAGE).read_text()
     assert parse_startup_log([text.encode("utf-16")]) == read(USAGE)
