@@ -19,11 +19,12 @@ from itertools import pairwise
 from typing import Any
 
 from sizing.catalogue import Gpu, load_catalogue
-from sizing.engine import VersionRules, version_rules
+from sizing.engine import VersionRules, version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
+from sizing.quantisation import for_engine
 
 GIB = 1 << 30
 P90 = 1.2816
@@ -38,12 +39,13 @@ class _Terms:
     forward: float
     sampler: float
     encoder: float
+    workspace: float
     non_torch: float
     graphs: float
 
     @property
     def activation(self) -> float:
-        return max(self.forward, self.sampler, self.encoder)
+        return self.workspace + max(self.forward, self.sampler, self.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ def estimate_memory(
     _check_override("gpu-total-gib", gpu_total_gib)
     _check_override("weights-gib", weights_gib)
     rules = version_rules(engine.vllm_version)
+    model = as_loaded(model, engine.vllm_version, gpu.compute_capability)
     total = gpu_total_gib if gpu_total_gib is not None else gpu.total_gib
     budget = _budget(model, engine, rules, total, weights_gib)
     fits, binding = _verdict(budget, rules)
@@ -117,6 +120,17 @@ def estimate_memory(
         hints=hints,
         figures=_figures(model, engine, rules, budget, given=weights_gib is not None),
     )
+
+
+@lru_cache(maxsize=1024)
+def as_loaded(model: ModelSpec, vllm_version: str, compute_capability: float) -> ModelSpec:
+    """Return the model with its quantised weights as that version keeps them on that card.
+
+    Raises BadInput for a quantisation that the version does not load.
+    """
+    capability = (int(compute_capability), round(compute_capability * 10) % 10)
+    loaded = for_engine(model.quantisation, version_tuple(vllm_version), capability)
+    return model if loaded == model.quantisation else replace(model, quantisation=loaded)
 
 
 def _check_override(name: str, value: float | None) -> None:
@@ -174,9 +188,29 @@ def _terms(
         forward=_forward_bytes(model, engine) / GIB,
         sampler=sampler,
         encoder=_encoder_bytes(model, engine) / GIB if stage.is_first else 0.0,
+        workspace=_workspace_bytes(model, engine) / GIB,
         non_torch=_non_torch_gib(engine.tensor_parallel * engine.pipeline_parallel),
         graphs=0.0 if engine.enforce_eager else _graph_gib(engine, rules),
     )
+
+
+def _workspace_bytes(model: ModelSpec, engine: EngineSettings) -> float:
+    """Buffers of latent attention (MLA) for the context of prompts, held beside whatever else is at its peak.
+
+    Dense: keys and values of up to 65,536 tokens of context, or eight requests of max_model_len if fewer, with
+    their latents. Sparse: 40 entries of the indexer for each position of max_model_len. Source: vLLM
+    ``mla_attention.py`` (determine_chunked_prefill_workspace_size), ``mla/indexer.py`` (get_max_prefill_buffer_size).
+    """
+    rules = load_catalogue().engine_defaults["latent_workspace"]
+    latent = [group for group in model.kv_groups if group.kind == "latent"]
+    indexer = next((group for group in latent if group.element_bytes == 1), None)
+    if indexer is not None:
+        return float(rules["sparse_entries_per_position"]) * engine.max_model_len * indexer.token_bytes(1)
+    if not model.context_elements:
+        return 0.0
+    tokens = min(int(rules["requests"]) * engine.max_model_len, int(rules["most_tokens"]))
+    elements = model.context_elements / engine.tensor_parallel + latent[0].head_dim
+    return tokens * elements * BYTES_OF_DTYPE[model.dtype]
 
 
 def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
@@ -318,6 +352,7 @@ def longest_context(
 ) -> int:
     """Return the largest ``max_model_len`` in tokens (whole blocks) that one request may have; 0 when none."""
     rules = version_rules(engine.vllm_version)
+    model = as_loaded(model, engine.vllm_version, gpu.compute_capability)
     budget = _budget(model, engine, rules, gpu_total_gib or gpu.total_gib, weights_gib)
     return _longest(model, engine, rules, budget)
 

@@ -120,6 +120,10 @@ class KvGroup:
     """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``)."""
     state: tuple[StateTensor, ...] = ()
     """Tensors of one sequence (``state``)."""
+    block_tokens: int = 0
+    """Tokens of a block where the layout is its own; 0 follows the engine."""
+    page_bytes: int = 0
+    """Bytes of such a block in one layer; 0: as the elements give."""
     checkpoint_blocks: int = 0
     """Blocks of a sequence for the state at a block boundary inside a prefill, where prefixes are cached."""
     replicated: bool = False
@@ -137,6 +141,8 @@ class KvGroup:
 
     def token_bytes(self, element_bytes: int, tensor_parallel: int = 1) -> int:
         """Bytes of one token in one layer on one rank; heads beyond their number are replicated."""
+        if self.page_bytes:
+            return -(-self.page_bytes // self.block_tokens)
         heads = self.kv_heads if self.replicated else max(1, self.kv_heads // tensor_parallel)
         element = self.element_bytes or element_bytes
         if element == 1 and self.fp8_token_bytes is not None:
@@ -203,6 +209,8 @@ class ModelSpec:
     """Rotary caches of different base or scaling (local and global layers)."""
     rotary_positions: int | None = None
     """Rows of the rotary cache where it is longer than the context; None: the context."""
+    context_elements: int = 0
+    """Keys and values over all heads that one cached token becomes when a prompt is read (dense MLA)."""
     encoder_run: EncoderRun | None = None
     """Profile run of an image or audio encoder; None for text models."""
     encoder_tokens: int = 0

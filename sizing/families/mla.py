@@ -88,6 +88,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         weights=(*weights, *embeddings(shape)), kv_groups=latent_caches(latent, own, indexer),
         experts=mixture.count, experts_per_token=mixture.chosen, draft_layers=drafts, rotary_dim=latent.rope,
         rotary_tables=2 if indexer and not flag(config, "indexer_rope_interleave", False) else 1,
+        context_elements=0 if indexer else shape.heads * (latent.nope + latent.value),
     )  # fmt: skip
 
 
