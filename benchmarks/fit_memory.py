@@ -133,9 +133,30 @@ def fit(rows: list[Row], all_facts: list[Mapping[str, Any]], current: Mapping[st
         **{key: value for key, (value, _) in NOT_IN_DATA.items() if key != "flashinfer"},
         "non_torch_gib_by_tensor_parallel": non_torch,
         "cuda_graph_gib": graphs,
-        "spread": current["spread"],
+        "spread": spread(fitted, current["spread"]),
         "provenance": dict(sorted(provenance.items())),
     }
+
+
+COVERED = 0.85
+"""Share of the fitted side that the interval must hold; what is held of the other side is reported."""
+
+
+def spread(fitted: Iterable[Row], current: Mapping[str, float]) -> dict[str, float]:
+    """Return the spread with its scale set so that the interval holds ``COVERED`` of the fitted rows.
+
+    The parts (a share of each term) are the recorded ones; a row's scale is its error over the half-width at scale 1,
+    upwards beyond what a leaner sampler may leave.
+    """
+    scales = []
+    for row in fitted:
+        if (values := _cache(row)) is None:
+            continue
+        interval, error = row.estimate.kv_cache_gib_interval, values[1] - values[0]
+        unit = (interval.p50 - interval.p10) / current["scale"]
+        leaner = max(interval.p90 - interval.p50 - (interval.p50 - interval.p10), 0.0)
+        scales.append(max(-error if error < 0 else error - leaner, 0.0) / unit)
+    return {**current, "scale": round(_quantile(sorted(scales), COVERED), 2)} if scales else dict(current)
 
 
 def _errors(rows: Iterable[Row], term: Callable[[Row], tuple[float, float, float] | None]) -> list[float]:
