@@ -14,6 +14,7 @@ from pathlib import Path
 from sizing.catalogue import Catalogue
 from sizing.checkpoint import read_checkpoint, with_checkpoint
 from sizing.errors import BadInput
+from sizing.families.embedding import served_as_embedding
 from sizing.model import ModelSpec, model_from_config
 
 CONFIG_LIMIT_BYTES = 1 << 20
@@ -39,6 +40,8 @@ def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
     beside = file.parent / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
         config["quantization_config"] = modelopt_of(read_object(beside, CONFIG_LIMIT_BYTES))
+    if (file.parent / "modules.json").is_file():
+        config = dict(served_as_embedding(config))
     model = model_from_config(config, name=model_name(config, file))
     return with_checkpoint(model, read_checkpoint(file.parent, tied=model.tie_word_embeddings))
 

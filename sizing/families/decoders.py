@@ -99,6 +99,8 @@ def _usual_names(config: Config, traits: Traits) -> Mapping[str, object]:
     for name, others in ALIASES.items():
         if usual.get(name) is None:
             usual[name] = next((config[other] for other in others if config.get(other) is not None), None)
+    if usual.get("torch_dtype") is None and usual.get("dtype") is None:
+        usual["torch_dtype"] = "float32"  # what a file without the field means
     return traits.prepare(usual) if traits.prepare else usual
 
 
@@ -179,7 +181,11 @@ def _falcon(config: dict[str, object]) -> Mapping[str, object]:
     elif flag(config, "multi_query", True):
         heads = 1
     length = config.get("max_position_embeddings")
-    return {**config, "num_key_value_heads": heads, "max_position_embeddings": 2048 if length is None else length}
+    return {
+        **config,
+        "num_key_value_heads": heads,
+        "max_position_embeddings": UNSTATED_LENGTH if length is None else length,
+    }
 
 
 def _falcon_traits(config: Config, traits: Traits) -> Traits:
@@ -187,6 +193,12 @@ def _falcon_traits(config: Config, traits: Traits) -> Traits:
     if flag(config, "new_decoder_architecture", False):
         norms = whole(config, "num_ln_in_parallel_attn", 2)
     return replace(traits, norms=norms, rotary=0.0 if flag(config, "alibi", False) else 1.0)
+
+
+def _bloom(config: dict[str, object]) -> Mapping[str, object]:
+    """Its files state no length; vLLM then takes 2048 tokens (``_get_and_verify_max_len``)."""
+    length = config.get("max_position_embeddings")
+    return {**config, "max_position_embeddings": UNSTATED_LENGTH if length is None else length}
 
 
 def _opt_traits(config: Config, traits: Traits) -> Traits:
@@ -219,6 +231,7 @@ def _qwen1(config: dict[str, object]) -> Mapping[str, object]:
 
 
 BAICHUAN_7B_WIDTH = 4096
+UNSTATED_LENGTH = 2048
 LLAMA = Traits(
     qkv_bias=("attention_bias", False), o_bias=("attention_bias", False), mlp_bias=("mlp_bias", False)
 )  # fmt: skip
@@ -230,7 +243,7 @@ TRAITS: Mapping[str, Traits] = {
     "ArceeForCausalLM": replace(LLAMA, gated=False),
     "BaiChuanForCausalLM": Traits(adjust=_baichuan_traits),
     "BaichuanForCausalLM": Traits(adjust=_baichuan_traits),
-    "BloomForCausalLM": replace(BIASED, tied=True, rotary=0.0, embedding_norm=True),
+    "BloomForCausalLM": replace(BIASED, tied=True, rotary=0.0, embedding_norm=True, prepare=_bloom),
     "ChatGLMForConditionalGeneration": Traits(prepare=_chatglm, qkv_bias=("add_qkv_bias", False), rotary=0.5),
     "ChatGLMModel": Traits(prepare=_chatglm, qkv_bias=("add_qkv_bias", False), rotary=0.5),
     "CohereForCausalLM": Traits(

@@ -35,6 +35,20 @@ GENERATORS = {
 ARCHITECTURES = tuple(GENERATORS)
 
 
+def served_as_embedding(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the configuration as vLLM reads it with ``--runner pooling``: a class for generation pools instead.
+
+    Checkpoints of sentence-transformers (a ``modules.json`` beside the file) are read so by themselves.
+    """
+    architecture = architecture_of(config)
+    pooling = next((name for name, other in sorted(GENERATORS.items()) if other == architecture and _plain(name)), None)
+    return {**config, "architectures": [pooling]} if pooling else config
+
+
+def _plain(name: str) -> bool:
+    return name.endswith("Model") and "Bidirectional" not in name
+
+
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the decoder without its head; a class for classification has ``score`` instead."""
     from sizing.families import family_of  # noqa: PLC0415 - the registry imports this module

@@ -84,6 +84,8 @@ def build(config: Config, identity: Identity) -> ModelSpec:
     for name, other in ALIASES.items():
         if usual.get(name) is None:
             usual[name] = config.get(other)
+    if usual.get("torch_dtype") is None and usual.get("dtype") is None:
+        usual["torch_dtype"] = "float32"  # what a file without the field means
     shape = shape_of(usual, tied_by_default=True)
     if shape.kv_heads != shape.heads:
         raise BadInput("config.json: num_key_value_heads", f"{shape.kv_heads} in an encoder, which has one per head")

@@ -69,6 +69,18 @@ TEXT_CLASSES = {
     "qwen3_vl_text": "Qwen3ForCausalLM",
 }
 """``model_type`` of a text part -> the class whose weights it has."""
+BASE_TYPES = {
+    "dots_ocr": "qwen2",
+    "qwen2_5_vl": "qwen2",
+    "qwen2_5_vl_text": "qwen2",
+    "qwen2_vl": "qwen2",
+    "qwen2_vl_text": "qwen2",
+    "qwen3_vl_moe_text": "qwen3_moe",
+    "qwen3_vl_text": "qwen3",
+}
+"""Types of text parts whose fields are read as those of the language model they come from."""
+MROPE = (vision.qwen2_vl, vision.qwen2_5_vl, vision.qwen3_vl, vision.glm4v)
+"""Towers whose language models number positions in three dimensions (``mrope_section``)."""
 MROPE_REACH = 4
 """vLLM keeps this many times the context in the rotary cache of positions in three dimensions."""
 TEXT_KEYS = ("text_config", "llm_config", "language_config")
@@ -85,7 +97,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         family="multimodal",
         weights=(*text.weights, *tower.weights),
         encoder_run=tower.run,
-        rotary_positions=_rotary_rows(text, text_config(config)),
+        rotary_positions=_rotary_rows(text, config),
     )
 
 
@@ -94,13 +106,12 @@ def _rotary_rows(text: ModelSpec, config: Mapping[str, object]) -> int | None:
 
     Gemma 3 has one table of the context and one that is ``factor`` times as long.
     """
-    scaling = config.get("rope_scaling") or config.get("rope_parameters")
-    if not isinstance(scaling, Mapping) or text.rotary_positions is not None:
-        return text.rotary_positions
-    if scaling.get("mrope_section"):
+    if text.rotary_positions is None and TOWERS[architecture_of(config)] in MROPE:
         return MROPE_REACH * text.max_position_embeddings
-    factor = scaling.get("factor")
-    if config.get("model_type") == "gemma3_text" and isinstance(factor, int | float) and 1 <= factor <= 1024:
+    inner = text_config(config)
+    scaling = inner.get("rope_scaling") or inner.get("rope_parameters")
+    factor = scaling.get("factor") if isinstance(scaling, Mapping) else None
+    if inner["model_type"] == "gemma3_text" and isinstance(factor, int | float) and 1 <= factor <= 1024:
         return int(text.max_position_embeddings * (1 + factor) / 2)
     return text.rotary_positions
 
@@ -123,6 +134,7 @@ def text_config(config: Mapping[str, object]) -> Mapping[str, object]:
     if kind not in TEXT_CLASSES:
         raise BadInput("config.json: text_config.model_type", f"{kind[:40]!r} is not modelled as a text tower")
     inner["architectures"] = [TEXT_CLASSES[kind]]
+    inner["model_type"] = BASE_TYPES.get(kind, kind)
     for key in ("torch_dtype", "dtype", "tie_word_embeddings"):
         if config.get(key) is not None:
             inner[key] = config[key]
