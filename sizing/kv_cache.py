@@ -26,6 +26,8 @@ from sizing.plan import EngineSettings
 
 LATENT_BLOCK = 128
 """Hybrids of MLA and recurrent layers align blocks to this many tokens (vLLM ``platforms/interface.py``)."""
+SPARSE_BLOCK = 64
+"""Sparse attention with an indexer has blocks of at least this many tokens."""
 PLAIN_FP8 = "fp8_e4m3"
 """FlashInfer's sparse attention (Blackwell) keeps one byte an element; ``fp8`` elsewhere means ``fp8_ds_mla``."""
 MOSTLY_EQUAL = 1.5
@@ -93,7 +95,9 @@ def cache_layout(model: ModelSpec, engine: EngineSettings, rules: VersionRules) 
     sets = _sets(model, engine)
     if rules.windows == "full":
         sets = [item for item in sets if item.source.kind != "state" or rules.engine != "V0"]
-    if len({_slots(item.source, rules) for item in sets}) <= 1:
+    if any(item.source.page_bytes for item in sets):
+        groups = _packed(sets)
+    elif len({_slots(item.source, rules) for item in sets}) <= 1:
         groups = [_together(sets)] if sets else []
     else:
         groups = _cut(_merge(_same_page(sets)))
@@ -115,8 +119,9 @@ def _sets(model: ModelSpec, engine: EngineSettings) -> list[_Layers]:
     block = _block_tokens(model, engine)
     found = []
     for group in _with_draft(model, engine):
-        page = _page(model, engine, group, block)
-        found.append(_Layers(source=group, layers=tuple(group.layers), block=block, page=page, filled=page))
+        own = group.block_tokens or block
+        page = group.page_bytes or _page(model, engine, group, own)
+        found.append(_Layers(source=group, layers=tuple(group.layers), block=own, page=page, filled=page))
     return found
 
 
@@ -148,6 +153,8 @@ def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
     """Return the tokens of a block; it grows until a page of attention holds the largest recurrent state."""
     attention = [group for group in model.kv_groups if group.grows]
     states = [group for group in model.kv_groups if group.kind == "state"]
+    if any(group.kind == "latent" and group.element_bytes for group in attention):
+        return max(engine.block_size, SPARSE_BLOCK)
     if not attention or not states:
         return engine.block_size
     align = max(engine.block_size, LATENT_BLOCK) if attention[0].kind == "latent" else engine.block_size
@@ -174,6 +181,34 @@ def _together(sets: Sequence[_Layers]) -> CacheGroup:
 
 def _paged(item: _Layers) -> Page:
     return Page(layers=item.layers, bytes=item.page, filled_bytes=item.filled)
+
+
+def _packed(sets: Sequence[_Layers]) -> list[CacheGroup]:
+    """Return the groups of layers whose pages keep their own sizes and are packed into one block.
+
+    Kinds of layers with as many layers of each page size are a pattern that repeats; they are cut into groups of
+    one number of repeats, chosen for the least padding (``_get_packed_kv_cache_groups``). Others stay whole.
+    """
+    kinds: dict[tuple[bool, int, int], list[_Layers]] = {}
+    for item in sets:
+        kinds.setdefault((item.source.grows, item.block, item.source.window), []).append(item)
+    even = [alike for alike in kinds.values() if len({len(item.layers) for item in alike}) == 1]
+    least = max((len(alike[0].layers) for alike in even if len(alike) > 1), default=0)
+    repeats = _least_padding([len(alike[0].layers) for alike in even], least)
+    groups = []
+    for alike in kinds.values():
+        number = -(-len(alike[0].layers) // repeats) if least and alike in even else 1
+        for index in range(number):
+            pages = tuple(_paged(replace(item, layers=item.layers[index::number])) for item in alike)
+            first = alike[0].source
+            groups.append(CacheGroup(kind=first.kind, pages=pages, block_tokens=alike[0].block, window=first.window))
+    return groups
+
+
+def _least_padding(counts: Sequence[int], least: int) -> int:
+    """Return the size from ``least`` on whose multiples exceed ``counts`` by the least; the largest of equals."""
+    sizes = range(max(1, least), max(counts, default=1) + 1)
+    return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size), default=max(1, least))
 
 
 def _same_page(sets: Sequence[_Layers]) -> list[_Layers]:
@@ -213,7 +248,7 @@ def _cut(sets: Sequence[_Layers]) -> list[CacheGroup]:
                     block_tokens=item.block,
                     window=item.source.window,
                     checkpoint_blocks=item.source.checkpoint_blocks,
-                )  # fmt: skip
+                )
             )
     return groups
 

@@ -217,6 +217,10 @@ class ModelSpec:
     """Positions that an encoder-decoder keeps for cross attention of one request."""
     generates: bool = True
     """False for embedding and reranking models: no sampler, and no cache where attention looks both ways."""
+    activation_elements: int = 0
+    """Elements of one token alive in a layer beside what ordinary attention and MLP keep."""
+    least_version: str = ""
+    """Oldest vLLM whose caches are those described here; empty: every version."""
     draft_layers: int = 0
     """Layers for multi-token prediction in the checkpoint, loaded only with speculative decoding."""
     checkpoint_bytes: int | None = None
@@ -377,7 +381,7 @@ def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel
         return 0
     layers = stage.held(group.layers) if group.place == "layers" else group.layers
     whole_experts = group.expert and expert_parallel > 1
-    rows, columns = (group.rows, group.columns) if whole_experts else _shape_on_rank(model, group, n)
+    rows, columns = (group.rows, group.columns) if whole_experts else _shape_on_rank(group, n)
     return group_bytes(
         model.quantisation if group.linear else None,
         group.element_bytes or BYTES_OF_DTYPE[model.dtype],
@@ -390,7 +394,7 @@ def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel
     )
 
 
-def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, int]:
+def _shape_on_rank(group: WeightGroup, n: int) -> tuple[int, int]:
     least = group.least_share if n > 1 else 0
     if group.split == "out":
         return max(-(-group.rows // n), least), group.columns

@@ -14,6 +14,7 @@ from sizing.errors import BadInput
 from sizing.families import (
     dbrx,
     decoders,
+    deepseek_v4,
     dense,
     embedding,
     encoders,
@@ -50,6 +51,7 @@ class Family(Protocol):
 FAMILIES = (
     dbrx,
     decoders,
+    deepseek_v4,
     dense,
     embedding,
     encoders,

@@ -57,6 +57,7 @@ class Dialect:
 
 
 DIALECTS: Mapping[str, Dialect] = {
+    "DeepseekForCausalLM": Dialect(number=("n_routed_experts",), shared_number="n_shared_experts", dense="first"),
     "Ernie4_5_MoeForCausalLM": Dialect(
         number=("moe_num_experts",), chosen="moe_k", shared_number="moe_num_shared_experts", dense="range",
         float32_router=True, score_bias=True, qkv_bias="use_bias", tied=True,
