@@ -2,50 +2,35 @@
 
 The rows are split by family and source (never by row); constants are medians over the fitted side, the spread
 comes from the residuals of the other side. Writes sizing/catalogue/constants.json with provenance and prints
-the errors of the side that was not fitted. Run: ``python -m benchmarks.fit_memory [--dry-run]``.
+the errors of the side that was not fitted. Run: ``python -m benchmarks.fit_memory``, with ``--check`` to print
+without writing and ``-v`` for every row.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.memory_rows import Row, by_side, is_fitted, is_v1, read_facts, read_rows
 from sizing.catalogue import load_catalogue
-from sizing.engine import resolve_engine, version_rules
-from sizing.errors import BadInput
-from sizing.inputs import EngineOverrides
-from sizing.memory import GIB, captured_sizes, estimate_memory
-from sizing.model import ModelSpec, model_from_config
-from sizing.plan import EngineSettings, MemoryEstimate
+from sizing.engine import version_rules
+from sizing.memory import GIB, captured_sizes
+
+__all__ = ["CONSTANTS", "HERE", "Row", "cache_is_inside", "fit", "is_fitted", "read_rows", "report"]
 
 HERE = Path(__file__).resolve().parent
 CONSTANTS = HERE.parent / "sizing" / "catalogue" / "constants.json"
-HELD_OUT_SHARE = 0.4
 LEAST_ROWS = 5
 """Below this many fitted rows a constant keeps its recorded value, and its provenance says so."""
+SAMPLER_KEPT = "no row on the fitted side: Llama-3.1-8B on H100 with 0.19 prints 1.89 GiB at 1024 sequences x 128256"
 GRAPH_FAMILIES = ("dense-gqa", "dense-mha", "moe", "multimodal")
-# Cards that the catalogue names otherwise or lacks: entry with the same defaults, CUDA total if not its own.
-STANDS_FOR: Mapping[str, tuple[str, float | None]] = {
-    "H100-80GB": ("H100", None), "RTX PRO 6000": ("RTX-PRO-6000", None), "RTX 3090": ("RTX-3090", None),
-    "RTX 4090": ("RTX-4090", None), "RTX 5090": ("RTX-5090", None), "H100-NVL-94GB": ("H100", 93.1),
-}  # fmt: skip
-SHAPE_KEYS = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size",
-    "vocab_size", "tie_word_embeddings", "max_position_embeddings",
-)  # fmt: skip
-QUANTISATIONS: Mapping[str, dict[str, object] | None] = {
-    "none": None,
-    "awq_marlin": {"quant_method": "awq", "bits": 4, "group_size": 128},
-    "fp8": {"quant_method": "fp8", "weight_block_size": [128, 128]},
-    "compressed-tensors-fp8-block": {"quant_method": "fp8", "weight_block_size": [128, 128]},
-}
+SAMPLER_FAMILIES = ("dense-gqa", "dense-mha", "moe")
+"""Families whose profile run has no other peak of that size (an encoder, an indexer)."""
 # From the notes of vLLM's own source and single logs, where this data has no row (facts kept with their source).
 NOT_IN_DATA = {
     "activation_hidden_copies": (4.0, "residual, normed copy, attention output and MLP output of one layer"),
@@ -54,94 +39,13 @@ NOT_IN_DATA = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One comparable start-up with the description of its model and the settings it ran with."""
-
-    facts: Mapping[str, Any]
-    model: ModelSpec
-    engine: EngineSettings
-    total_gib: float
-    estimate: MemoryEstimate
-    fitted: bool
-
-    def measured(self, key: str) -> float | None:
-        """Return one measured figure, None where the log did not print it."""
-        value = self.facts["measured"].get(key)
-        return None if value is None else float(value)
-
-    @property
-    def rest_gib(self) -> float | None:
-        """What is neither weights nor cache: activation, non-torch and graphs inside the budget."""
-        weights, cache = self.measured("weights_gib_per_gpu"), self.measured("available_kv_gib")
-        if weights is None or cache is None or "kv-gib" not in self.facts["usable_for"]:
-            return None
-        return self.total_gib * self.engine.gpu_memory_utilization - weights - cache
-
-
-def is_fitted(facts: Mapping[str, Any]) -> bool:
-    """Say on which side of the split a row falls: by a hash of its family and source."""
-    digest = hashlib.sha256(f"{facts['family']} {facts['source_url']}".encode()).digest()
-    return digest[0] / 256 >= HELD_OUT_SHARE
-
-
-def read_rows() -> tuple[list[Row], dict[str, int]]:
-    """Return the rows that can be compared, and how many were left out for which reason."""
-    shapes = json.loads((HERE / "data" / "model-shapes.json").read_text(encoding="utf-8"))["models"]
-    left_out: dict[str, int] = {}
-    rows = []
-    for line in (HERE / "data" / "memory-logs.jsonl").read_text(encoding="utf-8").splitlines():
-        facts = json.loads(line)
-        try:
-            rows.append(_row(facts, shapes.get(facts["model"], {})))
-        except BadInput as error:
-            reason = error.where if error.where.startswith("left out") else f"refused: {error.where}"
-            left_out[reason] = left_out.get(reason, 0) + 1
-    return rows, dict(sorted(left_out.items()))
-
-
-def _row(facts: Mapping[str, Any], shape: Mapping[str, Any]) -> Row:
-    if facts["engine"] != "V1":
-        raise BadInput("left out: V0", facts["id"])
-    if facts["quantization"] not in QUANTISATIONS:
-        raise BadInput("left out: quantisation", str(facts["quantization"]))
-    if facts["enable_lora"]:
-        raise BadInput("left out: LoRA slots", facts["id"])
-    catalogue = load_catalogue()
-    name, stands_for_gib = STANDS_FOR.get(facts["gpu_type"], (facts["gpu_type"], None))
-    gpu = catalogue.gpu(name)
-    model = model_from_config(_config(facts, shape), name=facts["model"])
-    total = float(facts["gpu_total_gib_reported"] or stands_for_gib or gpu.total_gib)
-    stated = {key: facts[key] for key in ("max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization")}
-    engine = resolve_engine(model, gpu, EngineOverrides(
-        max_model_len=min(facts["max_model_len"] or 2048, model.max_position_embeddings), tensor_parallel=facts["tp"],
-        pipeline_parallel=facts["pp"] or 1, enforce_eager=bool(facts["enforce_eager"]),
-        vllm_version=facts["vllm_version"] or "0.10.0", **stated,
-    ), gpu_total_gib=total)  # fmt: skip
-    estimate = estimate_memory(model, gpu, engine, gpu_total_gib=total)
-    return Row(facts=facts, model=model, engine=engine, total_gib=total, estimate=estimate, fitted=is_fitted(facts))
-
-
-def _config(facts: Mapping[str, Any], shape: Mapping[str, Any]) -> dict[str, object]:
-    config = {key: shape.get(key) for key in SHAPE_KEYS}
-    moe = shape.get("moe") or {}
-    return {
-        **config,
-        "architectures": [shape.get("architecture")],
-        "torch_dtype": "bfloat16",
-        "quantization_config": QUANTISATIONS[facts["quantization"]],
-        "num_experts": moe.get("num_experts"),
-        "num_experts_per_tok": moe.get("experts_per_tok"),
-        "moe_intermediate_size": moe.get("moe_intermediate_size"),
-        "shared_expert_intermediate_size": moe.get("shared_expert_intermediate_size"),
-    }
-
-
 def _sampler_bytes(rows: Iterable[Row], sampler: str) -> list[float]:
-    """Bytes per sequence and vocabulary entry where the sampler is the peak: printed figures, else derived ones."""
+    """Bytes per sequence and vocabulary entry where the sampler is the peak: printed figures, else enough derived."""
     printed, derived = [], []
     for row in rows:
-        if version_rules(row.engine.vllm_version).sampler != sampler or row.engine.max_num_seqs < 128:
+        other = row.facts["family"] not in SAMPLER_FAMILIES or not is_v1(row)
+        other = other or version_rules(row.engine.vllm_version).sampler != sampler
+        if other or row.engine.max_num_seqs < 128:
             continue
         cells = row.engine.max_num_seqs * row.model.vocab_size
         activation, inside = row.measured("peak_activation_gib"), row.estimate.cuda_graph_gib
@@ -150,7 +54,7 @@ def _sampler_bytes(rows: Iterable[Row], sampler: str) -> list[float]:
         elif activation is None and row.rest_gib is not None:
             rest = row.rest_gib - row.estimate.non_torch_gib - (inside if sampler == "fused" else 0.0)
             derived += [rest * GIB / cells] if rest > 1.3 * _forward_gib(row) else []
-    return printed or derived
+    return printed or (derived if len(derived) >= LEAST_ROWS else [])
 
 
 def _forward_gib(row: Row) -> float:
@@ -198,9 +102,9 @@ def fit(rows: list[Row], all_facts: list[Mapping[str, Any]], current: Mapping[st
     provenance: dict[str, str] = {key: f"not fitted: {why}" for key, (_, why) in NOT_IN_DATA.items()}
     sampler = {"flashinfer": NOT_IN_DATA["flashinfer"][0]}
     for name in ("pytorch", "fused"):
-        found = _sampler_bytes(fitted, name) or [current["sampler_bytes_per_sequence_and_vocabulary"][name]]
-        sampler[name] = round(median(found), 1)
-        provenance[f"sampler.{name}"] = f"median of {len(found)} rows"
+        found = _sampler_bytes(fitted, name)
+        sampler[name] = round(median(found or [current["sampler_bytes_per_sequence_and_vocabulary"][name]]), 1)
+        provenance[f"sampler.{name}"] = f"median of {len(found)} rows" if found else SAMPLER_KEPT
     non_torch = {key: float(value) for key, value in current["non_torch_gib_by_tensor_parallel"].items()}
     for tp, (value, count) in _non_torch(all_facts).items():
         if tp in non_torch:
@@ -229,9 +133,30 @@ def fit(rows: list[Row], all_facts: list[Mapping[str, Any]], current: Mapping[st
         **{key: value for key, (value, _) in NOT_IN_DATA.items() if key != "flashinfer"},
         "non_torch_gib_by_tensor_parallel": non_torch,
         "cuda_graph_gib": graphs,
-        "spread": current["spread"],
+        "spread": spread(fitted, current["spread"]),
         "provenance": dict(sorted(provenance.items())),
     }
+
+
+COVERED = 0.85
+"""Share of the fitted side that the interval must hold; what is held of the other side is reported."""
+
+
+def spread(fitted: Iterable[Row], current: Mapping[str, float]) -> dict[str, float]:
+    """Return the spread with its scale set so that the interval holds ``COVERED`` of the fitted rows.
+
+    The parts (a share of each term) are the recorded ones; a row's scale is its error over the half-width at scale 1,
+    upwards beyond what a leaner sampler may leave.
+    """
+    scales = []
+    for row in fitted:
+        if (values := _cache(row)) is None:
+            continue
+        interval, error = row.estimate.kv_cache_gib_interval, values[1] - values[0]
+        unit = (interval.p50 - interval.p10) / current["scale"]
+        leaner = max(interval.p90 - interval.p50 - (interval.p50 - interval.p10), 0.0)
+        scales.append(max(-error if error < 0 else error - leaner, 0.0) / unit)
+    return {**current, "scale": round(_quantile(sorted(scales), COVERED), 2)} if scales else dict(current)
 
 
 def _errors(rows: Iterable[Row], term: Callable[[Row], tuple[float, float, float] | None]) -> list[float]:
@@ -242,18 +167,17 @@ def _errors(rows: Iterable[Row], term: Callable[[Row], tuple[float, float, float
 
 def _weights(row: Row) -> tuple[float, float, float] | None:
     measured = row.measured("weights_gib_per_gpu")
-    return (row.estimate.weights_gib, measured, measured) if measured and "weights" in row.facts["usable_for"] else None
+    return (row.estimate.weights_gib, measured, measured) if measured and row.usable("weights") else None
 
 
 def _activation(row: Row) -> tuple[float, float, float] | None:
     measured = row.measured("peak_activation_gib")
-    return (row.estimate.peak_activation_gib, measured, measured) if measured else None
+    return (row.estimate.peak_activation_gib, measured, measured) if measured and row.usable("activation") else None
 
 
 def _cache(row: Row) -> tuple[float, float, float] | None:
     measured = row.measured("available_kv_gib")
-    usable = "kv-gib" in row.facts["usable_for"] and row.facts["vllm_version"]
-    return (row.estimate.kv_cache_gib, measured, row.total_gib) if measured and usable else None
+    return (row.estimate.kv_cache_gib, measured, row.total_gib) if measured and row.usable("kv-gib") else None
 
 
 def cache_is_inside(row: Row) -> bool:
@@ -265,7 +189,7 @@ def cache_is_inside(row: Row) -> bool:
 def _tokens(row: Row) -> tuple[float, float, float] | None:
     """Tokens from the measured cache: tests the bytes per token and the block rounding alone."""
     tokens, cache = row.measured("kv_tokens"), row.measured("available_kv_gib")
-    if not tokens or not cache or "kv-tokens" not in row.facts["usable_for"]:
+    if not tokens or not cache or not row.usable("kv-tokens"):
         return None
     rate = row.estimate.kv_cache_gib / max(row.estimate.kv_tokens, 1)
     return (cache / rate, tokens, tokens) if row.estimate.kv_tokens > 10_000 else None
@@ -279,6 +203,9 @@ def report(rows: list[Row], left_out: Mapping[str, int]) -> None:
     """Print the errors of the side that was not fitted, and of all rows beside it."""
     held = [row for row in rows if not row.fitted]
     print(f"rows compared {len(rows)}, of which not fitted {len(held)}")
+    for family, (fitted, not_fitted) in by_side(rows).items():
+        print(f"  {family:24} fitted {fitted:3}  not fitted {not_fitted:3}")
+    print(f"rows left out {sum(left_out.values())}")
     for reason, count in left_out.items():
         print(f"  {reason}: {count}")
     terms = {"weights": _weights, "activation": _activation, "KV GiB / card": _cache, "tokens given GiB": _tokens}
@@ -294,8 +221,8 @@ def report(rows: list[Row], left_out: Mapping[str, int]) -> None:
             spread, side = row.estimate.kv_cache_gib_interval, "fitted" if row.fitted else "held out"
             figures = f"{values[0]:7.2f} [{spread.p10:7.2f}, {spread.p90:7.2f}] measured {values[1]:7.2f}"
             print(f"  {row.facts['id'][:60]:60} {side:8} KV {figures}")
-    wrong = [row.facts["id"] for row in rows if "fits-no" in row.facts["usable_for"] and row.estimate.fits]
-    refused = [row.facts["id"] for row in rows if "fits-yes" in row.facts["usable_for"] and not row.estimate.fits]
+    wrong = [row.facts["id"] for row in rows if row.usable("fits-no") and row.estimate.fits]
+    refused = [row.facts["id"] for row in rows if row.usable("fits-yes") and not row.estimate.fits]
     for row in rows:
         if row.facts["id"] in {*wrong, *refused}:
             print(f"  {row.facts['id']}: {row.estimate.binding}, KV {row.estimate.kv_cache_gib:.2f} GiB")
@@ -305,10 +232,10 @@ def report(rows: list[Row], left_out: Mapping[str, int]) -> None:
 def main() -> None:
     """Fit, write and report; the report uses the constants as written by the last run."""
     rows, left_out = read_rows()
-    all_facts = [json.loads(line) for line in (HERE / "data" / "memory-logs.jsonl").read_text("utf-8").splitlines()]
+    all_facts = read_facts()
     current = json.loads(CONSTANTS.read_text(encoding="utf-8"))
     document = fit(rows, all_facts, current)
-    if "--dry-run" not in sys.argv:
+    if "--check" not in sys.argv:
         CONSTANTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         load_catalogue.cache_clear()
         rows, left_out = read_rows()

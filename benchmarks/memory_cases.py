@@ -138,6 +138,7 @@ def our_prediction(case: Case, row: Row) -> Prediction:
         kv_gib_p90=spread.p90,
         kv_tokens=given.kv_tokens if given else None,
         max_concurrency=given.max_concurrency if given else None,
+        binding=estimate.binding,
         fits=estimate.fits,
         fits_at_p90=estimate.fits and spread.p10 >= estimate.kv_cache_gib / estimate.max_concurrency,
     )

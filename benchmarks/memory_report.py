@@ -36,6 +36,10 @@ that was **not** fitted. An error is the absolute difference as a share of what 
 `median / 90th percentile (rows)`. A peer is compared only where it answers: a dash means that it does not speak of it.
 """
 
+BETTER = """The tables above have other rows for every estimator: each answers what it can. Here each peer stands
+against ours on the rows that both answer, on the side that was not fitted.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -95,6 +99,7 @@ def document(results: Results) -> str:
         by_family(results),
         *_by_family_and_peer(results),
         "## Where a peer is better, and on which rows\n",
+        BETTER,
         better(results),
         "## Recorded failures to start\n",
         failures(results),
@@ -276,8 +281,9 @@ def refusals(results: Results) -> str:
         rows.append([
             start.name, "fitted" if start.fitted else "not fitted",
             "-" if said is None else f"{said:.2f}", "-" if measured is None else f"{measured:.2f}",
+            ours[start.name].binding,
         ])  # fmt: skip
-    return table(("start", "side", "KV cache predicted, GiB", "measured, GiB"), rows)
+    return table(("start", "side", "KV cache predicted, GiB", "measured, GiB", "what binds"), rows)
 
 
 def largest(results: Results) -> str:

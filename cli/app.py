@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import catalogue, plan, preview, rehearse, size, throughput
+from cli import catalogue, measure, plan, preview, rehearse, size, throughput
 
 HELP = "Sizing, offline preview and rehearsal of self-hosted LLM serving on AWS EKS."
 EPILOGUE = (
@@ -18,6 +18,7 @@ app = typer.Typer(name="tonnage", help=HELP, epilog=EPILOGUE, add_completion=Fal
 app.command("size")(size.size)
 app.command("plan")(plan.plan)
 app.command("throughput")(throughput.throughput)
+app.command("measure")(measure.measure)
 app.command("preview")(preview.preview)
 app.command("rehearse")(rehearse.rehearse)
 app.add_typer(catalogue.app, name="catalogue")

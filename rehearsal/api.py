@@ -11,7 +11,8 @@ from kubernetes.client import ApiClient
 from kubernetes.client.exceptions import ApiException
 
 APPLY = "application/apply-patch+yaml"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
+"""A machine at work on other things may leave the server without a core for long; it answers in milliseconds else."""
 
 
 def request(

@@ -21,6 +21,7 @@ from sizing.quantisation import Quantisation
 from sizing.safetensors_header import LENGTH_BYTES, Tensor, header_length, parse_header
 
 INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
 INDEX_LIMIT_BYTES = 64 << 20
 MOST_FILES = 2000
 MOST_TENSORS = 2_000_000
@@ -137,12 +138,11 @@ def read_checkpoint(folder: Path, *, tied: bool = False) -> Checkpoint | None:
         index = _read_index(folder / INDEX)
         files = _files(folder, index)
         if not files:
-            return _from_index(index)
+            return from_index(index)
         tensors = [tensor for file in files for tensor in read_tensors(file)]
     except OSError as error:
         raise BadInput("checkpoint", f"{folder.name} cannot be read: {type(error).__name__}") from None
-    _check_names(tensors, index)
-    return checkpoint_of(tensors, tied=tied)
+    return checkpoint_of(complete(tensors, index), tied=tied)
 
 
 def read_tensors(file: Path) -> tuple[Tensor, ...]:
@@ -215,7 +215,7 @@ def _inside(folder: Path, name: str) -> Path:
     return target
 
 
-def _from_index(index: Mapping[str, object]) -> Checkpoint | None:
+def from_index(index: Mapping[str, object]) -> Checkpoint | None:
     """Return the totals of an index whose files are not at hand."""
     names = sorted(weight_map(index))
     total = total_size(index)
@@ -235,8 +235,8 @@ def total_size(index: Mapping[str, object]) -> int | None:
     return total if type(total) is int and 0 < total < 1 << 50 else None
 
 
-def _check_names(tensors: Sequence[Tensor], index: Mapping[str, object]) -> None:
-    """Refuse tensors that are twice there, or named in the index and not there."""
+def complete(tensors: Sequence[Tensor], index: Mapping[str, object]) -> Sequence[Tensor]:
+    """Return ``tensors``; BadInput where some are twice there, or named in the index and not there."""
     counts = Counter(tensor.name for tensor in tensors)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:
@@ -245,6 +245,7 @@ def _check_names(tensors: Sequence[Tensor], index: Mapping[str, object]) -> None
     if missing:
         problem = f"{len(missing)} tensors of {INDEX} are missing, first {missing[0][:80]!r}"
         raise BadInput("checkpoint", problem, way_out="complete the download")
+    return tensors
 
 
 def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpec:
@@ -256,8 +257,9 @@ def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpe
     check_storage(model, checkpoint)
     quantisation = stored_quantisation(model.quantisation, checkpoint)
     model = replace(model, quantisation=quantisation, checkpoint_bytes=checkpoint.total_bytes)
-    described, held = model.weight_bytes(), checkpoint.loaded_bytes(BYTES_OF_DTYPE[model.dtype])
-    if not 1 - CHECKPOINT_TOLERANCE < held / described < 1 + CHECKPOINT_TOLERANCE:
+    held = checkpoint.loaded_bytes(BYTES_OF_DTYPE[model.dtype])
+    described, most = model.weight_bytes(), model.weight_bytes(draft=True)
+    if held / described <= 1 - CHECKPOINT_TOLERANCE or held / most >= 1 + CHECKPOINT_TOLERANCE:
         raise BadInput(
             "checkpoint", f"{held / GIB:.2f} GiB of weights, but config.json describes {described / GIB:.2f} GiB",
             limit=f"within {CHECKPOINT_TOLERANCE:.0%}",

@@ -43,6 +43,8 @@ class VersionRules:
     """Batches whose tokens a window must still hold: 2 since scheduling runs ahead of the results."""
     state_blocks_with_prefix_caching: int
     """Blocks of recurrent state of one request when its prefixes are cached."""
+    state_checkpoints: bool
+    """Whether a state at a block boundary is kept from inside a prefill, in a block of its own."""
     state_prefix_caching: bool
     """Whether models with recurrent layers cache prefixes by default."""
     kv_tokens: str

@@ -7,7 +7,7 @@ of fewer layers wastes the rest, and pages of different sizes are made equal fir
     full attention, MLA   ceil(length / block)
     sliding window        ceil(min(window - 1 + tokens in flight, length) / block) + 1
     chunked attention     ceil(min(chunk + tokens in flight, length) / block)
-    recurrent state       1 (2 with prefix caching) + speculative tokens
+    recurrent state       1 (2 with prefix caching, 3 where checkpoints are taken) + speculative tokens
     cross attention       ceil(encoder positions / block)
 
 Source: vLLM ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py`` of 0.32.0, older rules by version in
@@ -26,6 +26,8 @@ from sizing.plan import EngineSettings
 
 LATENT_BLOCK = 128
 """Hybrids of MLA and recurrent layers align blocks to this many tokens (vLLM ``platforms/interface.py``)."""
+SPARSE_BLOCK = 64
+"""Sparse attention with an indexer has blocks of at least this many tokens."""
 PLAIN_FP8 = "fp8_e4m3"
 """FlashInfer's sparse attention (Blackwell) keeps one byte an element; ``fp8`` elsewhere means ``fp8_ds_mla``."""
 MOSTLY_EQUAL = 1.5
@@ -51,6 +53,7 @@ class CacheGroup:
     pages: tuple[Page, ...]
     block_tokens: int
     window: int = 0
+    checkpoint_blocks: int = 0
 
     def bytes_per_block(self, stage: Stage) -> int:
         """Bytes of one block of the layers that a stage holds."""
@@ -92,7 +95,9 @@ def cache_layout(model: ModelSpec, engine: EngineSettings, rules: VersionRules) 
     sets = _sets(model, engine)
     if rules.windows == "full":
         sets = [item for item in sets if item.source.kind != "state" or rules.engine != "V0"]
-    if len({_slots(item.source, rules) for item in sets}) <= 1:
+    if any(item.source.page_bytes for item in sets):
+        groups = _packed(sets)
+    elif len({_slots(item.source, rules) for item in sets}) <= 1:
         groups = [_together(sets)] if sets else []
     else:
         groups = _cut(_merge(_same_page(sets)))
@@ -114,8 +119,9 @@ def _sets(model: ModelSpec, engine: EngineSettings) -> list[_Layers]:
     block = _block_tokens(model, engine)
     found = []
     for group in _with_draft(model, engine):
-        page = _page(model, engine, group, block)
-        found.append(_Layers(source=group, layers=tuple(group.layers), block=block, page=page, filled=page))
+        own = group.block_tokens or block
+        page = group.page_bytes or _page(model, engine, group, own)
+        found.append(_Layers(source=group, layers=tuple(group.layers), block=own, page=page, filled=page))
     return found
 
 
@@ -147,6 +153,8 @@ def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
     """Return the tokens of a block; it grows until a page of attention holds the largest recurrent state."""
     attention = [group for group in model.kv_groups if group.grows]
     states = [group for group in model.kv_groups if group.kind == "state"]
+    if any(group.kind == "latent" and group.element_bytes for group in attention):
+        return max(engine.block_size, SPARSE_BLOCK)
     if not attention or not states:
         return engine.block_size
     align = max(engine.block_size, LATENT_BLOCK) if attention[0].kind == "latent" else engine.block_size
@@ -165,11 +173,42 @@ def _together(sets: Sequence[_Layers]) -> CacheGroup:
     """Return one group of all layers; pages keep their own size."""
     first = sets[0]
     kind = "full" if any(item.source.grows for item in sets) else first.source.kind
-    return CacheGroup(kind=kind, pages=tuple(map(_paged, sets)), block_tokens=first.block, window=first.source.window)
+    return CacheGroup(
+        kind=kind, pages=tuple(map(_paged, sets)), block_tokens=first.block, window=first.source.window,
+        checkpoint_blocks=first.source.checkpoint_blocks,
+    )  # fmt: skip
 
 
 def _paged(item: _Layers) -> Page:
     return Page(layers=item.layers, bytes=item.page, filled_bytes=item.filled)
+
+
+def _packed(sets: Sequence[_Layers]) -> list[CacheGroup]:
+    """Return the groups of layers whose pages keep their own sizes and are packed into one block.
+
+    Kinds of layers with as many layers of each page size are a pattern that repeats; they are cut into groups of
+    one number of repeats, chosen for the least padding (``_get_packed_kv_cache_groups``). Others stay whole.
+    """
+    kinds: dict[tuple[bool, int, int], list[_Layers]] = {}
+    for item in sets:
+        kinds.setdefault((item.source.grows, item.block, item.source.window), []).append(item)
+    even = [alike for alike in kinds.values() if len({len(item.layers) for item in alike}) == 1]
+    least = max((len(alike[0].layers) for alike in even if len(alike) > 1), default=0)
+    repeats = _least_padding([len(alike[0].layers) for alike in even], least)
+    groups = []
+    for alike in kinds.values():
+        number = -(-len(alike[0].layers) // repeats) if least and alike in even else 1
+        for index in range(number):
+            pages = tuple(_paged(replace(item, layers=item.layers[index::number])) for item in alike)
+            first = alike[0].source
+            groups.append(CacheGroup(kind=first.kind, pages=pages, block_tokens=alike[0].block, window=first.window))
+    return groups
+
+
+def _least_padding(counts: Sequence[int], least: int) -> int:
+    """Return the size from ``least`` on whose multiples exceed ``counts`` by the least; the largest of equals."""
+    sizes = range(max(1, least), max(counts, default=1) + 1)
+    return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size), default=max(1, least))
 
 
 def _same_page(sets: Sequence[_Layers]) -> list[_Layers]:
@@ -203,7 +242,13 @@ def _cut(sets: Sequence[_Layers]) -> list[CacheGroup]:
         for index in range(number):
             part = _paged(replace(item, layers=item.layers[index::number]))
             groups.append(
-                CacheGroup(kind=item.source.kind, pages=(part,), block_tokens=item.block, window=item.source.window)
+                CacheGroup(
+                    kind=item.source.kind,
+                    pages=(part,),
+                    block_tokens=item.block,
+                    window=item.source.window,
+                    checkpoint_blocks=item.source.checkpoint_blocks,
+                )
             )
     return groups
 
@@ -214,7 +259,8 @@ def _blocks(group: CacheGroup, engine: EngineSettings, rules: VersionRules) -> i
     in_flight = engine.max_num_batched_tokens * (rules.in_flight_batches + engine.pipeline_parallel - 1)
     if group.kind == "state":
         kept = rules.state_blocks_with_prefix_caching if engine.enable_prefix_caching else 1
-        return kept + engine.num_speculative_tokens
+        checkpoints = group.checkpoint_blocks if engine.enable_prefix_caching and rules.state_checkpoints else 0
+        return kept + checkpoints + engine.num_speculative_tokens
     if group.kind == "cross":
         return -(-group.window // block)
     if rules.windows == "full" or group.kind in {"full", "latent"}:

@@ -10,14 +10,16 @@ import re
 
 Setting = str | int | float | bool
 
-NAMES = (
-    "model", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "decode_context_parallel_size",
-    "max_model_len", "max_seq_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization",
-    "kv_cache_dtype", "quantization", "dtype", "enforce_eager", "block_size", "enable_prefix_caching",
-    "enable_expert_parallel", "enable_lora", "max_loras", "max_lora_rank", "speculative_model",
-    "num_speculative_tokens", "kv_cache_memory_bytes", "num_gpu_blocks_override", "cpu_offload_gb",
+WORDS = ("model", "kv_cache_dtype", "quantization", "dtype", "speculative_model")
+SWITCHES = ("enforce_eager", "enable_prefix_caching", "enable_expert_parallel", "enable_lora")
+SHARES = ("gpu_memory_utilization", "cpu_offload_gb")
+COUNTS = (
+    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "decode_context_parallel_size",
+    "max_model_len", "max_seq_len", "max_num_seqs", "max_num_batched_tokens", "block_size", "max_loras",
+    "max_lora_rank", "num_speculative_tokens", "kv_cache_memory_bytes", "num_gpu_blocks_override",
 )  # fmt: skip
-"""Arguments of vLLM that decide its memory. ``max_seq_len`` is what the engine line calls ``max_model_len``."""
+NAMES = (*WORDS, *SWITCHES, *SHARES, *COUNTS)
+"""Arguments of vLLM that decide its memory, by their kind; ``max_seq_len`` is how the engine line calls the length."""
 OPENING, CLOSING = "([{<", ")]}>"
 DEEPER = re.compile(r"speculative_config['\"]?\s?[:=]\s?['\"]?[\w(]{0,40}[({](.{0,2000})")
 PAIR = re.compile(
@@ -27,30 +29,33 @@ PAIR = re.compile(
 SPECULATIVE = re.compile(r"\b(method|num_speculative_tokens|num_spec_tokens)['\"]?\s?[:=]\s?['\"]?(\w{1,40})")
 SHORT_NAMES = {"max_seq_len": "max_model_len"}
 DTYPE_PREFIX = "torch."
+LONGEST_COUNT = 15
+DECIMAL = re.compile(r"\d{1,9}(?:\.\d{0,18})?")
 
 
 def engine_arguments(text: str) -> dict[str, Setting]:
-    """Return the arguments that ``text`` states; what stands as None is not stated."""
+    """Return the arguments that ``text`` states; what stands as None, or is of another kind, is not stated."""
     found: dict[str, Setting] = {}
     for match in PAIR.finditer(_outermost(text)):
         name, quoted, doubly, bare = match.groups()
-        value = _value(bare) if bare is not None else (quoted if quoted is not None else doubly)
+        word = quoted if quoted is not None else doubly
+        value = _value(name, word if word is not None else bare, quoted=word is not None)
         if value is not None:
             found.setdefault(SHORT_NAMES.get(name, name), value)
     return found | _speculation(text)
 
 
-def _value(bare: str) -> Setting | None:
-    if bare in {"None", "null"}:
+def _value(name: str, text: str, *, quoted: bool) -> Setting | None:
+    """Return ``text`` as the kind of argument that ``name`` is; None when it cannot be one or nothing is stated."""
+    if not quoted and text in {"None", "null"}:
         return None
-    if bare in {"True", "False", "true", "false"}:
-        return bare.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(bare) if len(bare) <= 18 else bare
-        except ValueError:
-            continue
-    return bare.removeprefix(DTYPE_PREFIX)
+    if name in WORDS:
+        return text.removeprefix(DTYPE_PREFIX) or None
+    if name in SWITCHES:
+        return text.lower() == "true" if text.lower() in {"true", "false"} else None
+    if name in COUNTS:
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= LONGEST_COUNT else None
+    return float(text) if DECIMAL.fullmatch(text) else None
 
 
 def _outermost(text: str) -> str:
@@ -86,6 +91,6 @@ def _speculation(text: str) -> dict[str, Setting]:
     settings: dict[str, Setting] = {}
     if "method" in found:
         settings["speculative_method"] = found["method"]
-    if tokens.isdigit():
+    if tokens.isascii() and tokens.isdigit() and len(tokens) <= LONGEST_COUNT:
         settings["num_speculative_tokens"] = int(tokens)
     return settings

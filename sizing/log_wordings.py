@@ -16,6 +16,8 @@ GIB = 1 << 30
 MOST_RANKS = 1024
 MOST_FAILURES = 16
 LONGEST_FAILURE = 400
+WHILE_SERVING = "out_of_memory_while_serving"
+"""A failure after the start: the engine came up and ran out of memory under load."""
 NUMBER = r"(-?\d{1,9}(?:\.\d{1,9})?)"
 COUNT = r"(\d[\d,]{0,14})"
 SIZE = NUMBER + r" ?Gi?B"
@@ -23,7 +25,7 @@ SIZE = NUMBER + r" ?Gi?B"
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why the engine did not start (or died). ``kind`` is one of the keys of ``FAILURES``; ``line`` as printed."""
+    """Why the engine did not start, or died: one of ``FAILURES`` or ``WHILE_SERVING``, and the line as printed."""
 
     kind: str
     line: str
@@ -211,6 +213,10 @@ FIGURES: tuple[tuple[str, str, Handler], ...] = (
      _rank_terms("total", "initial", "torch_peak", "post_profile", "non_torch", "kv", "utilization")),
     ("torch peak memory increase", rf"torch peak memory increase: {SIZE}", _rank_terms("activation")),
     ("non-torch forward increase", rf"non-torch forward increase memory: {SIZE}", _rank_terms("non_torch")),
+    ("total consumed (", rf"total consumed \([^)]{{1,40}}\): {SIZE}", _rank_terms("consumed")),
+    ("weights memory: ", rf"weights memory: {SIZE}", _rank_terms("profiled_weights")),
+    ("Requested memory: ", rf"Initial free memory: {SIZE}; Requested memory: {NUMBER} \(util\), {SIZE}",
+     _rank_terms("free", "utilization", "requested")),
     ("Available KV cache memory", rf"Available KV cache memory: {SIZE}", _rank_terms("kv")),
     ("cache memory in use", rf"[Cc]urrent kv cache memory in use is {SIZE}", _rank_terms("kv_in_use")),
     ("cache memory in use", r"kv cache memory in use is (\d{1,15}) bytes", _kv_bytes),
@@ -295,7 +301,9 @@ def _prefix(line: str, end: int) -> str:
 
 
 def _fail(draft: Draft, kind: str, text: str) -> None:
-    after_start = draft.facts.get("ready") is True and kind != "out_of_memory"
+    ready = draft.facts.get("ready") is True
+    after_start = ready and kind != "out_of_memory"
+    kind = WHILE_SERVING if ready else kind
     known = kind in {failure.kind for failure in draft.failures}
     if not (after_start or known or len(draft.failures) >= MOST_FAILURES):
         draft.failures.append(Failure(kind=kind, line=" ".join(text.split())))

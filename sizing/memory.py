@@ -19,15 +19,44 @@ from itertools import pairwise
 from typing import Any
 
 from sizing.catalogue import Gpu, load_catalogue
-from sizing.engine import VersionRules, version_rules
+from sizing.engine import VersionRules, version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
+from sizing.quantisation import for_engine
 
 GIB = 1 << 30
-P90 = 1.2816
-"""Standard deviations between the median and the 90th percentile of a normal distribution."""
+OLDEST_FP8_CACHE = 8.0
+"""Compute capability from which kernels read a cache in fp8."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """One engine on one card, as the estimate sees it."""
+
+    model: ModelSpec
+    gpu: Gpu
+    engine: EngineSettings
+    rules: VersionRules
+    total: float
+    weights_gib: float | None
+    """Weights of one rank where the caller states them."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return pipeline_stages(self.model.num_layers, self.engine.pipeline_parallel)
+
+    @property
+    def layout(self) -> CacheLayout:
+        return cache_layout(self.model, self.engine, self.rules)
+
+    def with_engine(self, **changes: Any) -> _Case:
+        """Return the same case with other engine settings; stated weights shrink as more GPUs share them."""
+        engine = replace(self.engine, **changes)
+        share = self.engine.tensor_parallel / engine.tensor_parallel
+        weights = None if self.weights_gib is None else self.weights_gib * share
+        return replace(self, engine=engine, weights_gib=weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +67,13 @@ class _Terms:
     forward: float
     sampler: float
     encoder: float
+    workspace: float
     non_torch: float
     graphs: float
 
     @property
     def activation(self) -> float:
-        return max(self.forward, self.sampler, self.encoder)
+        return self.workspace + max(self.forward, self.sampler, self.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +122,14 @@ def estimate_memory(
     """
     _check_override("gpu-total-gib", gpu_total_gib)
     _check_override("weights-gib", weights_gib)
-    rules = version_rules(engine.vllm_version)
-    total = gpu_total_gib if gpu_total_gib is not None else gpu.total_gib
-    budget = _budget(model, engine, rules, total, weights_gib)
-    fits, binding = _verdict(budget, rules)
-    terms = budget.terms
-    hints = _hints(model, gpu, engine, budget, weights_gib=weights_gib, fits=fits, binding=binding)
-    interval = _interval(terms, budget.kv, rules, given=weights_gib is not None)
+    case = _case(model, gpu, engine, gpu_total_gib, weights_gib)
+    budget = _budget(case)
+    fits, binding = _verdict(budget, case.rules)
+    terms, given = budget.terms, weights_gib is not None
+    interval = _interval(case, terms, budget.kv)
     return MemoryEstimate(
         fits=fits,
-        total_gib=total,
+        total_gib=case.total,
         requested_gib=budget.requested,
         weights_gib=terms.weights,
         peak_activation_gib=terms.activation,
@@ -110,13 +138,42 @@ def estimate_memory(
         kv_cache_gib=budget.kv,
         kv_cache_gib_interval=interval,
         fits_at_p90=fits and replace(budget, kv=interval.p10).starts,
-        kv_tokens=capacity_tokens(budget.layout, engine, rules, budget.blocks),
+        kv_tokens=capacity_tokens(budget.layout, engine, case.rules, budget.blocks),
         max_concurrency=max(0.0, budget.concurrency(engine)),
         kv_bytes_per_token=None if model.is_hybrid else model.kv_bytes_per_token(engine.kv_cache_dtype),
         binding=binding,
-        hints=hints,
-        figures=_figures(model, engine, rules, budget, given=weights_gib is not None),
+        hints=_hints(case, budget, fits=fits, binding=binding),
+        figures=_figures(case, budget, given=given),
     )
+
+
+def _case(
+    model: ModelSpec, gpu: Gpu, engine: EngineSettings, gpu_total_gib: float | None, weights_gib: float | None
+) -> _Case:
+    return _Case(
+        model=as_loaded(model, engine.vllm_version, gpu.compute_capability),
+        gpu=gpu,
+        engine=engine,
+        rules=version_rules(engine.vllm_version),
+        total=gpu_total_gib if gpu_total_gib is not None else gpu.total_gib,
+        weights_gib=weights_gib,
+    )
+
+
+@lru_cache(maxsize=1024)
+def as_loaded(model: ModelSpec, vllm_version: str, compute_capability: float) -> ModelSpec:
+    """Return the model with its quantised weights as that version keeps them on that card.
+
+    Raises BadInput for a quantisation that the version does not load, and for caches that it lays out otherwise.
+    """
+    if model.least_version and version_tuple(vllm_version) < version_tuple(model.least_version):
+        raise BadInput(
+            "vllm-version", f"{vllm_version} lays out the caches of {model.architecture} in a way not modelled",
+            way_out=f"use {model.least_version} or later",
+        )  # fmt: skip
+    capability = (int(compute_capability), round(compute_capability * 10) % 10)
+    loaded = for_engine(model.quantisation, version_tuple(vllm_version), capability)
+    return model if loaded == model.quantisation else replace(model, quantisation=loaded)
 
 
 def _check_override(name: str, value: float | None) -> None:
@@ -128,55 +185,76 @@ def _constants() -> Mapping[str, Any]:
     return load_catalogue().constants
 
 
-def _budget(
-    model: ModelSpec, engine: EngineSettings, rules: VersionRules, total: float, weights_gib: float | None
-) -> _Budget:
+def _budget(case: _Case) -> _Budget:
     """Return the budget of the rank that holds the fewest tokens; every rank computes its own, the least counts."""
-    budgets = [
-        _stage_budget(model, engine, rules, stage, total=total, weights_gib=weights_gib)
-        for stage in pipeline_stages(model.num_layers, engine.pipeline_parallel)
-    ]
+    budgets = [_stage_budget(case, stage) for stage in case.stages]
     return min(budgets, key=lambda budget: (budget.blocks, budget.kv))
 
 
-def _stage_budget(
-    model: ModelSpec,
-    engine: EngineSettings,
-    rules: VersionRules,
-    stage: Stage,
-    *,
-    total: float,
-    weights_gib: float | None,
-) -> _Budget:
-    terms = _terms(model, engine, rules, weights_gib, stage)
-    layout = cache_layout(model, engine, rules)
-    requested = total * engine.gpu_memory_utilization
-    inside = terms.graphs if rules.cuda_graphs == "inside" else 0.0
+def _stage_budget(case: _Case, stage: Stage) -> _Budget:
+    terms = _terms(case, stage)
+    requested = case.total * case.engine.gpu_memory_utilization
+    inside = terms.graphs if case.rules.cuda_graphs == "inside" else 0.0
     return _Budget(
         terms=terms,
-        layout=layout,
-        total=total,
+        layout=case.layout,
+        total=case.total,
         requested=requested,
         kv=requested - terms.weights - terms.activation - terms.non_torch - inside,
-        bytes_per_block=layout.bytes_per_block(stage),
+        bytes_per_block=case.layout.bytes_per_block(stage),
     )
 
 
-def _terms(
-    model: ModelSpec, engine: EngineSettings, rules: VersionRules, weights_gib: float | None, stage: Stage
-) -> _Terms:
-    weights = weights_gib
+def _terms(case: _Case, stage: Stage) -> _Terms:
+    model, engine = case.model, case.engine
+    weights = case.weights_gib
     if weights is None:
         weights = loaded_bytes(model, engine, stage) / GIB
-    sampler = _sampler_bytes(model, engine, rules) / GIB if stage.is_last and model.generates else 0.0
+    sampler = _sampler_bytes(model, engine, case.rules) / GIB if stage.is_last and model.generates else 0.0
     return _Terms(
         weights=weights,
         forward=_forward_bytes(model, engine) / GIB,
         sampler=sampler,
-        encoder=model.encoder_activation_bytes / GIB if stage.is_first else 0.0,
+        encoder=_encoder_bytes(model, engine) / GIB if stage.is_first else 0.0,
+        workspace=_workspace_bytes(model, engine) / GIB,
         non_torch=_non_torch_gib(engine.tensor_parallel * engine.pipeline_parallel),
-        graphs=0.0 if engine.enforce_eager else _graph_gib(engine, rules),
+        graphs=0.0 if engine.enforce_eager else _graph_gib(engine, case.rules),
     )
+
+
+def _workspace_bytes(model: ModelSpec, engine: EngineSettings) -> float:
+    """Buffers of latent attention (MLA) for the context of prompts, held beside whatever else is at its peak.
+
+    Dense: keys and values of up to 65,536 tokens of context, or eight requests of max_model_len if fewer, with
+    their latents. Sparse: 40 entries of the indexer for each position of max_model_len. Source: vLLM
+    ``mla_attention.py`` (determine_chunked_prefill_workspace_size), ``mla/indexer.py`` (get_max_prefill_buffer_size).
+    """
+    rules = load_catalogue().engine_defaults["latent_workspace"]
+    latent = [group for group in model.kv_groups if group.kind == "latent"]
+    indexer = next((group for group in latent if group.element_bytes == 1), None)
+    if indexer is not None:
+        return float(rules["sparse_entries_per_position"]) * engine.max_model_len * indexer.token_bytes(1)
+    if not model.context_elements:
+        return 0.0
+    tokens = min(int(rules["requests"]) * engine.max_model_len, int(rules["most_tokens"]))
+    elements = model.context_elements / engine.tensor_parallel + latent[0].head_dim
+    return tokens * elements * BYTES_OF_DTYPE[model.dtype]
+
+
+def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
+    """Peak of the profile run of an image or audio encoder, with the embeddings that it returns.
+
+    Items of the largest size fill the encoder budget (``MultiModalBudget``); a position keeps the inner matrices
+    of its MLP and copies of its hidden state, as a token of the language model does.
+    """
+    run = model.encoder_run
+    if run is None:
+        return 0.0
+    frames = min(run.most, max(1, engine.max_model_len // run.tokens))
+    images = frames * max(1, engine.max_num_batched_tokens // (run.tokens * frames))
+    copies = float(_constants()["activation_hidden_copies"])
+    position = run.width / engine.tensor_parallel + copies * run.hidden
+    return images * (run.positions * position + run.tokens * run.out) * 2
 
 
 def loaded_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:
@@ -218,6 +296,7 @@ def _forward_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     width = model.intermediate_size * max(1, model.experts_per_token)
     copies = float(_constants()["activation_hidden_copies"]) + model.experts_per_token
     per_token = 3 * width / engine.tensor_parallel + copies * model.hidden_size
+    per_token += model.activation_elements
     return engine.max_num_batched_tokens * per_token * 2
 
 
@@ -249,24 +328,26 @@ def _graph_gib(engine: EngineSettings, rules: VersionRules) -> float:
     return float(graph["base"]) + float(graph["per_captured_size"]) * captured_sizes(engine.max_num_seqs)
 
 
-def _interval(terms: _Terms, kv: float, rules: VersionRules, *, given: bool) -> Interval:
-    """Spread of the cache from the residuals of each term, taken as independent.
+def _interval(case: _Case, terms: _Terms, kv: float) -> Interval:
+    """Spread of the cache from the residuals of each term, taken as independent and scaled to the fitted side.
 
     Older versions sort in PyTorch unless FlashInfer is installed, which the settings do not tell: the upper
     side then reaches the cache that the leaner sampler leaves.
     """
     constants = _constants()
     spread, sampler = constants["spread"], constants["sampler_bytes_per_sequence_and_vocabulary"]
+    inside = case.rules.cuda_graphs == "inside"
     parts = [
-        0.0 if given else float(spread["weights_relative"]) * terms.weights,
+        0.0 if case.weights_gib is not None else float(spread["weights_relative"]) * terms.weights,
         float(spread["activation_relative"]) * terms.activation,
-        float(spread["non_torch_gib"]),
-        float(spread["cuda_graph_gib"]) if rules.cuda_graphs == "inside" and terms.graphs else 0.0,
+        float(spread["non_torch_gib"]) + float(spread["non_torch_relative"]) * terms.non_torch,
+        float(spread["cuda_graph_relative"]) * terms.graphs if inside else 0.0,
     ]
-    half = P90 * math.sqrt(sum(part * part for part in parts))
+    half = float(spread["scale"]) * math.sqrt(sum(part * part for part in parts))
     leaner = terms.activation
-    if rules.sampler == "pytorch":
-        leaner = max(terms.forward, terms.sampler * float(sampler["flashinfer"]) / float(sampler["pytorch"]))
+    if case.rules.sampler == "pytorch":
+        fewer = terms.sampler * float(sampler["flashinfer"]) / float(sampler["pytorch"])
+        leaner = terms.workspace + max(terms.forward, fewer, terms.encoder)
     return Interval(p10=kv - half, p50=kv, p90=kv + half + terms.activation - leaner)
 
 
@@ -301,61 +382,49 @@ def longest_context(
     weights_gib: float | None = None,
 ) -> int:
     """Return the largest ``max_model_len`` in tokens (whole blocks) that one request may have; 0 when none."""
-    rules = version_rules(engine.vllm_version)
-    budget = _budget(model, engine, rules, gpu_total_gib or gpu.total_gib, weights_gib)
-    return _longest(model, engine, rules, budget)
+    case = _case(model, gpu, engine, gpu_total_gib, weights_gib)
+    return _longest(case, _budget(case))
 
 
-def _longest(model: ModelSpec, engine: EngineSettings, rules: VersionRules, budget: _Budget) -> int:
+def _longest(case: _Case, budget: _Budget) -> int:
     """Return the longest request that the blocks hold, in whole blocks, found by halving."""
-    step = engine.block_size
+    step, most = case.engine.block_size, case.model.max_position_embeddings
     if not budget.layout.groups:
-        return model.max_position_embeddings
-    low, high = 0, -(-model.max_position_embeddings // step)
+        return most
+    low, high = 0, -(-most // step)
     while low < high:
         middle = (low + high + 1) // 2
-        needed = cache_layout(model, replace(engine, max_model_len=middle * step), rules).blocks_per_request
+        needed = case.with_engine(max_model_len=middle * step).layout.blocks_per_request
         low, high = (middle, high) if needed <= budget.blocks else (low, middle - 1)
-    return min(low * step, model.max_position_embeddings)
+    return min(low * step, most)
 
 
-def _hints(
-    model: ModelSpec,
-    gpu: Gpu,
-    engine: EngineSettings,
-    budget: _Budget,
-    *,
-    weights_gib: float | None,
-    fits: bool,
-    binding: str,
-) -> tuple[str, ...]:
+def _hints(case: _Case, budget: _Budget, *, fits: bool, binding: str) -> tuple[str, ...]:
     """Say what each setting would change, with figures; what helps most first."""
-    rules = version_rules(engine.vllm_version)
     hints: list[str] = []
-    if binding == "kv_cache" and (longest := _longest(model, engine, rules, budget)):
-        hints.append(f"max-model-len {engine.max_model_len} -> {longest} is the largest that fits")
+    if binding == "kv_cache" and (longest := _longest(case, budget)):
+        hints.append(f"max-model-len {case.engine.max_model_len} -> {longest} is the largest that fits")
     if binding in {"gpu_memory_utilization", "cuda_graphs"}:
-        hints.append(_utilisation_hint(budget, rules))
-    hints += _smaller_batch(model, engine, rules, budget, weights_gib)
-    hints += _fp8_cache(model, gpu, engine, rules, budget)
+        hints.append(_utilisation_hint(budget, case.rules))
+    hints += _smaller_batch(case, budget)
+    hints += _fp8_cache(case, budget)
     if not fits:
-        hints += _more_gpus(model, engine, rules, budget.total, weights_gib)
+        hints += _more_gpus(case)
     return tuple(hints)
 
 
-def _fp8_cache(model: ModelSpec, gpu: Gpu, engine: EngineSettings, rules: VersionRules, budget: _Budget) -> list[str]:
+def _fp8_cache(case: _Case, budget: _Budget) -> list[str]:
     """Say what an fp8 cache would hold; hybrids with large states gain little, and the figure shows it."""
-    if not budget.blocks or model.kv_element_bytes(engine.kv_cache_dtype) == 1 or gpu.compute_capability < 8.0:
+    already = case.model.kv_element_bytes(case.engine.kv_cache_dtype) == 1
+    if not budget.blocks or already or case.gpu.compute_capability < OLDEST_FP8_CACHE:
         return []
-    smaller = replace(engine, kv_cache_dtype="fp8")
-    layout = cache_layout(model, smaller, rules)
-    stages = pipeline_stages(model.num_layers, engine.pipeline_parallel)
-    widest = max(layout.bytes_per_block(stage) for stage in stages)
+    smaller = case.with_engine(kv_cache_dtype="fp8")
+    widest = max(smaller.layout.bytes_per_block(stage) for stage in case.stages)
     blocks = math.floor(max(budget.kv, 0.0) * GIB / widest)
-    now, then = budget.blocks / budget.blocks_per_request, blocks / layout.blocks_per_request
+    now, then = budget.blocks / budget.blocks_per_request, blocks / smaller.layout.blocks_per_request
     if then <= now:
         return []
-    tokens = capacity_tokens(layout, smaller, rules, blocks)
+    tokens = capacity_tokens(smaller.layout, smaller.engine, case.rules, blocks)
     return [f"kv-cache-dtype fp8 holds {then / now:.1f}x the requests: about {tokens} tokens"]
 
 
@@ -365,36 +434,31 @@ def _utilisation_hint(budget: _Budget, rules: VersionRules) -> str:
     return f"gpu-memory-utilization {most:.2f} leaves the {outside:.1f} GiB that live outside the budget"
 
 
-def _smaller_batch(
-    model: ModelSpec, engine: EngineSettings, rules: VersionRules, budget: _Budget, weights_gib: float | None
-) -> list[str]:
+def _smaller_batch(case: _Case, budget: _Budget) -> list[str]:
     hints = []
-    seqs, tokens = engine.max_num_seqs, engine.max_num_batched_tokens
-    fewer = {
-        f"max-num-seqs {seqs} -> {seqs // 4}": replace(engine, max_num_seqs=max(seqs // 4, 1)),
-        f"max-num-batched-tokens {tokens} -> {tokens // 4}": replace(
-            engine, max_num_batched_tokens=max(tokens // 4, 1)
-        ),
+    seqs, tokens = case.engine.max_num_seqs, case.engine.max_num_batched_tokens
+    fewer: dict[str, dict[str, int]] = {
+        f"max-num-seqs {seqs} -> {seqs // 4}": {"max_num_seqs": max(seqs // 4, 1)},
+        f"max-num-batched-tokens {tokens} -> {tokens // 4}": {"max_num_batched_tokens": max(tokens // 4, 1)},
     }
-    for change, smaller in fewer.items():
-        if smaller.max_num_seqs < 16 or smaller.max_num_batched_tokens < max(smaller.max_num_seqs, 256):
+    for change, values in fewer.items():
+        smaller = case.with_engine(**values)
+        batch = smaller.engine
+        if batch.max_num_seqs < 16 or batch.max_num_batched_tokens < max(batch.max_num_seqs, 256):
             continue
-        freed = _budget(model, smaller, rules, budget.total, weights_gib).kv - budget.kv
+        freed = _budget(smaller).kv - budget.kv
         if freed >= 0.05:
             hints.append(f"{change} frees {freed:.1f} GiB for the KV cache")
     return hints
 
 
-def _more_gpus(
-    model: ModelSpec, engine: EngineSettings, rules: VersionRules, total: float, weights_gib: float | None
-) -> list[str]:
+def _more_gpus(case: _Case) -> list[str]:
     for size in (2, 4, 8, 16):
-        if size <= engine.tensor_parallel or size not in _sizes(model):
+        if size <= case.engine.tensor_parallel or size not in _sizes(case.model):
             continue
-        wider = replace(engine, tensor_parallel=size)
-        share = weights_gib * engine.tensor_parallel / size if weights_gib is not None else None
-        budget = _budget(model, wider, rules, total, share)
-        if _verdict(budget, rules)[0]:
+        wider = case.with_engine(tensor_parallel=size)
+        budget = _budget(wider)
+        if _verdict(budget, case.rules)[0]:
             return [f"tensor-parallel {size} fits, with {budget.kv:.1f} GiB of KV cache per GPU"]
     return []
 
@@ -406,9 +470,8 @@ def _sizes(model: ModelSpec) -> tuple[int, ...]:
     return tensor_parallel_sizes(model, 16)
 
 
-def _figures(
-    model: ModelSpec, engine: EngineSettings, rules: VersionRules, budget: _Budget, *, given: bool
-) -> tuple[Figure, ...]:
+def _figures(case: _Case, budget: _Budget, *, given: bool) -> tuple[Figure, ...]:
+    model, engine, rules = case.model, case.engine, case.rules
     terms, constants = budget.terms, load_catalogue().sources["constants"]
     version = f"vLLM {engine.vllm_version}"
     tp, pp = engine.tensor_parallel, engine.pipeline_parallel

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sizing.errors import BadInput
-from sizing.quantisation import Quantisation, group_bytes
+from sizing.quantisation import Quantisation, blocks_divide, group_bytes
 
 Split = Literal["out", "in", "kv", "vocabulary", "replicated"]
 Place = Literal["layers", "first", "last"]
@@ -58,6 +58,8 @@ class WeightGroup:
     """True for an output head that is the embedding again: memory only where a stage does not hold both."""
     draft: bool = False
     """True for layers of multi-token prediction, loaded only with speculative decoding."""
+    least_share: int = 0
+    """Rows (``out``) or columns (``in``) that one of several ranks holds at least; less is padded."""
     derived: bool = False
     """True for what the engine makes of other weights after loading; not in the checkpoint."""
 
@@ -118,6 +120,12 @@ class KvGroup:
     """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``)."""
     state: tuple[StateTensor, ...] = ()
     """Tensors of one sequence (``state``)."""
+    block_tokens: int = 0
+    """Tokens of a block where the layout is its own; 0 follows the engine."""
+    page_bytes: int = 0
+    """Bytes of such a block in one layer; 0: as the elements give."""
+    checkpoint_blocks: int = 0
+    """Blocks of a sequence for the state at a block boundary inside a prefill, where prefixes are cached."""
     replicated: bool = False
     """True where every rank keeps all heads."""
 
@@ -133,6 +141,8 @@ class KvGroup:
 
     def token_bytes(self, element_bytes: int, tensor_parallel: int = 1) -> int:
         """Bytes of one token in one layer on one rank; heads beyond their number are replicated."""
+        if self.page_bytes:
+            return -(-self.page_bytes // self.block_tokens)
         heads = self.kv_heads if self.replicated else max(1, self.kv_heads // tensor_parallel)
         element = self.element_bytes or element_bytes
         if element == 1 and self.fp8_token_bytes is not None:
@@ -145,6 +155,27 @@ class KvGroup:
             tensor.elements_on_rank(tensor_parallel, speculative_tokens) * (tensor.element_bytes or dtype_bytes)
             for tensor in self.state
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderRun:
+    """What the profile run sends through an image or audio encoder: items of the largest size.
+
+    vLLM fills the encoder budget, the larger of ``max_num_batched_tokens`` and one item, with such items
+    (``MultiModalBudget``), and keeps their embeddings while it profiles the language model.
+    """
+
+    tokens: int
+    """Embeddings of one image (or one pair of video frames) of the largest size."""
+    positions: int
+    """Positions of that image inside the encoder: patches before they are merged."""
+    hidden: int
+    width: int
+    """Elements alive in the MLP of one position, divided by tensor parallelism: all its inner matrices."""
+    out: int
+    """Elements of one embedding that the language model takes."""
+    most: int = 1
+    """Images of the largest size in one item, as frames of a video, where the context holds them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +209,18 @@ class ModelSpec:
     """Rotary caches of different base or scaling (local and global layers)."""
     rotary_positions: int | None = None
     """Rows of the rotary cache where it is longer than the context; None: the context."""
-    encoder_activation_bytes: int = 0
-    """Peak bytes of the profile run of an image or audio encoder, one rank; 0 for text models."""
+    context_elements: int = 0
+    """Keys and values over all heads that one cached token becomes when a prompt is read (dense MLA)."""
+    encoder_run: EncoderRun | None = None
+    """Profile run of an image or audio encoder; None for text models."""
     encoder_tokens: int = 0
     """Positions that an encoder-decoder keeps for cross attention of one request."""
     generates: bool = True
     """False for embedding and reranking models: no sampler, and no cache where attention looks both ways."""
+    activation_elements: int = 0
+    """Elements of one token alive in a layer beside what ordinary attention and MLP keep."""
+    least_version: str = ""
+    """Oldest vLLM whose caches are those described here; empty: every version."""
     draft_layers: int = 0
     """Layers for multi-token prediction in the checkpoint, loaded only with speculative decoding."""
     checkpoint_bytes: int | None = None
@@ -306,14 +343,21 @@ def tensor_parallel_sizes(model: ModelSpec, most: int = 64) -> tuple[int, ...]:
 
 def _divides(model: ModelSpec, n: int) -> bool:
     heads = model.num_kv_heads
-    block = model.quantisation.block_rows or 1
-    widths = (group for group in model.weights if group.split in {"out", "in"} and group.place == "layers")
+    widths = (group for group in model.weights if group.split in {"out", "in"})
     return (
         (heads % n == 0 or n % heads == 0)
+        and all(group.kv_heads % n == 0 for group in model.weights if group.place == "first" and group.split == "kv")
         and model.vocabulary_padded % n == 0
-        and all((group.rows if group.split == "out" else group.columns) % n == 0 for group in widths)
-        and (block == 1 or model.intermediate_size % (n * block) == 0)
+        and all(_group_divides(model.quantisation, group, n) for group in widths)
     )
+
+
+def _group_divides(quantisation: Quantisation, group: WeightGroup, n: int) -> bool:
+    width = group.rows if group.split == "out" else group.columns
+    if width % n or not group.linear:
+        return width % n == 0
+    path = group.path.replace("{i}", str(group.layers[0]))
+    return blocks_divide(quantisation, width, n, path=path, expert=group.expert)
 
 
 @lru_cache(maxsize=4096)
@@ -338,7 +382,7 @@ def group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel:
         return 0
     layers = stage.held(group.layers) if group.place == "layers" else group.layers
     whole_experts = group.expert and expert_parallel > 1
-    rows, columns = (group.rows, group.columns) if whole_experts else _shape_on_rank(model, group, n)
+    rows, columns = (group.rows, group.columns) if whole_experts else _shape_on_rank(group, n)
     return group_bytes(
         model.quantisation if group.linear else None,
         group.element_bytes or BYTES_OF_DTYPE[model.dtype],
@@ -351,15 +395,16 @@ def group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel:
     )
 
 
-def _shape_on_rank(model: ModelSpec, group: WeightGroup, n: int) -> tuple[int, int]:
+def _shape_on_rank(group: WeightGroup, n: int) -> tuple[int, int]:
+    least = group.least_share if n > 1 else 0
     if group.split == "out":
-        return -(-group.rows // n), group.columns
+        return max(-(-group.rows // n), least), group.columns
     if group.split == "in":
-        return group.rows, -(-group.columns // n)
+        return group.rows, max(-(-group.columns // n), least)
     if group.split == "kv":
         return group.rows // group.kv_heads * max(1, group.kv_heads // n), group.columns
     if group.split == "vocabulary":
-        return model.vocabulary_padded // n, group.columns
+        return -(-group.rows // VOCABULARY_PADDING) * VOCABULARY_PADDING // n, group.columns
     return group.rows, group.columns
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from sizing.catalogue import Catalogue
 from sizing.checkpoint import read_checkpoint, with_checkpoint
 from sizing.errors import BadInput
+from sizing.families.embedding import served_as_embedding
 from sizing.model import ModelSpec, model_from_config
 
 CONFIG_LIMIT_BYTES = 1 << 20
@@ -38,7 +39,9 @@ def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
     config = dict(read_object(file, CONFIG_LIMIT_BYTES))
     beside = file.parent / "hf_quant_config.json"
     if "quantization_config" not in config and beside.is_file():
-        config["quantization_config"] = _modelopt(read_object(beside, CONFIG_LIMIT_BYTES))
+        config["quantization_config"] = modelopt_of(read_object(beside, CONFIG_LIMIT_BYTES))
+    if (file.parent / "modules.json").is_file():
+        config = dict(served_as_embedding(config))
     model = model_from_config(config, name=model_name(config, file))
     return with_checkpoint(model, read_checkpoint(file.parent, tied=model.tie_word_embeddings))
 
@@ -75,7 +78,7 @@ def read_object(file: Path, limit_bytes: int) -> Mapping[str, object]:
     return document
 
 
-def _modelopt(document: Mapping[str, object]) -> dict[str, object]:
+def modelopt_of(document: Mapping[str, object]) -> dict[str, object]:
     """Return NVIDIA ModelOpt's own file in the form of a quantization_config."""
     stated = document.get("quantization")
     if not isinstance(stated, Mapping):

@@ -25,7 +25,7 @@ LONGEST_NAME = 400
 LONGEST_PATTERNS = 4_000
 """Characters of all patterns of one list together."""
 
-TOWERS = frozenset({"model", "language_model", "text_model", "thinker", "llm"})
+TOWERS = frozenset({"model", "backbone", "language_model", "text_model", "thinker", "llm"})
 """Leading components that differ between a checkpoint, vLLM and a multimodal wrapper."""
 FUSED = {
     "q_proj": "qkv_proj",
@@ -74,9 +74,12 @@ class ModuleNames:
         if self.reading == "components" and not self._bare.isdisjoint(path.split(".")):
             return True
         full = [variant for name in names for variant in _variants(name)]
-        return self._by_part(path, full) or any(
-            fnmatchcase(name, glob) for name in full for glob in self._globs
-        ) or any(pattern.matches(name) for pattern in self._patterns for name in full)  # fmt: skip
+        return (
+            self._by_part(path, full)
+            or any(name.startswith(self._prefixes) for name in full)
+            or any(fnmatchcase(name, glob) for name in full for glob in self._globs)
+            or any(pattern.matches(name) for pattern in self._patterns for name in full)
+        )
 
     def _by_part(self, path: str, full: Sequence[str]) -> bool:
         if self.reading != "parts":
@@ -116,8 +119,15 @@ class ModuleNames:
         return {layer: tuple(sorted(set(parts))) for layer, parts in found.items()}
 
     @cached_property
+    def _prefixes(self) -> tuple[str, ...]:
+        """Globs whose only wildcard is a star at the end; most are."""
+        return tuple(
+            e[:-1] for e in self.entries if not e.startswith("re:") and e.endswith("*") and not _is_glob(e[:-1])
+        )
+
+    @cached_property
     def _globs(self) -> tuple[str, ...]:
-        return tuple(e for e in self.entries if not e.startswith("re:") and _is_glob(e))
+        return tuple(e for e in self.entries if not e.startswith("re:") and _is_glob(e[:-1] + e[-1:].replace("*", "")))
 
     @cached_property
     def _patterns(self) -> tuple[NamePattern, ...]:
@@ -135,11 +145,11 @@ def module_names(where: str, stated: object, *, reading: Reading = "names", patt
         raise BadInput(where, "its list of unquantised modules is not a list of names", limit=f"{MOST_NAMES} names")
     entries = tuple(dict.fromkeys(_entry(where, entry, patterns) for entry in stated))
     names = ModuleNames(entries=entries, reading=reading)
-    costly = [e for e in entries if e.startswith("re:") or _is_glob(e)]
-    loose = len(names._parts.get("", ())) if reading == "parts" else 0
-    if len(costly) + loose > MOST_PATTERNS or sum(map(len, costly)) > LONGEST_PATTERNS:
+    costly = [e for e in entries if e.startswith("re:")] + list(names._globs)
+    others = len(names._prefixes) + (len(names._parts.get("", ())) if reading == "parts" else 0)
+    if len(costly) + others > MOST_PATTERNS or sum(map(len, costly)) > LONGEST_PATTERNS:
         raise BadInput(
-            where, f"{len(costly) + loose} patterns for unquantised modules",
+            where, f"{len(costly) + others} patterns for unquantised modules",
             limit=f"{MOST_PATTERNS} patterns of together {LONGEST_PATTERNS} characters",
             way_out="supply the weights per GPU with --weights-gib",
         )  # fmt: skip
@@ -194,6 +204,6 @@ def _ancestors(name: str) -> Iterator[str]:
 
 def _variants(name: str) -> tuple[str, ...]:
     plain = _plain(name)
-    if plain == name and "layers." not in name:
-        return (name,)
+    if "layers." not in plain:
+        return plain, f"model.{plain}", f"language_model.{plain}"
     return plain, f"model.{plain}", f"language_model.model.{plain}", f"model.language_model.{plain}"

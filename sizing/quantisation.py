@@ -20,6 +20,7 @@ from sizing.quantised_layers import (
     Layout,
     Quantisation,
     Scheme,
+    blocks_divide,
     group_bytes,
     matrix_bytes,
 )
@@ -31,8 +32,8 @@ __all__ = [
     "Layout",
     "Quantisation",
     "Scheme",
-    "expert_layout",
-    "for_version",
+    "blocks_divide",
+    "for_engine",
     "group_bytes",
     "kv_cache_dtype_of",
     "matrix_bytes",
@@ -149,14 +150,21 @@ def online_quantisation(name: str) -> Quantisation:
     return Quantisation(method=name, groups=(group,))
 
 
-def for_version(quantisation: Quantisation, version: tuple[int, ...]) -> Quantisation:
-    """Return the storage as the vLLM of ``version`` loads it; BadInput for what that version refuses.
+def for_engine(
+    quantisation: Quantisation, version: tuple[int, ...], compute_capability: tuple[int, int] | None = None
+) -> Quantisation:
+    """Return the storage as the vLLM of ``version`` loads it on a card; BadInput for what that version refuses.
 
     Before 0.9.2 doubly quantised scales of bitsandbytes stayed quantised (pull request 19742). 0.32 has no
-    bitsandbytes, and of GPTQ only symmetric weights in the order of the checkpoint (``AutoGPTQConfig``).
+    bitsandbytes, and of GPTQ only symmetric weights in the order of the checkpoint (``AutoGPTQConfig``). MXFP4
+    experts run on Triton kernels on Hopper (9.0) since 0.10.2, on Marlin or TRT-LLM before and elsewhere
+    (``_get_priority_backends_for_gpt_oss``), which pad them differently. Without a card: Marlin, the larger.
     """
     if version >= (0, 32):
         _check_0_32(quantisation)
+    if compute_capability is not None:
+        triton = compute_capability[0] == 9 and version >= (0, 10, 2)
+        quantisation = replace(quantisation, layout="triton" if triton else "marlin")
     if version >= (0, 9, 2):
         return quantisation
     groups = tuple(
@@ -182,14 +190,6 @@ def _check_0_32(quantisation: Quantisation) -> None:
         problem = "AWQ in 8 bits is refused by vLLM 0.32"
     if problem:
         raise BadInput(f"{WHERE}.quant_method", problem, way_out="take an fp8, AWQ or compressed-tensors checkpoint")
-
-
-def expert_layout(compute_capability: tuple[int, int]) -> Layout:
-    """Return how vLLM pads MXFP4 experts on a card: Triton kernels on Hopper (9.0), Marlin or TRT-LLM elsewhere.
-
-    Since vLLM 0.10.2; 0.10.1 used Marlin on Hopper too (``_get_priority_backends_for_gpt_oss``).
-    """
-    return "triton" if compute_capability[0] == 9 else "marlin"
 
 
 def kv_cache_dtype_of(config: Mapping[str, object]) -> str:

@@ -12,8 +12,9 @@ the file where vLLM frees or widens something (vLLM 0.32, ``process_weights_afte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -60,6 +61,10 @@ class Scheme:
         return self.kind == "none"
 
 
+DOWN = (".down_proj", ".w2", ".down_proj_blocks")
+"""Ends of the paths of experts' matrices whose columns, not rows, are the experts' width."""
+SMALLEST_BLOCK = 32
+"""vLLM refines the scales of fp8 experts no further."""
 PLAIN = Scheme()
 NOBODY = ModuleNames()
 
@@ -90,6 +95,8 @@ class Quantisation:
     stored_plain: ModuleNames = NOBODY
     """Modules that the checkpoint's files hold in plain form although no list says so."""
     head: bool = False
+    layout: Layout = "marlin"
+    """Padding of MXFP4 experts; ``quantisation.for_engine`` chooses it."""
 
     def __hash__(self) -> int:
         """Hash few fields: the description is a key of caches, and equality still compares all of it."""
@@ -155,22 +162,29 @@ def group_bytes(
     layers: Sequence[int],
     path: str,
     expert: bool | None = None,
-    layout: Layout = "marlin",
+    layout: Layout | None = None,
 ) -> int:
     """Bytes of a ``rows`` x ``columns`` matrix, ``count`` times in each of ``layers``, as loaded on one rank.
 
     ``rows`` are outputs and ``columns`` inputs of this rank; ``path`` is the module with ``{i}`` for the layer;
-    ``expert`` tells routed experts (default: from the path).
+    ``expert`` tells routed experts (default: from the path); ``layout`` overrides that of the quantisation.
     """
     plain = rows * columns * dtype_bytes
     if quantisation is None or not quantisation.groups:
         return plain * count * len(layers)
     alike = not quantisation.by_layer or "{i}" not in path
     first, times = (tuple(layers)[:1], len(layers)) if alike else (layers, 1)
+    routed = ".experts" in path if expert is None else expert
     total = 0
     for layer in first:
-        scheme = quantisation.scheme_of(path.replace("{i}", str(layer)), expert=expert)
-        total += plain if scheme.plain else matrix_bytes(scheme, rows, columns, path=path, layout=layout)
+        scheme = quantisation.scheme_of(path.replace("{i}", str(layer)), expert=routed)
+        if routed and scheme.granularity == "block":
+            scheme = _refined(scheme, rows, columns, path)
+        total += (
+            plain
+            if scheme.plain
+            else matrix_bytes(scheme, rows, columns, path=path, layout=layout or quantisation.layout)
+        )
     return total * times * count
 
 
@@ -190,6 +204,30 @@ def matrix_bytes(scheme: Scheme, rows: int, columns: int, *, path: str = "", lay
     return total
 
 
+@lru_cache(maxsize=4096)
+def _refined(scheme: Scheme, rows: int, columns: int, path: str) -> Scheme:
+    """Return smaller blocks where those of an expert do not divide its share (``refine_fp8_moe_block_shape``)."""
+    inner = columns if path.endswith(DOWN) else rows
+    block = math.gcd(scheme.block_rows, scheme.block_columns, rows, columns)
+    if (inner % scheme.block_rows == 0 and inner % scheme.block_columns == 0) or block < SMALLEST_BLOCK:
+        return scheme
+    return replace(scheme, block_rows=block, block_columns=block)
+
+
+def blocks_divide(quantisation: Quantisation, width: int, ranks: int, *, path: str, expert: bool) -> bool:
+    """Return True when ``ranks`` shares of ``width`` rows or columns keep to the blocks of the scales.
+
+    vLLM refuses shares that cut a block (``validate_fp8_block_shape``), but refines the blocks of experts down to
+    32 (``refine_fp8_moe_block_shape``). A matrix that is no multiple of the block to begin with is not split by it.
+    """
+    block = quantisation.block_rows
+    if ranks == 1 or not block or not path or quantisation.scheme_of(path, expert=expert).granularity != "block":
+        return True
+    if expert:
+        return math.gcd(block, width // ranks) >= SMALLEST_BLOCK
+    return width % block != 0 or width % (ranks * block) == 0
+
+
 def _scales(scheme: Scheme, rows: int, columns: int) -> int:
     """Number of scales of a matrix."""
     if scheme.granularity == "tensor":
@@ -205,7 +243,7 @@ def _scales(scheme: Scheme, rows: int, columns: int) -> int:
 
 def _mxfp4_bytes(rows: int, columns: int, path: str, layout: Layout) -> int:
     """Half a byte an element and a byte per 32 along the columns, padded as the kernel needs it."""
-    down = path.endswith((".down_proj", ".w2", ".down_proj_blocks"))
+    down = path.endswith(DOWN)
     halves = 2 if path.endswith((".gate_up_proj", ".w13", ".gate_up_proj_blocks")) else 1
     wide = columns
     if layout == "marlin":

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sizing.errors import BadInput
 from sizing.log_lines import LONGEST_LINE, WHERE, log_lines
 from sizing.log_settings import Setting
-from sizing.log_wordings import Draft, Failure, read_record
+from sizing.log_wordings import WHILE_SERVING, Draft, Failure, read_record
 
 CLOSES_GIB = 0.03
 """Two decimals of up to four printed terms: a sum that differs by less is the same sum."""
@@ -85,14 +85,17 @@ class StartupLog:
 
     @property
     def started(self) -> bool:
-        """True when the engine came up: it said so, or reported its capacity and no failure."""
-        return not self.failures and (self.ready or self.kv_tokens is not None or self.max_concurrency is not None)
+        """True when the engine came up: it said so, or reported its capacity and no failure to start."""
+        failed = any(failure.kind != WHILE_SERVING for failure in self.failures)
+        return not failed and (self.ready or self.kv_tokens is not None or self.max_concurrency is not None)
 
 
 _RECORD = re.compile(
     r"\(\w[\w =.-]{0,60}\bpid=\d|\b(?:INFO|WARNING|ERROR|DEBUG|CRITICAL)\b|Loading |Capturing |Traceback|\w{1,60}Error:"
 )
 _RECORD_WITHIN = 200
+_SERVING = (" tokens/s, Running: ", " HTTP/1.")
+"""Lines of a server at work, most of a long log: throughput and requests."""
 _START = re.compile(r"vLLM API server version|non-default args: |█  version ")
 _ENGINE = re.compile(r"Initializing an? (?:V[01] )?LLM engine ")
 _OWN = ("vllm_version", "engine", "kv_tokens", "max_concurrency", "num_gpu_blocks", "graphs_in_budget", "init_engine")
@@ -131,6 +134,8 @@ def _records(lines: Iterable[str]) -> Iterator[list[str]]:
     held: list[str] = []
     size = 0
     for line in lines:
+        if any(phrase in line for phrase in _SERVING):
+            continue
         if held and (size + len(line) > LONGEST_LINE or _RECORD.search(line, 0, _RECORD_WITHIN)):
             yield held
             held, size = [], 0
@@ -154,10 +159,6 @@ def _finished(draft: Draft, starts: int) -> StartupLog:
     if utilizations:
         arguments.setdefault("gpu_memory_utilization", utilizations[-1])
     inside = facts.get("graphs_in_budget")
-    ranks = tuple(
-        _rank(draft.names[key], values, graphs_in_budget=inside is not False)
-        for key, values in sorted(draft.ranks.items(), key=lambda item: _by_number(draft.names[item[0]]))
-    )
     reasons = [failure for failure in draft.failures if failure.kind != "failed"]
     model = arguments.get("model", facts.get("banner_model"))
     return StartupLog(
@@ -168,7 +169,7 @@ def _finished(draft: Draft, starts: int) -> StartupLog:
         device=_text(facts, "device"),
         gpu_name=_text(facts, "gpu_name"),
         arguments=dict(sorted(arguments.items())),
-        ranks=ranks,
+        ranks=_ranks(draft, graphs_in_budget=inside is not False),
         kv_tokens=_whole(facts, "kv_tokens"),
         num_gpu_blocks=_whole(facts, "num_gpu_blocks"),
         max_concurrency=_float(facts, "max_concurrency"),
@@ -185,6 +186,12 @@ def _finished(draft: Draft, starts: int) -> StartupLog:
         failures=tuple(reasons or draft.failures),
         starts=starts,
     )
+
+
+def _ranks(draft: Draft, *, graphs_in_budget: bool) -> tuple[RankMemory, ...]:
+    """Return the ranks in the order of the numbers in their names."""
+    by_name = sorted(draft.ranks.items(), key=lambda item: _by_number(draft.names[item[0]]))
+    return tuple(_rank(draft.names[key], values, graphs_in_budget=graphs_in_budget) for key, values in by_name)
 
 
 def _by_number(name: str) -> tuple[list[int], str]:

@@ -70,6 +70,8 @@ class Prediction:
     fits: bool | None = None
     fits_at_p90: bool | None = None
     """Whether it still fits at p90 demand; None for an estimator without a spread."""
+    binding: str = ""
+    """Which limit binds, in the estimator's words."""
     refused: str = ""
 
     @property

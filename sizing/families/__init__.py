@@ -11,7 +11,31 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from sizing.errors import BadInput
-from sizing.families import dense, gpt_oss, mla, moe, qwen3_next
+from sizing.families import (
+    dbrx,
+    decoders,
+    deepseek_v4,
+    dense,
+    embedding,
+    encoders,
+    gemma4,
+    gpt_oss,
+    kimi_linear,
+    laguna,
+    lfm2,
+    llama4,
+    longcat,
+    mamba,
+    mamba_hybrid,
+    minicpm3,
+    mla,
+    moe,
+    multimodal,
+    nemotron_h,
+    qwen3_next,
+    sliding,
+    whisper,
+)
 from sizing.families.parts import Identity
 from sizing.model import ModelSpec
 
@@ -24,7 +48,31 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = (dense, gpt_oss, mla, moe, qwen3_next)
+FAMILIES = (
+    dbrx,
+    decoders,
+    deepseek_v4,
+    dense,
+    embedding,
+    encoders,
+    gemma4,
+    gpt_oss,
+    kimi_linear,
+    laguna,
+    lfm2,
+    llama4,
+    longcat,
+    mamba,
+    mamba_hybrid,
+    minicpm3,
+    mla,
+    moe,
+    multimodal,
+    nemotron_h,
+    qwen3_next,
+    sliding,
+    whisper,
+)
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
 

@@ -21,6 +21,23 @@ LIMITS = {
     "num_local_experts": 4096,
     "num_experts_per_tok": 4096,
     "decoder_sparse_step": 1024,
+    "moe_num_experts": 4096,
+    "moe_k": 4096,
+    "moe_num_shared_experts": 256,
+    "moe_layer_interval": 1024,
+    "rotary_dim": 4096,
+    "intermediate_size_mlp": 1 << 20,
+    "interleave_moe_layer_step": 1024,
+    "no_rope_layer_interval": 1024,
+    "attention_chunk_size": 1 << 24,
+    "ffn_hidden_size": 1 << 20,
+    "expert_ffn_hidden_size": 1 << 20,
+    "zero_expert_num": 4096,
+    "moe_topk": 4096,
+    "o_lora_rank": 1 << 16,
+    "o_groups": 1024,
+    "hc_mult": 64,
+    "num_hash_layers": 1024,
     "q_lora_rank": 1 << 16,
     "kv_lora_rank": 1 << 16,
     "qk_nope_head_dim": 4096,
@@ -45,6 +62,7 @@ LIMITS = {
     "mtp_num_hidden_layers": 64,
     "sliding_window": 1 << 24,
     "sliding_window_pattern": 1024,
+    "_sliding_window_pattern": 1024,
     "max_window_layers": 1024,
     "global_head_dim": 4096,
     "num_global_key_value_heads": 1024,
@@ -54,6 +72,7 @@ LIMITS = {
     "top_k_experts": 4096,
     "expert_intermediate_size": 1 << 20,
     "mamba_d_state": 4096,
+    "attn_rotary_emb": 4096,
     "mamba_d_conv": 64,
     "mamba_expand": 64,
     "mamba_dt_rank": 1 << 16,
@@ -95,8 +114,48 @@ LIMITS = {
     "attention_head_dim": 4096,
     "laurel_rank": 1 << 16,
     "altup_num_inputs": 64,
+    "depth": 1024,
+    "position_embedding_size": 1 << 20,
+    "vision_soft_tokens_per_image": 1 << 20,
+    "pooling_kernel_size": 64,
+    "num_labels": 1 << 16,
+    "type_vocab_size": 1 << 16,
+    "word_embed_proj_dim": 1 << 17,
+    "num_ln_in_parallel_attn": 2,
+    "expansion_ratio": 64,
+    "embed_dim": 1 << 17,
+    "encoder_attention_heads": 1024,
+    "encoder_ffn_dim": 1 << 20,
+    "encoder_layers": 1024,
+    "d_model": 1 << 17,
+    "decoder_layers": 1024,
+    "decoder_attention_heads": 1024,
+    "decoder_ffn_dim": 1 << 20,
+    "image_size": 16384,
+    "in_channels": 64,
+    "in_chans": 64,
+    "init_pos_emb_height": 4096,
+    "init_pos_emb_width": 4096,
+    "max_dynamic_patch": 1024,
+    "max_source_positions": 1048576,
+    "max_target_positions": 1048576,
+    "mlp_ratio": 64,
+    "mm_tokens_per_image": 1048576,
+    "num_channels": 64,
+    "num_mel_bins": 4096,
+    "num_position_embeddings": 1048576,
+    "out_hidden_size": 1 << 17,
+    "patch_size": 1024,
+    "projector_input_dim": 1 << 17,
+    "projector_output_dim": 1 << 17,
+    "scale_factor": 64,
+    "spatial_merge_size": 64,
+    "temporal_patch_size": 64,
+    "vision_output_dim": 1 << 17,
 }
 """Largest value that any known model could have; above it the file is wrong."""
+BFLOAT16_FORMATS = frozenset({"fp8", "modelopt", "modelopt_fp4", "modelopt_mixed", "mxfp4", "mxfp8"})
+"""Formats whose checkpoints vLLM runs in bfloat16 when the file states no type."""
 
 
 def whole(config: Mapping[str, object], key: str, default: int | None = None) -> int:
@@ -130,9 +189,15 @@ def flag(config: Mapping[str, object], key: str, default: bool) -> bool:
 
 
 def dtype_of(config: Mapping[str, object]) -> str:
-    """Return the type of the unquantised weights: float16, bfloat16 or float32 (which vLLM loads as bfloat16)."""
+    """Return the type of the unquantised weights: float16, bfloat16 or float32 (which vLLM loads as bfloat16).
+
+    A file that states none is loaded in bfloat16 where its format runs in no other type.
+    """
     value = config.get("torch_dtype", config.get("dtype"))
     if value is None:
+        stated = config.get("quantization_config")
+        if isinstance(stated, Mapping) and str(stated.get("quant_method")) in BFLOAT16_FORMATS:
+            return "bfloat16"
         raise BadInput("config.json: torch_dtype", "missing", way_out="state bfloat16 or float16")
     names = {"float16": "float16", "half": "float16", "bfloat16": "bfloat16", "float32": "bfloat16"}
     if not isinstance(value, str) or value not in names:
@@ -148,6 +213,8 @@ def max_positions(config: Mapping[str, object]) -> int:
         return length
     kind = scaling.get("rope_type", scaling.get("type"))
     factor, original = scaling.get("factor"), scaling.get("original_max_position_embeddings")
+    if str(config.get("model_type")).startswith("gemma3"):
+        return length  # the file states the scaled length already
     if str(kind) in {"yarn", "linear", "dynamic"}:
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor <= 1024:
             raise BadInput("config.json: rope_scaling.factor", f"{factor!r}", limit="a number up to 1024")

@@ -33,8 +33,7 @@ FLOAT32_TABLES = 2
 
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the description of a gpt-oss model; BadInput where layers do not take turns."""
-    typed = config if config.get("torch_dtype", config.get("dtype")) else {**config, "torch_dtype": "bfloat16"}
-    shape = shape_of(typed)
+    shape = shape_of(config)
     layers, hidden = range(shape.layers), shape.hidden
     sliding, full = _turns(config, shape.layers)
     number, width = whole(config, "num_local_experts"), whole(config, "intermediate_size")
@@ -49,7 +48,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         *embeddings(shape),
     )  # fmt: skip
     return describe(
-        typed, shape, identity, family="sliding-window-hybrid", intermediate_size=width, weights=weights,
+        config, shape, identity, family="sliding-window-hybrid", intermediate_size=width, weights=weights,
         kv_groups=interleaved(full_cache(shape, full), window_cache(shape, sliding, window_of(config))),
         experts=number, experts_per_token=chosen_experts(config, number), rotary_tables=FLOAT32_TABLES,
     )  # fmt: skip

@@ -57,7 +57,7 @@ def mixture_weights(mixture: Mixture, hidden: int, layers: Sequence[int]) -> tup
         return tuple(groups)
     groups += experts(
         sparse, hidden=hidden, width=mixture.width, count=mixture.count, router_bytes=mixture.router_bytes,
-        path=path + mixture.experts,
+        path=path + mixture.experts, names=mixture.names,
     )  # fmt: skip
     if mixture.score_bias:
         groups.append(vector("score_bias", mixture.count, sparse, element_bytes=4))

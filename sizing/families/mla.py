@@ -41,7 +41,6 @@ SPARSE_FP8_TOKEN_BYTES = 656
 """The ``fp8_ds_mla`` layout of sparse attention: 512 values in fp8, 4 scales in float32, 64 rotary in bfloat16."""
 INDEXER_SCALE_ELEMENTS = 128
 """Elements of an indexer key under one scale in float32."""
-NO_YARN = ("default", "None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,6 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     own, extra = range(shape.layers), range(shape.layers, shape.layers + drafts)
     indexer = indexer_of(config, shape)
     weights = [*_block(shape, latent, own), *mixture_weights(mixture, shape.hidden, own)]
-    tables = rotary_tables(config) * (2 if indexer and not flag(config, "indexer_rope_interleave", False) else 1)
     if indexer:
         weights += indexer_weights(indexer, shape.hidden, latent.query, indexer.layers)
     weights += absorbed(quantisation_of(config), latent, shape.heads, own)
@@ -89,7 +87,8 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         config, shape, identity, family="mla", intermediate_size=mixture.width or mixture.dense_width,
         weights=(*weights, *embeddings(shape)), kv_groups=latent_caches(latent, own, indexer),
         experts=mixture.count, experts_per_token=mixture.chosen, draft_layers=drafts, rotary_dim=latent.rope,
-        rotary_tables=tables,
+        rotary_tables=2 if indexer and not flag(config, "indexer_rope_interleave", False) else 1,
+        context_elements=0 if indexer else shape.heads * (latent.nope + latent.value),
     )  # fmt: skip
 
 
@@ -154,12 +153,14 @@ def latent_attention(
     )
 
 
-def absorbed(quantisation: Quantisation, latent: Latent, heads: int, layers: Sequence[int]) -> tuple[WeightGroup, ...]:
+def absorbed(
+    quantisation: Quantisation, latent: Latent, heads: int, layers: Sequence[int], *, path: str = LAYER + "self_attn."
+) -> tuple[WeightGroup, ...]:
     """Return the copy of ``kv_b_proj`` in the model's type, which absorbs it into the queries.
 
     A matrix that is not quantised is only viewed, without a copy (``split_kv_b_proj``).
     """
-    stored = tuple(i for i in layers if not quantisation.scheme_of(f"model.layers.{i}.self_attn.kv_b_proj").plain)
+    stored = tuple(i for i in layers if not quantisation.scheme_of(path.format(i=i) + "kv_b_proj").plain)
     group = WeightGroup(
         name="absorbed_kv_b", rows=heads * (latent.nope + latent.value), columns=latent.latent, split="out",
         layers=stored, linear=False, derived=True,
@@ -216,13 +217,6 @@ def latent_caches(latent: Latent, layers: Sequence[int], indexer: Indexer | None
         fp8_token_bytes=None,
     )  # fmt: skip
     return (main, keys)
-
-
-def rotary_tables(config: Mapping[str, object]) -> int:
-    """Return the rotary cache in units of two bytes an element: DeepSeek's yarn keeps it in float32."""
-    scaling = config.get("rope_scaling") or config.get("rope_parameters")
-    kind = scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, Mapping) else None
-    return 1 if str(kind) in NO_YARN else 2
 
 
 def _block(shape: Shape, latent: Latent, layers: Sequence[int]) -> tuple[WeightGroup, ...]:

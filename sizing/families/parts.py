@@ -151,6 +151,7 @@ def experts(
     router_bias: bool = False,
     path: str = LAYER + "mlp.experts.0.",
     router_bytes: int | None = None,
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
 ) -> tuple[WeightGroup, ...]:
     """Return ``count`` routed experts of ``width`` with their router (on every rank, never quantised)."""
     router = WeightGroup(
@@ -159,8 +160,11 @@ def experts(
     )  # fmt: skip
     groups = [
         router,
-        *mlp(layers, hidden=hidden, width=width, gated=gated, bias=bias, copies=count, expert=True, path=path),
-    ]
+        *mlp(
+            layers, hidden=hidden, width=width, gated=gated, bias=bias, copies=count, expert=True, path=path,
+            names=names,
+        ),
+    ]  # fmt: skip
     if router_bias:
         groups.append(vector("router_bias", count, layers))
     return tuple(groups)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sizing.errors import BadInput
 from sizing.families.fields import count, flag, whole
 from sizing.families.layer_kinds import every, layer_kinds, of_kind, rotary_dimension, text_config
-from sizing.families.moe import chosen_experts
+from sizing.families.mixture import chosen_experts
 from sizing.families.parts import (
     Identity,
     Shape,

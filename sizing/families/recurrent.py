@@ -153,7 +153,7 @@ def mamba2_state(net: Mamba2, layers: Sequence[int], *, temporal_bytes: int | No
         window=positions,
     )
     temporal = StateTensor(elements=net.inner * net.state, element_bytes=temporal_bytes)
-    return KvGroup(kind="state", layers=layers, state=(window, temporal))
+    return KvGroup(kind="state", layers=layers, state=(window, temporal), checkpoint_blocks=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,3 +199,63 @@ def mamba1_state(net: Mamba1, layers: Sequence[int], *, temporal_bytes: int | No
     window = StateTensor(elements=net.inner * (net.taps - 1))
     temporal = StateTensor(elements=net.inner * net.state, element_bytes=temporal_bytes)
     return KvGroup(kind="state", layers=layers, state=(window, temporal))
+
+
+def short_conv(layers: Sequence[int], *, hidden: int, taps: int, bias: bool = False) -> tuple[WeightGroup, ...]:
+    """Return the weights of gated short convolutions."""
+    path = LAYER + "conv."
+    groups = [
+        matrix("in_proj", 3 * hidden, hidden, layers, "out", path=path + "in_proj"),
+        matrix("out_proj", hidden, hidden, layers, "in", path=path + "out_proj"),
+        matrix("conv", hidden, taps, layers, "out"),
+    ]
+    if bias:
+        groups += [sharded_vector("conv_biases", 4 * hidden, layers), vector("out_bias", hidden, layers)]
+    return tuple(groups)
+
+
+def short_conv_state(layers: Sequence[int], *, hidden: int, taps: int) -> KvGroup:
+    """Return the state of short convolutions: their window, without a temporal state."""
+    return KvGroup(
+        kind="state", layers=layers, state=(StateTensor(elements=hidden * (taps - 1), window=taps - 1),)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kda:
+    """Kimi Delta Attention: heads, elements of one head, taps of the convolution."""
+
+    heads: int
+    head_dim: int
+    taps: int
+
+    @property
+    def inner(self) -> int:
+        """Elements of q, k or v."""
+        return self.heads * self.head_dim
+
+
+def kda(net: Kda, layers: Sequence[int], *, hidden: int, path: str = LAYER + "self_attn.") -> tuple[WeightGroup, ...]:
+    """Return the weights of KDA layers; the low-rank halves of decay and gate are on every rank."""
+    inner, dim = net.inner, net.head_dim
+    return (
+        *(matrix(part, inner, hidden, layers, "out", path=path + part) for part in ("q_proj", "k_proj", "v_proj")),
+        matrix("b_proj", net.heads, hidden, layers, "out", path=path + "b_proj"),
+        *(matrix(part, dim, hidden, layers, "replicated", path=path + part) for part in ("f_a_proj", "g_a_proj")),
+        *(matrix(part, inner, dim, layers, "out", path=path + part) for part in ("f_b_proj", "g_b_proj")),
+        matrix("o_proj", hidden, inner, layers, "in", path=path + "o_proj"),
+        WeightGroup(
+            name="conv1d", rows=3 * inner, columns=net.taps, split="out", layers=layers, linear=False, element_bytes=4
+        ),
+        sharded_vector("A_log", net.heads, layers, element_bytes=4),
+        sharded_vector("dt_bias", inner, layers, element_bytes=4),
+        vector("o_norm", dim, layers),
+    )
+
+
+def kda_state(net: Kda, layers: Sequence[int], *, checkpoints: bool = False) -> KvGroup:
+    """Return the state of KDA layers: the convolution's window and one matrix in float32 a head."""
+    positions = net.taps - 1
+    window = StateTensor(elements=3 * net.inner * positions, window=positions)
+    temporal = StateTensor(elements=net.inner * net.head_dim, element_bytes=4)
+    return KvGroup(kind="state", layers=layers, state=(window, temporal), checkpoint_blocks=int(checkpoints))

@@ -35,6 +35,8 @@ def caches(
     optional = str(config.get("model_type")) in OFF_UNLESS_SAID
     if optional and not flag(config, "use_sliding_window", False):
         window = 0
+    if window >= shape.positions:  # nothing ever leaves a window as long as the context
+        window = 0
     default = _qwen_kinds(config, shape.layers) if optional else kinds or ("sliding",) * shape.layers
     stated = layer_kinds(config, shape.layers, default=default) if window else ("full",) * shape.layers
     sliding, full = of_kind(stated, "sliding"), of_kind(stated, "full")

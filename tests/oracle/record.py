@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.abc
+import importlib.machinery
 import json
 import os
 import pickle
@@ -23,6 +25,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE.parent.parent / "sizing" / "catalogue" / "models"
@@ -32,7 +35,7 @@ AVAILABLE_BYTES = 40 * 2**30
 MAX_NUM_BATCHED_TOKENS = 8192
 MAX_NUM_SEQS = 256
 SHORT_LENGTH = 8192
-BUILD_SECONDS = 240
+BUILD_SECONDS = 120
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -76,8 +79,76 @@ def act_as_cuda() -> None:
     CpuPlatform.get_device_name = classmethod(lambda cls, device_id=0: "NVIDIA H100 80GB HBM3")
     CpuPlatform.get_device_communicator_cls = Platform.__dict__["get_device_communicator_cls"]
     CpuPlatform.supports_fp8 = classmethod(lambda cls: True)
+    _stand_in_for_kernels()
     for question in ("fp8", "block_fp8", "fp4"):
         setattr(_custom_ops, f"cutlass_scaled_mm_supports_{question}", lambda capability: True)
+
+
+class AbsentKernel:
+    """A kernel that has a name and overloads and does nothing."""
+
+    def __call__(self, *args: Any, **options: Any) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> AbsentKernel:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+
+def _stand_in_for_kernels() -> None:
+    """Kernels that only the CUDA build has exist by name; none is ever called."""
+    import torch
+    from torch import _ops
+    from vllm.v1.attention.backends import fa_utils
+
+    real = _ops._OpNamespace.__getattr__
+
+    def named(namespace: Any, name: str) -> Any:
+        try:
+            return real(namespace, name)
+        except AttributeError:
+            if name.startswith("__") or not namespace.name.startswith("_"):
+                raise
+            return AbsentKernel()
+
+    _ops._OpNamespace.__getattr__ = named
+    for function in ("flash_attn_varlen_func", "get_scheduler_metadata", "reshape_and_cache_flash"):
+        if not hasattr(fa_utils, function):
+            setattr(fa_utils, function, lambda *a, **k: None)
+    for handle in ("Stream", "Event"):
+        setattr(torch.cuda, handle, type(handle, (), {"__init__": lambda self, *a, **k: None}))
+    real_to = torch.nn.Module.to
+    torch.nn.Module.to = lambda module, *a, **k: real_to(module, k["dtype"]) if k.get("dtype") else module
+
+
+class AbsentLibrary(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Python packages of kernels: importable, empty."""
+
+    names = ("cutlass", "cuda", "tvm_ffi", "quack")
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
+        if fullname.partition(".")[0] not in self.names:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: Any) -> Any:
+        module = MagicMock(name=spec.name)
+        module.__spec__, module.__path__ = spec, []
+        return module
+
+    def exec_module(self, module: Any) -> None:
+        return None
+
+
+def _libraries() -> None:
+    """Optional libraries of a CUDA installation whose absence would change what vLLM decides."""
+    from vllm.utils import import_utils
+
+    import_utils.has_deep_gemm = lambda: True
+    import_utils.has_triton_kernels = lambda: True
+    import_utils.get_triton_kernels_version = lambda: "3.6"
+    sys.meta_path.append(AbsentLibrary())
 
 
 def _check_config(cls: type, vllm_config: Any) -> None:
@@ -85,11 +156,11 @@ def _check_config(cls: type, vllm_config: Any) -> None:
 
 
 def _backend_path(cls: type, selected_backend: Any, attn_selector_config: Any, num_heads: int | None = None) -> str:
-    asked = attn_selector_config
-    if asked.use_mla:
-        name = "FLASHMLA_SPARSE" if asked.use_sparse else "FLASHMLA"
-    else:
-        name = "FLASH_ATTN"
+    name = "FLASH_ATTN"
+    if attn_selector_config.use_mla:
+        name = "FLASH_ATTN_MLA_SPARSE" if attn_selector_config.use_sparse else "FLASH_ATTN_MLA"
+        if attn_selector_config.use_sparse and attn_selector_config.kv_cache_dtype not in (None, "auto", "bfloat16"):
+            name = "FLASHMLA_SPARSE"
     return f"record.{_reference_backend(name).__name__}"
 
 
@@ -141,6 +212,19 @@ def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
     )
 
 
+def _plain_configuration(folder: Path) -> None:
+    """A configuration class that only the checkpoint's own code has becomes a plain one with the same fields."""
+    from transformers import AutoConfig, PretrainedConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from vllm.transformers_utils.config import _CONFIG_REGISTRY
+
+    fields = json.loads((folder / "config.json").read_text())
+    kind = fields["model_type"]
+    if kind not in CONFIG_MAPPING and kind not in _CONFIG_REGISTRY:
+        plain_fields = {key: value for key, value in fields.items() if isinstance(value, int | float | str | None)}
+        AutoConfig.register(kind, type("PlainConfig", (PretrainedConfig,), plain_fields))
+
+
 def build(folder: Path, ask: dict[str, Any]) -> tuple[Any, Any]:
     """(engine configuration, model on the meta device) of one rank."""
     import torch
@@ -149,9 +233,9 @@ def build(folder: Path, ask: dict[str, Any]) -> tuple[Any, Any]:
     from vllm.model_executor.model_loader.utils import initialize_model
     from vllm.platforms import current_platform
 
-    act_as_cuda()
     ways = ask["tp"] * ask.get("pp", 1)
     os.environ.update(RANK=str(ask.get("rank", 0)), WORLD_SIZE=str(ways), LOCAL_RANK="0")
+    _plain_configuration(folder)
     config = engine_config(folder, ask)
     become_rank(ways, ask.get("rank", 0))
     with set_current_vllm_config(config):
@@ -264,23 +348,29 @@ def capacity(config: Any, specs: dict[str, Any]) -> dict[str, Any]:
 
     with set_current_vllm_config(config):
         resolve_layout(config, specs)
-        made = kv_cache_utils.get_kv_cache_configs(config, [specs], [AVAILABLE_BYTES])
-        if not made[0].kv_cache_groups:
+        groups = kv_cache_utils.get_kv_cache_groups(config, dict(specs))
+        if not groups:
             return {"groups": []}
+        shape = {
+            "bytes_per_block": kv_cache_utils._pool_bytes_per_block(config, groups),
+            "bytes_per_request": kv_cache_utils._max_memory_usage_bytes_from_groups(config, groups),
+            "groups": [group_row(group) for group in groups],
+        }
+        try:
+            made = kv_cache_utils.get_kv_cache_configs(config, [specs], [AVAILABLE_BYTES])
+        except ValueError as refusal:
+            return {**shape, "refused": one_line(refusal)}
         scheduler = kv_cache_utils.generate_scheduler_kv_cache_config(made)
         tokens, concurrency = kv_cache_utils.get_kv_cache_capacity(config, scheduler)
-        pool = kv_cache_utils._pool_bytes_per_block(config, made[0].kv_cache_groups)
-    groups = [
-        {"layers": len(group.layer_names), "of": patterns(group.layer_names), **spec_row(group.kv_cache_spec)}
-        for group in made[0].kv_cache_groups
-    ]
-    return {
-        "num_blocks": made[0].num_blocks,
-        "bytes_per_block": pool,
-        "tokens": tokens,
-        "max_concurrency": round(concurrency, 6),
-        "groups": groups,
-    }
+    return {**shape, "num_blocks": made[0].num_blocks, "tokens": tokens, "max_concurrency": round(concurrency, 6)}
+
+
+def group_row(group: Any) -> dict[str, Any]:
+    """One KV cache group: its layers and the spec that they share."""
+    row = {"layers": len(group.layer_names), **spec_row(group.kv_cache_spec)}
+    if "layer_specs" not in row:
+        row["of"] = patterns(group.layer_names)
+    return row
 
 
 def answer(folder: Path, ask: dict[str, Any]) -> dict[str, Any]:
@@ -323,6 +413,8 @@ def in_child(work: Callable[[], dict[str, Any]], seconds: int) -> dict[str, Any]
         child = os.fork()
         if child == 0:
             signal.alarm(seconds)
+            if not os.environ.get("ORACLE_TRACE"):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             try:
                 result = work()
             except BaseException as error:  # the parent records whatever vLLM raises
@@ -502,6 +594,8 @@ def configurations(chosen: list[str]) -> Iterator[tuple[str, Path]]:
 
 def prepare() -> None:
     """Import once, before the first fork, and look at model classes here instead of in processes of their own."""
+    _libraries()
+    import torch.fx.experimental._config
     import vllm.config
     import vllm.model_executor.layers.fused_moe
     import vllm.model_executor.model_loader.utils
@@ -511,13 +605,15 @@ def prepare() -> None:
     import vllm.v1.worker.gpu_model_runner  # noqa: F401
     from vllm.model_executor.models import registry
 
+    act_as_cuda()
+    torch.fx.experimental._config.meta_nonzero_assume_all_nonzero = True
     registry._run_in_subprocess = lambda look: look()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="only configurations whose file name contains one of these")
-    parser.add_argument("--missing", action="store_true", help="only those without a recorded answer")
+    parser.add_argument("--missing", action="store_true", help="only those without a recorded answer, or refused")
     parser.add_argument("--out", type=Path, default=HERE / "recorded")
     options = parser.parse_args()
     prepare()
@@ -527,7 +623,7 @@ def main() -> int:
     refused = 0
     for name, path in configurations(options.names):
         target = options.out / f"{name}.json"
-        if options.missing and target.exists():
+        if options.missing and target.exists() and "refused" not in json.loads(target.read_text()):
             continue
         start = time.monotonic()
         found = record(json.loads(path.read_text()))

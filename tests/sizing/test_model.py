@@ -89,7 +89,7 @@ def test_ignored_modules_stay_in_the_type_of_the_model():
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"architectures": ["Gemma3ForCausalLM"]}, "Gemma3ForCausalLM"),
+        ({"architectures": ["GigaChatForCausalLM"]}, "GigaChatForCausalLM"),
         ({"architectures": None}, "architectures"),
         ({"hidden_size": None}, "hidden_size"),
         ({"hidden_size": -4096}, "hidden_size"),

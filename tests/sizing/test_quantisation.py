@@ -14,8 +14,8 @@ from sizing.module_names import module_names
 from sizing.quantisation import (
     NONE,
     Quantisation,
-    expert_layout,
-    for_version,
+    blocks_divide,
+    for_engine,
     group_bytes,
     kv_cache_dtype_of,
     matrix_bytes,
@@ -77,7 +77,7 @@ def test_doubly_quantised_scales_stay_so_in_the_file_and_in_vllm_before_0_9_2():
     blocks = ELEMENTS // 64
     assert size(double) == ELEMENTS // 2 + 4 * blocks
     assert size(double, layout="checkpoint") == ELEMENTS // 2 + blocks + blocks // 256 * 4
-    assert size(for_version(double, (0, 8, 5))) == size(double, layout="checkpoint")
+    assert size(for_engine(double, (0, 8, 5))) == size(double, layout="checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_doubly_quantised_scales_stay_so_in_the_file_and_in_vllm_before_0_9_2():
     ],
 )
 def test_what_vllm_0_32_took_out_is_refused_for_it_alone(quantisation, names):
-    assert size(for_version(quantisation, (0, 12, 0))) > 0
+    assert size(for_engine(quantisation, (0, 12, 0))) > 0
     with pytest.raises(BadInput, match=names):
-        for_version(quantisation, (0, 32, 0))
+        for_engine(quantisation, (0, 32, 0))
 
 
 def gpt_oss_gib(tp: int, layout: str, layers: int = 36, experts: int = 128) -> float:
@@ -124,9 +124,11 @@ def test_padded_mxfp4_experts_meet_what_vllm_printed(tp, layout, layers, experts
 
 
 def test_triton_runs_mxfp4_on_hopper_and_marlin_or_trtllm_elsewhere():
-    assert [expert_layout(card) for card in ((8, 0), (8, 9), (9, 0), (10, 0), (12, 0))] == [
-        "marlin", "marlin", "triton", "marlin", "marlin",
-    ]  # fmt: skip
+    cards = [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)]
+    layouts = [for_engine(read("mxfp4"), (0, 14, 1), card).layout for card in cards]
+    assert layouts == ["marlin", "marlin", "triton", "marlin", "marlin"]
+    before, since = (for_engine(read("mxfp4"), version, (9, 0)) for version in ((0, 10, 1), (0, 10, 2)))
+    assert size(before, EXPERT, rows=2880, columns=2880) > size(since, EXPERT, rows=2880, columns=2880)
 
 
 @pytest.mark.parametrize(
@@ -165,11 +167,38 @@ def test_an_ignore_list_is_read_as_vllm_reads_it(method, key, entry, module, ski
     assert quantisation.scheme_of(f"model.layers.3.{module}").plain is skipped
 
 
+@pytest.mark.parametrize("entry", ["visual", "model.visual*", "re:.*visual.*", "re:model\\.visual"])
+def test_a_tower_beside_the_language_model_is_named_with_or_without_its_wrapper(entry):
+    quantisation = read("modelopt", quant_algo="FP8", ignore=[entry])
+    assert quantisation.scheme_of("visual.blocks.0.attn.qkv").plain
+    assert quantisation.scheme_of("vision_tower.encoder.layers.0.mlp.fc1").plain
+    assert not quantisation.scheme_of("model.layers.0.mlp.down_proj").plain
+
+
 def test_only_the_layers_that_a_list_names_stay_in_the_type_of_the_model():
     some = read("fp8", modules_to_not_convert=["model.layers.1.mlp.down_proj"])
     assert size(some, layers=(0, 1, 2)) == 3 * (ELEMENTS + 8) + ELEMENTS - 8
     assert size(some, layers=range(2, 5)) == 3 * (ELEMENTS + 8)
     assert size(some, GATE, layers=range(3)) == 3 * (ELEMENTS + 8)
+
+
+@pytest.mark.parametrize(("ranks", "block"), [(2, 128), (4, 64), (8, 32)])
+def test_blocks_of_experts_shrink_where_they_do_not_divide_a_ranks_share(ranks, block):
+    width = 768 // ranks
+    blocks = -(-4096 // block) * -(-width // block)
+    fp8 = read("fp8", weight_block_size=[128, 128])
+    assert size(fp8, EXPERT, columns=width) == 4096 * width + 4 * blocks
+    assert size(fp8, columns=width) == 4096 * width + 4 * 32 * -(-width // 128)
+
+
+def test_ranks_may_not_cut_the_blocks_of_a_layer_but_may_refine_those_of_an_expert():
+    fp8 = read("fp8", weight_block_size=[128, 128], ignored_layers=["lm_head"])
+    paths = ("model.layers.0.mlp.down_proj", "model.layers.0.mlp.experts.0.down_proj", "lm_head")
+    splits = {
+        path: [n for n in (1, 2, 4, 8, 16, 32) if blocks_divide(fp8, 768, n, path=path, expert="experts" in path)]
+        for path in paths
+    }
+    assert list(splits.values()) == [[1, 2], [1, 2, 4, 8], [1, 2, 4, 8, 16, 32]]
 
 
 def test_groups_with_targets_give_each_module_its_scheme():

@@ -147,6 +147,19 @@ def test_usage_by_term_as_versions_up_to_0_26_print_it() -> None:
     assert rank.kv_cache_gib == pytest.approx(50.62, abs=0.005)
 
 
+def test_what_0_32_prints_at_the_level_debug() -> None:
+    log = of(
+        "(EngineCore pid=7) DEBUG 10-05 04:10:59 [gpu_worker.py:748] Initial free memory: 78.84 GiB; Requested memory: "
+        "0.900000 (util), 71.33 GiB\n"
+        "(EngineCore pid=7) DEBUG 10-05 04:10:59 [gpu_worker.py:758] Memory profiling takes 3.20 seconds. Total non KV "
+        "cache memory: 57.49GiB; torch peak memory increase: 0.08GiB; total consumed (from mem_get_info): 57.26GiB; "
+        "weights memory: 56.93GiB.\n"
+    )
+    (rank,) = log.ranks
+    assert (rank.free_gib, rank.requested_gib, log.arguments["gpu_memory_utilization"]) == (78.84, 71.33, 0.9)
+    assert (rank.weights_gib, rank.non_torch_gib, rank.peak_activation_gib) == (56.93, 0.33, 0.08)
+
+
 def test_v0_32_on_a_processor_prints_capacity_on_one_line() -> None:
     log = read("v0.32.0-cpu.log")
     assert (log.vllm_version, log.engine, log.device, log.model) == ("0.32.0", "V1", "CPU", "tiny")
@@ -193,6 +206,14 @@ def test_out_of_memory() -> None:
     assert read("v0.8.0-out-of-memory.log").ranks[0].total_gib == 23.57
 
 
+def test_out_of_memory_under_load_is_no_failure_to_start() -> None:
+    died = (
+        "(EngineCore pid=1) ERROR 1 [core.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.5 GiB\n"
+    )
+    log = of((LOGS / USAGE).read_text() + "INFO:     Application startup complete.\n" + died)
+    assert ([failure.kind for failure in log.failures], log.started) == (["out_of_memory_while_serving"], True)
+
+
 def test_a_cache_below_nothing() -> None:
     log = of(
         "(EngineCore pid=129) INFO 07-01 04:24:37 [gpu_worker.py:480] Available KV cache memory: -14.28 GiB\n"
@@ -227,6 +248,15 @@ def test_what_collectors_and_terminals_do_to_a_log_changes_nothing(name: str, wr
 
     text = (LOGS / name).read_text()
     assert replace(of(WRAPPERS[wrapper](text)), starts=1) == read(name)
+
+
+def test_lines_of_a_server_at_work_say_nothing() -> None:
+    at_work = (
+        "(APIServer pid=1) INFO 1 [loggers.py:1] Engine 000: Avg prompt throughput: 12.0 tokens/s, Avg generation "
+        "throughput: 8.0 tokens/s, Running: 1 reqs, Waiting: 0 reqs, GPU KV cache usage: 0.1%\n"
+        'INFO:     10.0.0.1:3498 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
+    )
+    assert of((LOGS / USAGE).read_text() + at_work * 100) == read(USAGE)
 
 
 def test_utf_16_as_a_shell_of_windows_writes_it() -> None:
@@ -311,6 +341,16 @@ def test_speculation_of_v1_is_read_and_its_model_is_not_mistaken_for_the_served_
     assert log.arguments == {
         "max_model_len": 4096, "model": "served", "num_speculative_tokens": 3, "speculative_method": "mtp",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["'block_size': 'e'", "'max_model_len': 1e5", "'max_num_seqs': 99999999999999999", "'enforce_eager': 3",
+     "'gpu_memory_utilization': 1e400", "'data_parallel_size': None", "'tensor_parallel_size': -1", "'model': ''"],
+)  # fmt: skip
+def test_an_argument_of_another_kind_is_not_stated(pair: str) -> None:
+    log = of(f"INFO 1 [u.py:1] non-default args: {{{pair}, 'dtype': 'auto'}}\nvLLM API server version 0.9.1\n")
+    assert log.arguments == {"dtype": "auto"}
 
 
 @pytest.mark.parametrize(

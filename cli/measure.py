@@ -1,0 +1,173 @@
+"""``tonnage measure``: what a running vLLM reports against what was predicted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import options as o
+
+if TYPE_CHECKING:
+    from sizing.log_settings import Setting
+    from sizing.measured import Measured
+    from sizing.prediction import Prediction
+
+CHUNK_BYTES = 1 << 18
+STANDARD_INPUT = "-"
+Log = Annotated[str | None, typer.Option("--log", metavar="FILE", help="Start-up log of vLLM; - reads standard input.")]
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint", metavar="URL", help="Running server, for example http://host:8000.")
+]
+StackToCompare = Annotated[
+    str | None, typer.Option("--stack", metavar="STACK", help="Compare with what this stack plans.")
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", metavar="MODEL", help="Catalogue name, config.json or folder; with --stack its entry."),
+]
+GpuName = Annotated[
+    str | None, typer.Option("--gpu", metavar="GPU", help="GPU type. Default: what the log names, or its total.")
+]
+
+
+def measure(
+    *,
+    log: Log = None,
+    endpoint: Endpoint = None,
+    stack: StackToCompare = None,
+    model: ModelName = None,
+    gpu: GpuName = None,
+    tensor_parallel: o.TensorParallel = None,
+    pipeline_parallel: o.PipelineParallel = None,
+    max_model_len: o.MaxModelLen = None,
+    max_num_seqs: o.MaxNumSeqs = None,
+    max_num_batched_tokens: o.MaxNumBatchedTokens = None,
+    gpu_memory_utilization: o.GpuMemoryUtilization = None,
+    kv_cache_dtype: o.KvCacheDtypeOption = None,
+    vllm_version: o.VllmVersion = None,
+    enforce_eager: o.EnforceEager = False,
+    gpu_total_gib: o.GpuTotalGib = None,
+    weights_gib: o.WeightsGib = None,
+    output_format: o.FormatOption = o.Format.TEXT,
+) -> None:
+    """What a running vLLM reports against what was predicted; exit 3 when the stack should change.
+
+    Settings come from the log or the server; an option states what they do not say.
+    """
+    from cli.output import show
+    from cli.render import measure as render
+    from sizing.measurement import measure as compare
+    from sizing.measurement import measurement_document
+
+    stated: dict[str, Setting | None] = {
+        "tensor_parallel": tensor_parallel,
+        "pipeline_parallel": pipeline_parallel,
+        "max_model_len": max_model_len,
+        "max_num_seqs": max_num_seqs,
+        "max_num_batched_tokens": max_num_batched_tokens,
+        "gpu_memory_utilization": gpu_memory_utilization,
+        "kv_cache_dtype": kv_cache_dtype,
+        "vllm_version": vllm_version,
+        "enforce_eager": enforce_eager or None,
+    }
+    o.engine_overrides(**stated)
+    totals = o.positive("--gpu-total-gib", gpu_total_gib), o.positive("--weights-gib", weights_gib)
+    if stack is not None:
+        _refuse_beside_stack({"gpu": gpu, "gpu_total_gib": totals[0], "weights_gib": totals[1], **stated})
+    measured = _measured(log, endpoint)
+    prediction = _of_stack(measured, stack, model) if stack else _of_settings(measured, model, gpu, stated, totals)
+    document = measurement_document(compare(measured, prediction))
+    show(document, output_format, text=render.text, markdown=render.markdown)
+    if document["change"]:
+        raise typer.Exit(3)
+
+
+def _refuse_beside_stack(options: dict[str, Setting | None]) -> None:
+    from sizing.errors import BadInput
+
+    for key, value in options.items():
+        if value is not None:
+            option = "--" + key.replace("_", "-")
+            raise BadInput(option, "the stack says it", way_out=f"leave {option} or --stack out")
+
+
+def _measured(log: str | None, endpoint: str | None) -> Measured:
+    from sizing.errors import BadInput
+
+    if (log is None) == (endpoint is None):
+        raise BadInput("--log", "give a log or an endpoint, one of both", way_out="--log FILE or --endpoint URL")
+    if endpoint is not None:
+        from cli.endpoint import read_endpoint
+
+        return read_endpoint(endpoint)
+    from sizing.measured import measured_of_log
+    from sizing.startup_log import parse_startup_log
+
+    return measured_of_log(parse_startup_log(_chunks(str(log))))
+
+
+def _chunks(name: str) -> Iterator[bytes]:
+    """Yield the bytes of a regular file or of standard input; BadInput for anything else."""
+    from sizing.errors import BadInput
+
+    if name == STANDARD_INPUT:
+        while chunk := sys.stdin.buffer.read(CHUNK_BYTES):
+            yield chunk
+        return
+    try:
+        if "\0" in name or not Path(name).is_file():
+            raise BadInput("--log", f"{name[:200]!r} is not a file", way_out="pipe what is none into --log -")
+        with Path(name).open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise BadInput("--log", f"cannot read {name[:200]!r}: {error.strerror or error}") from error
+
+
+def _of_settings(
+    measured: Measured,
+    model: str | None,
+    gpu: str | None,
+    stated: dict[str, Setting | None],
+    totals: tuple[float | None, float | None],
+) -> Prediction:
+    from cli.sources import find_model
+    from sizing.catalogue import load_catalogue
+    from sizing.measured import find_gpu, find_model_name
+    from sizing.prediction import predict
+
+    catalogue = load_catalogue()
+    card, why = find_gpu(measured, gpu, catalogue)
+    return predict(
+        measured,
+        find_model(find_model_name(measured, model, catalogue), catalogue),
+        card,
+        gpu_source=why,
+        stated=stated,
+        gpu_total_gib=totals[0],
+        weights_gib=totals[1],
+    )
+
+
+def _of_stack(measured: Measured, stack: str, model: str | None) -> Prediction:
+    from cli.stacks import stacks_dir
+    from infra.config import settings_from_file, stack_file
+    from infra.settings import ServingSettings
+    from sizing.catalogue import load_catalogue
+    from sizing.errors import BadInput
+    from sizing.planner import plan_stack
+    from sizing.prediction import stack_prediction
+
+    settings = settings_from_file(stack_file(stack, stacks_dir()))
+    if not isinstance(settings, ServingSettings):
+        raise BadInput("--stack", f"{stack} serves no models", way_out="name the serving stack, not its cluster")
+    catalogue = load_catalogue()
+    plan = plan_stack(
+        stack, settings.models, settings.capacity, settings.budget, settings.region, catalogue,
+        vector_store=settings.vector_store,
+    )  # fmt: skip
+    return stack_prediction(measured, plan, settings.models, model, catalogue)
