@@ -8,6 +8,7 @@ that print none are those of the runs that do (``SHAREGPT``).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Point:
     """Requests in flight; of a burst, all of them."""
     burst: bool
     """All requests arrive at once and the run ends with the last."""
+    prompts: float
+    """Requests of the whole run; infinite where it is not stated."""
     varied: bool
     """Output lengths vary as in a corpus of conversations, instead of being all the same."""
     input_tokens: float
@@ -102,6 +105,21 @@ def _concurrency(row: Mapping[str, Any]) -> tuple[float, bool]:
     raise BadInput("left out: open loop or load not stated", row["id"])
 
 
+def _prompts(row: Mapping[str, Any]) -> float:
+    found = re.search(r"(\d+) (?:prompts|ShareGPT requests)", str(row["notes"]))
+    return float(found.group(1)) if found else math.inf
+
+
+def _check_load(row: Mapping[str, Any], concurrency: float, outputs: float) -> None:
+    """Leave out a run whose own figures say that its load was not reached (Little's law, within 40 %)."""
+    rate, ttft, tpot = row["output_tok_s"], row["ttft_ms"], row["tpot_ms"]
+    if None in (rate, ttft, tpot):
+        return
+    in_flight = float(rate) / outputs * (float(ttft) + outputs * float(tpot)) / 1e3
+    if not 0.6 < in_flight / concurrency < 1.4:
+        raise BadInput("left out: in flight by its own figures far from the stated concurrency", row["id"])
+
+
 def _lengths(row: Mapping[str, Any]) -> tuple[float, float]:
     notes, given = str(row["notes"]), (row["input_len"], row["output_len"])
     if None not in given:
@@ -144,6 +162,8 @@ def _point(row: Mapping[str, Any]) -> Point:
     _checks(row)
     concurrency, burst = _concurrency(row)
     inputs, outputs = _lengths(row)
+    if not burst:
+        _check_load(row, concurrency, outputs)
     gpu = load_catalogue().gpu(str(row["gpu_type"]).replace("H100-80GB", "H100"))
     model = _model(row["model"])
     engine = resolve_engine(model, gpu, _overrides(row, inputs + outputs, model))
@@ -161,7 +181,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         raise BadInput("left out: nothing comparable was measured", row["id"])
     return Point(
         id=row["id"], source=source_of(row), tier=row["tier"], model=model, gpu=gpu, engine=engine, memory=memory,
-        load=load_of(model, engine), concurrency=concurrency, burst=burst, varied="ShareGPT" in str(row["notes"]) or
+        load=load_of(model, engine), concurrency=concurrency, burst=burst, prompts=_prompts(row), varied="ShareGPT" in str(row["notes"]) or
         (inputs, outputs) == SHAREGPT, input_tokens=inputs, output_tokens=outputs, old="V0" in str(row["notes"]),
         measured=measured,
     )  # fmt: skip
