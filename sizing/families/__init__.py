@@ -37,6 +37,7 @@ from sizing.families import (
     whisper,
 )
 from sizing.families.parts import Identity
+from sizing.families.unserved import reason
 from sizing.model import ModelSpec
 
 
@@ -84,9 +85,8 @@ def family_of(config: Mapping[str, object]) -> Family:
     if stated[0] not in REGISTRY:
         close = difflib.get_close_matches(stated[0][:80], sorted(REGISTRY), n=2)
         nearest = f"nearest modelled: {', '.join(close)}; " if close else ""
-        raise BadInput(
-            "config.json: architectures", f"{stated[0][:80]!r} is not yet modelled", way_out=nearest + _supported()
-        )
+        problem = reason(stated[0]) or f"{stated[0][:80]!r} is not yet modelled"
+        raise BadInput("config.json: architectures", problem, way_out=nearest + _supported())
     return REGISTRY[stated[0]]
 
 

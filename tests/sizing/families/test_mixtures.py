@@ -165,6 +165,18 @@ def test_a_field_that_cannot_be_is_refused_by_name(model, changes, names):
         described(model, **changes)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [
+        ("Dots1ForCausalLM", r"vLLM 0\.23\.0 was the last to serve it"),
+        ("HunYuanMoEV1ForCausalLM", "the Transformers backend"),
+    ],
+)
+def test_what_vllm_does_not_serve_itself_is_refused_with_the_reason(architecture, why):
+    with pytest.raises(BadInput, match=f"{architecture}' is not modelled: .*{why}"):
+        described({"architectures": [architecture]})
+
+
 @given(st.sampled_from(MODELS), st.data())
 def test_any_change_of_a_field_gives_a_model_or_a_refusal(model, data):
     wrong = st.recursive(
