@@ -245,7 +245,7 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     """Peak of the profile run of an image or audio encoder, with the embeddings that it returns.
 
     Items of the largest size fill the encoder budget (``MultiModalBudget``); a position keeps the inner matrices
-    of its MLP and copies of its hidden state, as a token of the language model does.
+    of its MLP and copies of its hidden state, as a token of the language model does; older versions its inputs too.
     """
     run = model.encoder_run
     if run is None:
@@ -253,7 +253,9 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     frames = min(run.most, max(1, engine.max_model_len // run.tokens))
     images = frames * max(1, engine.max_num_batched_tokens // (run.tokens * frames))
     copies = float(_constants()["activation_hidden_copies"])
-    position = run.width / engine.tensor_parallel + copies * run.hidden
+    until = version_tuple(load_catalogue().engine_defaults["encoder_inputs"]["until"])
+    extra = run.extra if version_tuple(engine.vllm_version) < until else 0
+    position = run.width / engine.tensor_parallel + copies * run.hidden + extra
     return images * (run.positions * position + run.tokens * run.out) * 2
 
 
