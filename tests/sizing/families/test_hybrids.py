@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("tests/oracle/configs", "benchmarks/data/configs")
 TEXT = {
     "Gemma4ForConditionalGeneration": "Gemma4ForCausalLM",
+    "Glm5NextForConditionalGeneration": "Glm5NextForCausalLM",
     "Qwen3_5ForConditionalGeneration": "Qwen3_5ForCausalLM",
 }
 GIB = 1 << 30
@@ -170,6 +171,7 @@ SAMPLES = (
     "ibm-granite--granite-4.0-h-tiny",
     "moonshotai--Kimi-Linear-48B-A3B-Instruct",
     "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+    "zai-org--GLM-5.3-Flash",
 )
 
 
@@ -209,3 +211,10 @@ def test_a_missing_field_gives_a_model_or_a_refusal(name):
 def test_what_contradicts_itself_is_refused_by_name(name, changes, named):
     with pytest.raises(BadInput, match=named):
         model_of(name, **changes)
+
+
+def test_glm_5_3_flash_packs_latents_and_pooled_keys_and_prints_what_was_measured():
+    pool = {"tensor_parallel": 8, "max_model_len": 131_072}
+    blocks, requests, _ = concurrency("zai-org--GLM-5.3-Flash", "0.28.1", 81.79, **pool)
+    assert (blocks, requests) == (11_801, pytest.approx(55.15, rel=2e-3))
+    assert concurrency("zai-org--GLM-5.3-Flash", "0.32.0", 40, **pool)[0] == 40 * GIB // 7_468_032
