@@ -224,6 +224,23 @@ def gemma4(config: Config, text_hidden: int) -> Tower:
     return Tower(weights=weights, run=run)
 
 
+def qwen2_audio(config: Config, text_hidden: int) -> Tower:
+    """Qwen2-Audio: Whisper's encoder, whole on every rank, without a bias of k; one projection."""
+    audio = with_class_defaults(part(config, "audio_config"), "qwen2_audio_encoder")
+    hidden, width = whole(audio, "d_model"), whole(audio, "encoder_ffn_dim")
+    sound = whole(audio, "max_source_positions")
+    layer = 4 * hidden * hidden + 3 * hidden + 2 * hidden * width + hidden + width + 4 * hidden
+    weights = (
+        plain("encoder", layer, copies=whole(audio, "encoder_layers")),
+        plain("conv1", hidden, 3 * whole(audio, "num_mel_bins") + 1),
+        plain("conv2", hidden, 3 * hidden + 1),
+        plain("positions_and_norm", sound + 2, hidden),
+        plain("projection", text_hidden, hidden + 1),
+    )
+    run = EncoderRun(tokens=max(1, sound // 2), positions=sound, hidden=hidden, width=2 * width, out=text_hidden)
+    return Tower(weights=weights, run=run)
+
+
 def phi3v(config: Config, text_hidden: int) -> Tower:
     """Phi-3 vision: CLIP ViT-L/14 at 336 up to the layer before the last, a projector and a second embedding."""
     vision = with_class_defaults({}, "phi3_v_clip")
