@@ -31,6 +31,7 @@ from sizing.families import (
     mimo_v2,
     minicpm3,
     mla,
+    mllama,
     moe,
     multimodal,
     nemotron_h,
@@ -38,6 +39,7 @@ from sizing.families import (
     qwen3_next,
     sliding,
     whisper,
+    zamba2,
 )
 from sizing.families.parts import Identity
 from sizing.families.unserved import reason
@@ -72,6 +74,7 @@ FAMILIES = (
     mimo_v2,
     minicpm3,
     mla,
+    mllama,
     moe,
     multimodal,
     nemotron_h,
@@ -79,6 +82,7 @@ FAMILIES = (
     qwen3_next,
     sliding,
     whisper,
+    zamba2,
 )
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
