@@ -63,6 +63,7 @@ def concurrency(name, version, kv_gib, **settings):
         ("ai21labs--AI21-Jamba-1.5-Mini", 51_570_323_328, 16_384),
         ("nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 31_577_940_288, 6_144),
         ("Qwen--Qwen3-Next-80B-A3B-Instruct", 79_674_391_296, 24_576),
+        ("Zyphra--Zamba2-2.7B", 2_662_214_560, 184_320),
     ],
 )
 def test_parameters_are_those_of_the_published_model_and_only_full_layers_grow(name, parameters, kv_bytes):
@@ -172,6 +173,7 @@ SAMPLES = (
     "moonshotai--Kimi-Linear-48B-A3B-Instruct",
     "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
     "zai-org--GLM-5.3-Flash",
+    "Zyphra--Zamba2-2.7B",
 )
 
 
