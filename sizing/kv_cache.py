@@ -110,6 +110,24 @@ def cache_layout(model: ModelSpec, engine: EngineSettings, rules: VersionRules) 
     return CacheLayout(groups=tuple(groups), blocks_per_request=blocks, stride_bytes=lcm(*strides))
 
 
+def sparse_on_card(groups: tuple[KvGroup, ...], compute_capability: int) -> tuple[KvGroup, ...]:
+    """Return the caches as the sparse attention of a card keeps them (major ``compute_capability``).
+
+    Hopper packs fp8 with scales, 10.x keeps plain fp8, and 12.x knows only the packed form, unasked
+    (``_canonicalize_sparse_mla_kv_cache_dtype``).
+    """
+    if compute_capability not in {10, 12} or not any(group.fp8_token_bytes for group in groups):
+        return groups
+    return tuple(
+        group
+        if group.fp8_token_bytes is None
+        else replace(group, fp8_token_bytes=None)
+        if compute_capability == 10
+        else replace(group, fp8_token_bytes=None, head_dim=group.fp8_token_bytes, element_bytes=1)
+        for group in groups
+    )
+
+
 def capacity_tokens(layout: CacheLayout, engine: EngineSettings, rules: VersionRules, blocks: int) -> int:
     """Return "GPU KV cache size" as that version prints it for ``blocks`` blocks."""
     if not layout.groups:

@@ -21,7 +21,7 @@ from typing import Any
 from sizing.catalogue import Gpu, load_catalogue
 from sizing.engine import VersionRules, version_rules, version_tuple
 from sizing.errors import BadInput
-from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens
+from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens, sparse_on_card
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
 from sizing.quantisation import for_engine
@@ -173,7 +173,9 @@ def as_loaded(model: ModelSpec, vllm_version: str, compute_capability: float) ->
         )  # fmt: skip
     capability = (int(compute_capability), round(compute_capability * 10) % 10)
     loaded = for_engine(model.quantisation, version_tuple(vllm_version), capability)
-    return model if loaded == model.quantisation else replace(model, quantisation=loaded)
+    caches = sparse_on_card(model.kv_groups, capability[0])
+    same = loaded == model.quantisation and caches is model.kv_groups
+    return model if same else replace(model, quantisation=loaded, kv_groups=caches)
 
 
 def _check_override(name: str, value: float | None) -> None:
