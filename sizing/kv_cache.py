@@ -8,7 +8,8 @@ of fewer layers wastes the rest, and pages of different sizes are made equal fir
     sliding window        ceil(min(window - 1 + tokens in flight, length) / block) + 1
     chunked attention     ceil(min(chunk + tokens in flight, length) / block)
     recurrent state       1 (2 with prefix caching, 3 where checkpoints are taken) + speculative tokens
-    cross attention       ceil(encoder positions / block)
+    cross attention       ceil(encoder budget / block), which is the batch; in V0 the encoder's positions
+    ring of raw keys      1
 
 Source: vLLM ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py`` of 0.32.0, older rules by version in
 ``catalogue/engine_defaults.json``; recorded answers of the real code in ``tests/oracle``.
@@ -310,7 +311,7 @@ def _blocks(group: CacheGroup, engine: EngineSettings, rules: VersionRules) -> i
     if group.kind == "ring":
         return 1
     if group.kind == "cross":
-        return -(-group.window // block)
+        return -(-(group.window if rules.engine == "V0" else engine.max_num_batched_tokens) // block)
     if rules.windows == "full" or group.kind in {"full", "latent"}:
         return -(-length // (block * engine.decode_context_parallel))
     if group.kind == "sliding":
