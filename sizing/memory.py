@@ -171,6 +171,11 @@ def as_loaded(model: ModelSpec, vllm_version: str, compute_capability: float) ->
             "vllm-version", f"{vllm_version} lays out the caches of {model.architecture} in a way not modelled",
             way_out=f"use {model.least_version} or later",
         )  # fmt: skip
+    last = load_catalogue().engine_defaults["last_version_of"]["architectures"].get(model.architecture)
+    if last is not None and version_tuple(vllm_version) > version_tuple(last):
+        raise BadInput(
+            "vllm-version", f"{vllm_version} has no {model.architecture} any more", way_out=f"use {last} or earlier"
+        )
     capability = (int(compute_capability), round(compute_capability * 10) % 10)
     loaded = for_engine(model.quantisation, version_tuple(vllm_version), capability)
     caches = sparse_on_card(model.kv_groups, capability[0])

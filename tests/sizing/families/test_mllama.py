@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 
+from sizing.catalogue import load_catalogue
+from sizing.engine import resolve_engine
 from sizing.errors import BadInput, TonnageError
+from sizing.inputs import EngineOverrides
+from sizing.memory import estimate_memory
 from tests.support.published import any_values, described, loaded_gib, measured_config
 
 LLAMA = measured_config("meta-llama--Llama-3.2-11B-Vision-Instruct")
@@ -24,6 +29,14 @@ def test_cross_layers_keep_the_image_and_the_others_every_token():
 
 def test_a_rank_loads_what_was_measured():
     assert loaded_gib(described(LLAMA), 2) == pytest.approx(10.0714, rel=0.01)
+
+
+def test_a_version_that_dropped_the_architecture_refuses_it():
+    model, gpu = described(LLAMA), load_catalogue().gpu("H100")
+    kept = resolve_engine(model, gpu, EngineOverrides(vllm_version="0.10.2"))
+    assert estimate_memory(model, gpu, kept).weights_gib > 19
+    with pytest.raises(BadInput, match=r"use 0\.10\.2 or earlier"):
+        estimate_memory(model, gpu, replace(kept, vllm_version="0.32.0"))
 
 
 @pytest.mark.parametrize(
