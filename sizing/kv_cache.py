@@ -8,7 +8,8 @@ of fewer layers wastes the rest, and pages of different sizes are made equal fir
     sliding window        ceil(min(window - 1 + tokens in flight, length) / block) + 1
     chunked attention     ceil(min(chunk + tokens in flight, length) / block)
     recurrent state       1 (2 with prefix caching, 3 where checkpoints are taken) + speculative tokens
-    cross attention       ceil(encoder positions / block)
+    cross attention       ceil(encoder budget / block), which is the batch; in V0 the encoder's positions
+    ring of raw keys      1
 
 Source: vLLM ``v1/core/kv_cache_utils.py`` and ``v1/kv_cache_interface.py`` of 0.32.0, older rules by version in
 ``catalogue/engine_defaults.json``; recorded answers of the real code in ``tests/oracle``.
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import lcm
 
 from sizing.engine import VersionRules
 from sizing.model import BYTES_OF_DTYPE, KvGroup, ModelSpec, Stage
@@ -67,10 +69,13 @@ class CacheLayout:
     groups: tuple[CacheGroup, ...]
     blocks_per_request: int
     """Blocks that a request of max_model_len tokens holds at most, over all groups."""
+    stride_bytes: int = 1
+    """Bytes of which a block is a multiple."""
 
     def bytes_per_block(self, stage: Stage) -> int:
         """Bytes of one block on a stage: the widest group counts."""
-        return max((group.bytes_per_block(stage) for group in self.groups), default=0)
+        widest = max((group.bytes_per_block(stage) for group in self.groups), default=0)
+        return -(-widest // self.stride_bytes) * self.stride_bytes
 
     @property
     def block_tokens(self) -> int:
@@ -102,7 +107,26 @@ def cache_layout(model: ModelSpec, engine: EngineSettings, rules: VersionRules) 
     else:
         groups = _cut(_merge(_same_page(sets)))
     blocks = sum(_blocks(group, engine, rules) for group in groups)
-    return CacheLayout(groups=tuple(groups), blocks_per_request=blocks)
+    strides = [item.source.stride_bytes for item in sets if item.source.stride_bytes and rules.aligned_blocks]
+    return CacheLayout(groups=tuple(groups), blocks_per_request=blocks, stride_bytes=lcm(*strides))
+
+
+def sparse_on_card(groups: tuple[KvGroup, ...], compute_capability: int) -> tuple[KvGroup, ...]:
+    """Return the caches as the sparse attention of a card keeps them (major ``compute_capability``).
+
+    Hopper packs fp8 with scales, 10.x keeps plain fp8, and 12.x knows only the packed form, unasked
+    (``_canonicalize_sparse_mla_kv_cache_dtype``).
+    """
+    if compute_capability not in {10, 12} or not any(group.fp8_token_bytes for group in groups):
+        return groups
+    return tuple(
+        group
+        if group.fp8_token_bytes is None
+        else replace(group, fp8_token_bytes=None)
+        if compute_capability == 10
+        else replace(group, fp8_token_bytes=None, head_dim=group.fp8_token_bytes, element_bytes=1)
+        for group in groups
+    )
 
 
 def capacity_tokens(layout: CacheLayout, engine: EngineSettings, rules: VersionRules, blocks: int) -> int:
@@ -140,7 +164,8 @@ def _with_draft(model: ModelSpec, engine: EngineSettings) -> tuple[KvGroup, ...]
 def _page(model: ModelSpec, engine: EngineSettings, group: KvGroup, block: int) -> int:
     if group.kind == "state":
         return group.state_bytes(BYTES_OF_DTYPE[model.dtype], engine.tensor_parallel, engine.num_speculative_tokens)
-    return block * _token_bytes(model, engine, group)
+    entry = replace(group, tokens_per_entry=1)
+    return block // group.tokens_per_entry * _token_bytes(model, engine, entry)
 
 
 def _token_bytes(model: ModelSpec, engine: EngineSettings, group: KvGroup) -> int:
@@ -153,7 +178,7 @@ def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
     """Return the tokens of a block; it grows until a page of attention holds the largest recurrent state."""
     attention = [group for group in model.kv_groups if group.grows]
     states = [group for group in model.kv_groups if group.kind == "state"]
-    if any(group.kind == "latent" and group.element_bytes for group in attention):
+    if not states and any(group.kind == "latent" and group.element_bytes for group in attention):
         return max(engine.block_size, SPARSE_BLOCK)
     if not attention or not states:
         return engine.block_size
@@ -190,19 +215,41 @@ def _packed(sets: Sequence[_Layers]) -> list[CacheGroup]:
     one number of repeats, chosen for the least padding (``_get_packed_kv_cache_groups``). Others stay whole.
     """
     kinds: dict[tuple[bool, int, int], list[_Layers]] = {}
-    for item in sets:
+    for item in _padded_states(sets):
         kinds.setdefault((item.source.grows, item.block, item.source.window), []).append(item)
     even = [alike for alike in kinds.values() if len({len(item.layers) for item in alike}) == 1]
     least = max((len(alike[0].layers) for alike in even if len(alike) > 1), default=0)
     repeats = _least_padding([len(alike[0].layers) for alike in even], least)
     groups = []
+    anchor = max(sum(len(item.layers) * item.page for item in alike if _whole(item)) for alike in kinds.values())
     for alike in kinds.values():
         number = -(-len(alike[0].layers) // repeats) if least and alike in even else 1
+        if not _whole(alike[0]):
+            number = max(number, -(-len(alike[0].layers) // max(anchor // alike[0].page, 1)))
         for index in range(number):
             pages = tuple(_paged(replace(item, layers=item.layers[index::number])) for item in alike)
             first = alike[0].source
-            groups.append(CacheGroup(kind=first.kind, pages=pages, block_tokens=alike[0].block, window=first.window))
+            groups.append(
+                CacheGroup(
+                    kind=first.kind,
+                    pages=pages,
+                    block_tokens=alike[0].block,
+                    window=first.window,
+                    checkpoint_blocks=first.checkpoint_blocks,
+                )
+            )
     return groups
+
+
+def _whole(item: _Layers) -> bool:
+    """Return True where the layers of a kind may widen the block; states fill the blocks that the others need."""
+    return item.source.kind not in {"state", "ring"}
+
+
+def _padded_states(sets: Sequence[_Layers]) -> list[_Layers]:
+    """Pad the pages of recurrent states to the largest page of the layers that keep every token."""
+    page = max((item.page for item in sets if item.source.grows), default=0)
+    return [replace(item, page=max(page, item.page)) if item.source.kind == "state" else item for item in sets]
 
 
 def _least_padding(counts: Sequence[int], least: int) -> int:
@@ -261,8 +308,10 @@ def _blocks(group: CacheGroup, engine: EngineSettings, rules: VersionRules) -> i
         kept = rules.state_blocks_with_prefix_caching if engine.enable_prefix_caching else 1
         checkpoints = group.checkpoint_blocks if engine.enable_prefix_caching and rules.state_checkpoints else 0
         return kept + checkpoints + engine.num_speculative_tokens
+    if group.kind == "ring":
+        return 1
     if group.kind == "cross":
-        return -(-group.window // block)
+        return -(-(group.window if rules.engine == "V0" else engine.max_num_batched_tokens) // block)
     if rules.windows == "full" or group.kind in {"full", "latent"}:
         return -(-length // (block * engine.decode_context_parallel))
     if group.kind == "sliding":

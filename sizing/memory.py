@@ -21,7 +21,7 @@ from typing import Any
 from sizing.catalogue import Gpu, load_catalogue
 from sizing.engine import VersionRules, version_rules, version_tuple
 from sizing.errors import BadInput
-from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens
+from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens, sparse_on_card
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
 from sizing.quantisation import for_engine
@@ -171,9 +171,16 @@ def as_loaded(model: ModelSpec, vllm_version: str, compute_capability: float) ->
             "vllm-version", f"{vllm_version} lays out the caches of {model.architecture} in a way not modelled",
             way_out=f"use {model.least_version} or later",
         )  # fmt: skip
+    last = load_catalogue().engine_defaults["last_version_of"]["architectures"].get(model.architecture)
+    if last is not None and version_tuple(vllm_version) > version_tuple(last):
+        raise BadInput(
+            "vllm-version", f"{vllm_version} has no {model.architecture} any more", way_out=f"use {last} or earlier"
+        )
     capability = (int(compute_capability), round(compute_capability * 10) % 10)
     loaded = for_engine(model.quantisation, version_tuple(vllm_version), capability)
-    return model if loaded == model.quantisation else replace(model, quantisation=loaded)
+    caches = sparse_on_card(model.kv_groups, capability[0])
+    same = loaded == model.quantisation and caches is model.kv_groups
+    return model if same else replace(model, quantisation=loaded, kv_groups=caches)
 
 
 def _check_override(name: str, value: float | None) -> None:
@@ -245,7 +252,7 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     """Peak of the profile run of an image or audio encoder, with the embeddings that it returns.
 
     Items of the largest size fill the encoder budget (``MultiModalBudget``); a position keeps the inner matrices
-    of its MLP and copies of its hidden state, as a token of the language model does.
+    of its MLP and copies of its hidden state, as a token of the language model does; older versions its inputs too.
     """
     run = model.encoder_run
     if run is None:
@@ -253,7 +260,9 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     frames = min(run.most, max(1, engine.max_model_len // run.tokens))
     images = frames * max(1, engine.max_num_batched_tokens // (run.tokens * frames))
     copies = float(_constants()["activation_hidden_copies"])
-    position = run.width / engine.tensor_parallel + copies * run.hidden
+    until = version_tuple(load_catalogue().engine_defaults["encoder_inputs"]["until"])
+    extra = run.extra if version_tuple(engine.vllm_version) < until else 0
+    position = run.width / engine.tensor_parallel + copies * run.hidden + extra
     return images * (run.positions * position + run.tokens * run.out) * 2
 
 

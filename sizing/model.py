@@ -94,9 +94,9 @@ class StateTensor:
         return share // self.window * (self.window + speculative_tokens) if self.window else share
 
 
-KvKind = Literal["full", "sliding", "chunked", "latent", "state", "cross"]
-"""What a layer keeps: every token, the last ``window`` tokens, a chunk, MLA's latent, a recurrent state, or
-the encoder's output."""
+KvKind = Literal["full", "sliding", "chunked", "latent", "state", "ring", "cross"]
+"""What a layer keeps: every token, the last ``window`` tokens, a chunk, MLA's latent, a recurrent state, one block
+written round and round, or the encoder's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +124,10 @@ class KvGroup:
     """Tokens of a block where the layout is its own; 0 follows the engine."""
     page_bytes: int = 0
     """Bytes of such a block in one layer; 0: as the elements give."""
+    tokens_per_entry: int = 1
+    """Tokens that share one entry of the cache (an indexer of pooled keys)."""
+    stride_bytes: int = 0
+    """Bytes of which the distance between two blocks is a multiple, where kernels need that."""
     checkpoint_blocks: int = 0
     """Blocks of a sequence for the state at a block boundary inside a prefill, where prefixes are cached."""
     replicated: bool = False
@@ -147,7 +151,8 @@ class KvGroup:
         element = self.element_bytes or element_bytes
         if element == 1 and self.fp8_token_bytes is not None:
             return self.fp8_token_bytes
-        return heads * (self.head_dim + self.value_dim) * element + self.extra_bytes
+        entry = heads * (self.head_dim + self.value_dim) * element + self.extra_bytes
+        return -(-entry // self.tokens_per_entry)
 
     def state_bytes(self, dtype_bytes: int, tensor_parallel: int = 1, speculative_tokens: int = 0) -> int:
         """Bytes of one sequence's state in one layer on one rank."""
@@ -174,6 +179,9 @@ class EncoderRun:
     """Elements alive in the MLP of one position, divided by tensor parallelism: all its inner matrices."""
     out: int
     """Elements of one embedding that the language model takes."""
+    extra: int = 0
+    """Elements that a position keeps beside: its pixels (float32 and again in the model's type), and learned
+    positions while they are interpolated."""
     most: int = 1
     """Images of the largest size in one item, as frames of a video, where the context holds them."""
 

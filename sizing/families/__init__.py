@@ -19,6 +19,7 @@ from sizing.families import (
     embedding,
     encoders,
     gemma4,
+    glm5_next,
     gpt_oss,
     kimi_linear,
     laguna,
@@ -27,16 +28,21 @@ from sizing.families import (
     longcat,
     mamba,
     mamba_hybrid,
+    mimo_v2,
     minicpm3,
     mla,
+    mllama,
     moe,
     multimodal,
     nemotron_h,
+    nemotron_nas,
     qwen3_next,
     sliding,
     whisper,
+    zamba2,
 )
 from sizing.families.parts import Identity
+from sizing.families.unserved import reason
 from sizing.model import ModelSpec
 
 
@@ -56,6 +62,7 @@ FAMILIES = (
     embedding,
     encoders,
     gemma4,
+    glm5_next,
     gpt_oss,
     kimi_linear,
     laguna,
@@ -64,14 +71,18 @@ FAMILIES = (
     longcat,
     mamba,
     mamba_hybrid,
+    mimo_v2,
     minicpm3,
     mla,
+    mllama,
     moe,
     multimodal,
     nemotron_h,
+    nemotron_nas,
     qwen3_next,
     sliding,
     whisper,
+    zamba2,
 )
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
@@ -84,9 +95,8 @@ def family_of(config: Mapping[str, object]) -> Family:
     if stated[0] not in REGISTRY:
         close = difflib.get_close_matches(stated[0][:80], sorted(REGISTRY), n=2)
         nearest = f"nearest modelled: {', '.join(close)}; " if close else ""
-        raise BadInput(
-            "config.json: architectures", f"{stated[0][:80]!r} is not yet modelled", way_out=nearest + _supported()
-        )
+        problem = reason(stated[0]) or f"{stated[0][:80]!r} is not yet modelled"
+        raise BadInput("config.json: architectures", problem, way_out=nearest + _supported())
     return REGISTRY[stated[0]]
 
 

@@ -42,18 +42,24 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     )  # fmt: skip
 
 
-def kda_of(config: Mapping[str, object], layers: int, *, first: int = 1) -> tuple[Kda, tuple[int, ...]]:
-    """Return the shape and the indices of KDA layers; the file counts layers from ``first``."""
+def kda_of(config: Mapping[str, object], layers: int) -> tuple[Kda, tuple[int, ...]]:
+    """Return the shape and the indices of KDA layers; the file counts layers from 1."""
+    net, _ = kda_shape(config)
+    stated = config.get("linear_attn_config")
+    return net, indices(stated if isinstance(stated, Mapping) else {}, "kda_layers", layers, first=1)
+
+
+def kda_shape(config: Mapping[str, object]) -> tuple[Kda, bool]:
+    """Return the shape of KDA layers and whether their gate is bounded, which the faster kernels need."""
     stated = config.get("linear_attn_config")
     if not isinstance(stated, Mapping):
         raise BadInput("config.json: linear_attn_config", "missing or not an object")
-    linear = indices(stated, "kda_layers", layers, first=first)
     net = Kda(
         heads=whole(stated, "num_heads"),
         head_dim=whole(stated, "head_dim"),
         taps=whole(stated, "short_conv_kernel_size"),
     )
-    return net, linear
+    return net, stated.get("gate_lower_bound") is not None
 
 
 def _mixture(config: Mapping[str, object], shape: Shape) -> Mixture:

@@ -18,8 +18,9 @@ ARCHITECTURES = ("MiniCPM3ForCausalLM",)
 
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     """Return the description of a MiniCPM3 model."""
-    latent = latent_of(config)
-    keys = {"head_dim": latent.nope + latent.rope, "num_key_value_heads": config.get("num_attention_heads")}
+    hidden, heads = whole(config, "hidden_size"), whole(config, "num_attention_heads")
+    latent = latent_of({"v_head_dim": max(hidden // heads, 1), **config})  # not stated by the published files
+    keys = {"head_dim": latent.nope + latent.rope, "num_key_value_heads": heads}
     shape = shape_of({**config, **keys}, tied_by_default=True)
     layers, width = range(shape.layers), whole(config, "intermediate_size")
     weights = (

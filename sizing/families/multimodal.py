@@ -32,6 +32,7 @@ TOWERS: Mapping[str, Callable[[Mapping[str, object], int], Tower]] = {
     "LlavaOnevisionForConditionalGeneration": vision.llava_onevision,
     "Mistral3ForConditionalGeneration": vision.mistral3,
     "Phi3VForCausalLM": vision.phi3v,
+    "Qwen2AudioForConditionalGeneration": vision.qwen2_audio,
     "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
     "Qwen2_5_VLForConditionalGeneration": vision.qwen2_5_vl,
     "Qwen3VLForConditionalGeneration": vision.qwen3_vl,

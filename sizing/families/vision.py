@@ -29,6 +29,10 @@ from sizing.families.towers import (
 from sizing.model import EncoderRun, WeightGroup
 
 Config = Mapping[str, object]
+PIXELS = 3
+"""Pixels arrive in float32, two elements of 16 bits, and are copied to the model's type."""
+CORNERS = 8
+"""Four neighbours of every position and their weighted copies (``fast_pos_embed_interpolate``)."""
 QWEN_BLOCK = "visual.blocks.{i}."
 
 
@@ -66,7 +70,7 @@ def _qwen(vision: Config, blocks: Encoder, *, out: int, merger_norm: int, image:
         *linear("visual.merger.mlp.0", merged, merged, "out", bias=True),
         *linear("visual.merger.mlp.2", out, merged, "in", bias=True),
     )
-    return Tower(weights=weights, run=_run(image, blocks, merge=merge, out=out))
+    return Tower(weights=weights, run=_run(image, blocks, merge=merge, out=out, extra=PIXELS * _patch_columns(vision)))
 
 
 def qwen3_vl(config: Config, _text_hidden: int) -> Tower:
@@ -89,7 +93,8 @@ def qwen3_vl(config: Config, _text_hidden: int) -> Tower:
     for path in ("visual.merger.", *(f"visual.deepstack_merger_list.{index}." for index in range(deep))):
         weights += linear(path + "linear_fc1", hidden * merge, hidden * merge, "out", bias=True)
         weights += linear(path + "linear_fc2", out, hidden * merge, "in", bias=True)
-    return Tower(weights=tuple(weights), run=_run("qwen3_vl", blocks, merge=merge, out=out * (1 + deep)))
+    extra = PIXELS * _patch_columns(vision) + CORNERS * hidden
+    return Tower(weights=tuple(weights), run=_run("qwen3_vl", blocks, merge=merge, out=out * (1 + deep), extra=extra))
 
 
 def glm4v(config: Config, _text_hidden: int) -> Tower:
@@ -112,7 +117,9 @@ def glm4v(config: Config, _text_hidden: int) -> Tower:
         *linear("visual.merger.gate_up_proj", 2 * wide, out, "out"),
         *linear("visual.merger.down_proj", out, wide, "in"),
     )
-    return Tower(weights=weights, run=_run("glm4v", blocks, merge=merge, out=out))
+    return Tower(
+        weights=weights, run=_run("glm4v", blocks, merge=merge, out=out, extra=PIXELS * _patch_columns(vision))
+    )
 
 
 def dots_ocr(config: Config, _text_hidden: int) -> Tower:
@@ -133,7 +140,7 @@ def dots_ocr(config: Config, _text_hidden: int) -> Tower:
         *_unquantised(linear("merger.mlp.0", hidden * merge, hidden * merge, "out", bias=True)),
         *_unquantised(linear("merger.mlp.2", out, hidden * merge, "in", bias=True)),
     )
-    return Tower(weights=weights, run=_run("dots_ocr", blocks, merge=merge, out=out))
+    return Tower(weights=weights, run=_run("dots_ocr", blocks, merge=merge, out=out, extra=PIXELS * columns))
 
 
 def moonvit(config: Config, text_hidden: int) -> Tower:
@@ -214,6 +221,23 @@ def gemma4(config: Config, text_hidden: int) -> Tower:
     tokens = whole(config, "vision_soft_tokens_per_image", 280)
     pooled = whole(vision, "pooling_kernel_size", 3) ** 2
     run = EncoderRun(tokens=tokens, positions=tokens * pooled, hidden=hidden, width=3 * width, out=text_hidden)
+    return Tower(weights=weights, run=run)
+
+
+def qwen2_audio(config: Config, text_hidden: int) -> Tower:
+    """Qwen2-Audio: Whisper's encoder, whole on every rank, without a bias of k; one projection."""
+    audio = with_class_defaults(part(config, "audio_config"), "qwen2_audio_encoder")
+    hidden, width = whole(audio, "d_model"), whole(audio, "encoder_ffn_dim")
+    sound = whole(audio, "max_source_positions")
+    layer = 4 * hidden * hidden + 3 * hidden + 2 * hidden * width + hidden + width + 4 * hidden
+    weights = (
+        plain("encoder", layer, copies=whole(audio, "encoder_layers")),
+        plain("conv1", hidden, 3 * whole(audio, "num_mel_bins") + 1),
+        plain("conv2", hidden, 3 * hidden + 1),
+        plain("positions_and_norm", sound + 2, hidden),
+        plain("projection", text_hidden, hidden + 1),
+    )
+    run = EncoderRun(tokens=max(1, sound // 2), positions=sound, hidden=hidden, width=2 * width, out=text_hidden)
     return Tower(weights=weights, run=run)
 
 
@@ -411,11 +435,11 @@ def _indices(vision: Config, key: str) -> int:
     return len(value)
 
 
-def _run(image: str, blocks: Encoder, *, merge: int, out: int) -> EncoderRun:
+def _run(image: str, blocks: Encoder, *, merge: int, out: int, extra: int = 0) -> EncoderRun:
     tokens = _largest(image, "tokens")
     return EncoderRun(
         tokens=tokens, positions=tokens * merge, hidden=blocks.hidden, width=_inner(blocks), out=out,
-        most=_largest(image, "images"),
+        extra=extra, most=_largest(image, "images"),
     )  # fmt: skip
 
 

@@ -118,6 +118,8 @@ def _stand_in_for_kernels() -> None:
             setattr(fa_utils, function, lambda *a, **k: None)
     for handle in ("Stream", "Event"):
         setattr(torch.cuda, handle, type(handle, (), {"__init__": lambda self, *a, **k: None}))
+    real_list = torch.Tensor.tolist
+    torch.Tensor.tolist = lambda tensor: [0.0] * tensor.numel() if tensor.is_meta else real_list(tensor)
     real_to = torch.nn.Module.to
     torch.nn.Module.to = lambda module, *a, **k: real_to(module, k["dtype"]) if k.get("dtype") else module
 
@@ -146,8 +148,6 @@ def _libraries() -> None:
     from vllm.utils import import_utils
 
     import_utils.has_deep_gemm = lambda: True
-    import_utils.has_triton_kernels = lambda: True
-    import_utils.get_triton_kernels_version = lambda: "3.6"
     sys.meta_path.append(AbsentLibrary())
 
 
@@ -200,12 +200,14 @@ def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
         max_num_seqs=MAX_NUM_SEQS,
         max_model_len=model.max_model_len,
         is_encoder_decoder=model.is_encoder_decoder,
-        async_scheduling=True,
+        async_scheduling=ask.get("pp", 1) == 1,
     )
     return VllmConfig(
         model_config=model,
         parallel_config=ParallelConfig(**ways, enable_expert_parallel=ask.get("ep", False)),
-        cache_config=CacheConfig(enable_prefix_caching=ask.get("prefix_caching", True)),
+        cache_config=CacheConfig(
+            enable_prefix_caching=ask.get("prefix_caching", True), cache_dtype=ask.get("kv_cache_dtype", "auto")
+        ),
         scheduler_config=scheduler,
         device_config=DeviceConfig("cpu"),
         load_config=LoadConfig(load_format="dummy"),
@@ -214,15 +216,32 @@ def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
 
 def _plain_configuration(folder: Path) -> None:
     """A configuration class that only the checkpoint's own code has becomes a plain one with the same fields."""
-    from transformers import AutoConfig, PretrainedConfig
+    from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from vllm.transformers_utils.config import _CONFIG_REGISTRY
 
     fields = json.loads((folder / "config.json").read_text())
     kind = fields["model_type"]
     if kind not in CONFIG_MAPPING and kind not in _CONFIG_REGISTRY:
-        plain_fields = {key: value for key, value in fields.items() if isinstance(value, int | float | str | None)}
-        AutoConfig.register(kind, type("PlainConfig", (PretrainedConfig,), plain_fields))
+        AutoConfig.register(kind, _plain_class(fields))
+
+
+def _plain_class(fields: dict[str, Any]) -> type:
+    """Class of a configuration with these fields; parts with a model type of their own become configurations."""
+    from transformers import PretrainedConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    def nested(value: Any) -> Any:
+        if not isinstance(value, dict) or "model_type" not in value:
+            return value
+        kind = value["model_type"]
+        return CONFIG_MAPPING[kind](**value) if kind in CONFIG_MAPPING else _plain_class(value)(**value)
+
+    def start(self: Any, **options: Any) -> None:
+        PretrainedConfig.__init__(self, **{key: nested(value) for key, value in options.items()})
+
+    scalars = {key: value for key, value in fields.items() if isinstance(value, int | float | str | None)}
+    return type("PlainConfig", (PretrainedConfig,), {**scalars, "__init__": start})
 
 
 def build(folder: Path, ask: dict[str, Any]) -> tuple[Any, Any]:
@@ -535,10 +554,10 @@ def capacities(
     """What 40 GiB hold: at TP 1 and 8, long and short, and without prefix caching where states depend on it."""
     for tp, found in answers.items():
         if "refused" not in found and tp in (1, 8):
-            yield capacity_row(tp, True, found)
+            yield capacity_row(tp, {}, found)
     tp = 1 if "refused" not in answers[1] else min(t for t, found in answers.items() if "refused" not in found)
     length = min(SHORT_LENGTH, first["max_model_len"])
-    settings: list[dict[str, Any]] = []
+    settings: list[dict[str, Any]] = [{"kv_cache_dtype": "fp8"}] if first["kv"] else []
     if length != first["max_model_len"]:
         settings.append({"max_model_len": length})
     if any(row["kind"] == "MambaSpec" for row in first["kv"]):
@@ -547,12 +566,16 @@ def capacities(
             settings.append({"max_model_len": length, "prefix_caching": False})
     for setting in settings:
         found = ask(tp=tp, **setting)
-        yield capacity_row(tp, setting.get("prefix_caching", True), {"max_model_len": None, "capacity": found, **found})
+        yield capacity_row(tp, setting, found)
 
 
-def capacity_row(tp: int, prefix_caching: bool, found: dict[str, Any]) -> dict[str, Any]:
+def capacity_row(tp: int, setting: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Setting and answer; ``block_size`` is the one that vLLM settled on."""
+    if "refused" in found:
+        return {"tp": tp, **setting, "refused": found["refused"]}
     keys = ("max_model_len", "block_size", "mamba_cache_mode", "in_flight_tokens")
-    return {"tp": tp, "prefix_caching": prefix_caching, **{k: found.get(k) for k in keys}, **found["capacity"]}
+    asked = {"prefix_caching": True, "kv_cache_dtype": "auto", **setting}
+    return {"tp": tp, **asked, **{key: found[key] for key in keys}, **found["capacity"]}
 
 
 def stages(ask: Callable[..., dict[str, Any]], pipeline: int) -> Iterator[dict[str, Any]]:

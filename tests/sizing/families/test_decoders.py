@@ -13,6 +13,7 @@ from sizing.families.decoders import ARCHITECTURES
 from sizing.model import tensor_parallel_sizes
 from tests.support.published import any_values, described, loaded_gib, measured_config, oracle_config
 
+SEARCHED = oracle_config("nvidia--Llama-3_3-Nemotron-Super-49B-v1")
 PUBLISHED = {
     "openai-community--gpt2": (124_439_808, 2 * 12 * 768 * 2),
     "facebook--opt-6.7b": (6_658_473_984, 524_288),
@@ -34,6 +35,27 @@ def test_parameters_and_kv_bytes_are_those_of_the_published_model(name):
 def test_one_kv_head_of_falcon_is_on_every_rank_and_its_71_heads_allow_no_split():
     model = described(oracle_config("tiiuae--falcon-7b-instruct"))
     assert (model.num_kv_heads, tensor_parallel_sizes(model, 8)) == (1, (1,))
+
+
+def test_blocks_without_attention_keep_no_cache():
+    model = described(SEARCHED)
+    (group,) = model.kv_groups
+    assert (model.parameters, len(group.layers), model.kv_bytes_per_token()) == (49_867_145_216, 49, 200_704)
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ({"attention": {"n_heads_in_group": 7}, "ffn": {"ffn_mult": 1.0}}, "n_heads_in_group"),
+        ({"attention": {"no_op": True}, "ffn": {"ffn_mult": "1"}}, "ffn_mult"),
+        ({"attention": {"replace_with_linear": True}, "ffn": {"ffn_mult": 1.0}}, "replace_with_linear"),
+        ({"attention": None}, "attention"),
+        ("block", "block_configs"),
+    ],
+)
+def test_a_block_that_is_not_understood_is_refused_by_name(block, says):
+    with pytest.raises(BadInput, match=says):
+        described(SEARCHED, block_configs=[block, *SEARCHED["block_configs"][1:]])
 
 
 def test_opt_125m_loads_within_a_few_megabytes_of_what_was_measured():

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDERS = ("tests/oracle/configs", "benchmarks/data/configs")
 TEXT = {
     "Gemma4ForConditionalGeneration": "Gemma4ForCausalLM",
+    "Glm5NextForConditionalGeneration": "Glm5NextForCausalLM",
     "Qwen3_5ForConditionalGeneration": "Qwen3_5ForCausalLM",
 }
 GIB = 1 << 30
@@ -62,6 +63,7 @@ def concurrency(name, version, kv_gib, **settings):
         ("ai21labs--AI21-Jamba-1.5-Mini", 51_570_323_328, 16_384),
         ("nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", 31_577_940_288, 6_144),
         ("Qwen--Qwen3-Next-80B-A3B-Instruct", 79_674_391_296, 24_576),
+        ("Zyphra--Zamba2-2.7B", 2_662_214_560, 184_320),
     ],
 )
 def test_parameters_are_those_of_the_published_model_and_only_full_layers_grow(name, parameters, kv_bytes):
@@ -170,6 +172,8 @@ SAMPLES = (
     "ibm-granite--granite-4.0-h-tiny",
     "moonshotai--Kimi-Linear-48B-A3B-Instruct",
     "nvidia--NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+    "zai-org--GLM-5.3-Flash",
+    "Zyphra--Zamba2-2.7B",
 )
 
 
@@ -209,3 +213,10 @@ def test_a_missing_field_gives_a_model_or_a_refusal(name):
 def test_what_contradicts_itself_is_refused_by_name(name, changes, named):
     with pytest.raises(BadInput, match=named):
         model_of(name, **changes)
+
+
+def test_glm_5_3_flash_packs_latents_and_pooled_keys_and_prints_what_was_measured():
+    pool = {"tensor_parallel": 8, "max_model_len": 131_072}
+    blocks, requests, _ = concurrency("zai-org--GLM-5.3-Flash", "0.28.1", 81.79, **pool)
+    assert (blocks, requests) == (11_801, pytest.approx(55.15, rel=2e-3))
+    assert concurrency("zai-org--GLM-5.3-Flash", "0.32.0", 40, **pool)[0] == 40 * GIB // 7_468_032

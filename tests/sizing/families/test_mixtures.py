@@ -72,8 +72,16 @@ DBRX = {
     "vocab_size": 100352, "attn_config": {"kv_n_heads": 8}, "torch_dtype": "bfloat16",
     "ffn_config": {"ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4},
 }  # fmt: skip
+MIMO = config(
+    "MiMoV2FlashForCausalLM", (4096, 48, 64, 4, 152576), head_dim=192, v_head_dim=128, intermediate_size=16384,
+    moe_intermediate_size=2048, n_routed_experts=256, num_experts_per_tok=8, topk_method="noaux_tc",
+    hybrid_layer_pattern=[int(i not in (0, 5, 11, 17, 23, 29, 35, 41, 47)) for i in range(48)],
+    moe_layer_freq=[0] + [1] * 47, sliding_window=128, swa_num_attention_heads=64, swa_num_key_value_heads=8,
+    swa_head_dim=192, swa_v_head_dim=128, add_swa_attention_sink_bias=True, partial_rotary_factor=0.334,
+    max_position_embeddings=262144,
+)  # fmt: skip
 MODELS = (
-    MIXTRAL, QWEN_MOE, OLMOE, PHI_MOE, GLM_AIR, ERNIE, GRANITE, SCOUT, MAVERICK, LONGCAT, MINICPM3, DBRX,
+    MIXTRAL, QWEN_MOE, OLMOE, PHI_MOE, GLM_AIR, ERNIE, GRANITE, SCOUT, MAVERICK, LONGCAT, MINICPM3, DBRX, MIMO,
 )  # fmt: skip
 
 
@@ -95,6 +103,7 @@ def described(model, **changes):
         (MAVERICK, 400_711_848_960, 49_152),
         (LONGCAT, 560_664_980_480, 64_512),
         (DBRX, 131_596_523_520, 163_840),
+        (MIMO, 308_778_780_864, 9 * 4 * 320 * 2),
     ],
     ids=lambda value: value["architectures"][0] if isinstance(value, dict) else None,
 )
@@ -127,6 +136,12 @@ def test_minicpm3_caches_whole_heads():
     assert described(MINICPM3).kv_bytes_per_token() == 62 * 40 * 2 * 96 * 2
 
 
+def test_mimo_keeps_more_heads_in_the_window_than_in_full_layers():
+    full, window = described(MIMO).kv_groups
+    assert (full.kind, full.kv_heads, len(full.layers)) == ("full", 4, 9)
+    assert (window.kind, window.kv_heads, window.window, len(window.layers)) == ("sliding", 8, 128, 39)
+
+
 def test_a_window_on_every_layer_of_mixtral_bounds_the_cache():
     (group,) = described(MIXTRAL, sliding_window=4096).kv_groups
     assert (group.kind, group.window) == ("sliding", 4096)
@@ -157,12 +172,26 @@ def test_tensor_parallel_sizes_follow_heads_and_widths():
         (SCOUT, {"no_rope_layers": [1, 0]}, "no_rope_layers"),
         (MAVERICK, {"intermediate_size_mlp": None}, "intermediate_size_mlp"),
         (DBRX, {"ffn_config": 4}, "ffn_config"),
+        (MIMO, {"hybrid_layer_pattern": [1] * 47}, "hybrid_layer_pattern"),
+        (MIMO, {"moe_layer_freq": 1}, "moe_layer_freq"),
         (LONGCAT, {"zero_expert_num": "256"}, "zero_expert_num"),
     ],
 )
 def test_a_field_that_cannot_be_is_refused_by_name(model, changes, names):
     with pytest.raises(BadInput, match=names):
         described(model, **changes)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [
+        ("Dots1ForCausalLM", r"vLLM 0\.23\.0 was the last to serve it"),
+        ("HunYuanMoEV1ForCausalLM", "the Transformers backend"),
+    ],
+)
+def test_what_vllm_does_not_serve_itself_is_refused_with_the_reason(architecture, why):
+    with pytest.raises(BadInput, match=f"{architecture}' is not modelled: .*{why}"):
+        described({"architectures": [architecture]})
 
 
 @given(st.sampled_from(MODELS), st.data())

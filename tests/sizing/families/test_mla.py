@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sizing.engine import version_rules
 from sizing.errors import BadInput, TonnageError
-from sizing.model import model_from_config, tensor_parallel_sizes
+from sizing.kv_cache import cache_layout, sparse_on_card
+from sizing.model import Stage, model_from_config, tensor_parallel_sizes
+from sizing.plan import EngineSettings
 
 CONFIGS = Path(__file__).parents[3] / "benchmarks" / "data" / "configs"
 GIB = 1 << 30
@@ -75,6 +78,24 @@ def test_layers_that_share_an_index_have_no_indexer():
     assert sharing.kv_groups[1].layers[:5] == (0, 1, 2, 6, 10)
     by_pattern = described(GLM_5, index_topk_pattern="FS" * 39)
     assert by_pattern.kv_groups[1].layers == tuple(range(0, 78, 2))
+
+
+@pytest.mark.parametrize(
+    ("capability", "auto", "fp8"), [(9, 1152, 656), (10, 1152, 576), (12, 656, 656)], ids=["Hopper", "B200", "RTX PRO"]
+)
+def test_the_card_decides_how_sparse_attention_packs_a_token(capability, auto, fp8):
+    latent, keys = sparse_on_card(described(GLM_5).kv_groups, capability)
+    assert (latent.token_bytes(2), latent.token_bytes(1), keys.token_bytes(2)) == (auto, fp8, 132)
+
+
+def test_a_draft_layer_has_a_latent_and_an_indexer_of_its_own():
+    engine = EngineSettings(
+        vllm_version="0.32.0", tensor_parallel=8, pipeline_parallel=1, max_model_len=65536, max_num_seqs=64,
+        max_num_batched_tokens=8192, gpu_memory_utilization=0.9, kv_cache_dtype="fp8", enforce_eager=False,
+        dtype="auto", speculative_method="mtp", num_speculative_tokens=3,
+    )  # fmt: skip
+    layout = cache_layout(described(GLM_5), engine, version_rules("0.32.0"))
+    assert layout.bytes_per_block(Stage(first=0, layers=78, of=78)) == 64 * 79 * (656 + 132)
 
 
 def test_multi_token_prediction_is_a_layer_more_and_loaded_only_when_asked():

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.families.multimodal import ARCHITECTURES
+from sizing.memory import estimate_memory
 from sizing.model import Stage, tensor_parallel_sizes
+from sizing.plan import EngineSettings
 from tests.support.published import any_values, described, loaded_gib, measured_config, oracle_config
 
 QWEN = oracle_config("Qwen--Qwen2.5-VL-7B-Instruct")
+LLAVA = {"architectures": ["LlavaForConditionalGeneration"]}
 QWEN3 = oracle_config("Qwen--Qwen3-VL-8B-Instruct")
 
 
@@ -23,13 +27,21 @@ QWEN3 = oracle_config("Qwen--Qwen3-VL-8B-Instruct")
         ("Qwen--Qwen2.5-VL-7B-Instruct", 8_292_166_656, 57_344),
         ("Qwen--Qwen3-VL-8B-Instruct", 8_767_123_696, 147_456),
         ("google--gemma-3-27b-it", 27_432_406_640, 81_920),
-        ("OpenGVLab--InternVL3-8B", 7_944_373_760, 57_344),
+        ("HuggingFaceM4--Idefics3-8B-Llama3", 8_462_086_384, 131_072),
         ("mistralai--Mistral-Small-3.1-24B-Instruct-2503", 24_011_361_280, 163_840),
     ],
 )
 def test_parameters_and_kv_bytes_are_those_of_the_published_model(name, parameters, kv_bytes):
     model = described(oracle_config(name))
     assert (model.parameters, model.kv_bytes_per_token(), model.family) == (parameters, kv_bytes, "multimodal")
+
+
+def test_internvl_stands_on_the_language_model_that_it_names():
+    text = {**measured_config("Qwen--Qwen2.5-7B-Instruct"), "vocab_size": 151_674}
+    vision = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+              "image_size": 448, "patch_size": 14, "qkv_bias": True, "norm_type": "layer_norm"}  # fmt: skip
+    config = {"architectures": ["InternVLChatModel"], "torch_dtype": "bfloat16", "llm_config": text, "select_layer": -1}
+    assert described(config, vision_config=vision).parameters == 7_944_373_760
 
 
 @pytest.mark.parametrize(
@@ -73,6 +85,26 @@ def test_the_profile_run_takes_one_largest_image_or_as_many_frames_as_the_contex
     run = described(QWEN).encoder_run
     assert (run.tokens, run.positions, run.most) == (16384, 65536, 7)
     assert described(QWEN3).encoder_run.most == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "ranks", "length", "measured"),
+    [
+        ("Qwen--Qwen3-VL-30B-A3B-Instruct", "0.12.0", 2, 65_536, 3.2),
+        ("Qwen--Qwen3.5-9B", "0.18.0", 1, 8_192, 1.85),
+        ("Qwen--Qwen3.5-27B", "0.19.0", 4, 32_768, 0.8),
+    ],
+)
+def test_the_encoder_needs_about_what_is_missing_in_the_budget_of_measured_starts(
+    name, version, ranks, length, measured
+):
+    engine = EngineSettings(
+        vllm_version=version, tensor_parallel=ranks, max_model_len=length, pipeline_parallel=1, max_num_seqs=16,
+        max_num_batched_tokens=2048, gpu_memory_utilization=0.9, kv_cache_dtype="auto", enforce_eager=True,
+        dtype="auto",
+    )  # fmt: skip
+    estimate = estimate_memory(described(measured_config(name)), load_catalogue().gpu("H100"), engine)
+    assert estimate.peak_activation_gib == pytest.approx(measured, rel=0.25)
 
 
 @pytest.mark.parametrize(
