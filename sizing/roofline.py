@@ -70,6 +70,8 @@ class Speed:
     """Seconds that the API server, tokeniser and scheduler add to the first token."""
     attention_bytes_per_s: float = 0.0
     """Bandwidth of reading the cache; 0 takes ``bandwidth_bytes_per_s``."""
+    expert_bytes_per_s: float = 0.0
+    """Bandwidth of reading routed experts; 0 takes ``bandwidth_bytes_per_s``."""
     request_host_s: float = 0.0
     """Seconds of host work that one request costs the engine, whatever its length."""
 
@@ -112,7 +114,10 @@ def step_s(
     ``pairs`` are the pairs of tokens that the prompts attend over, twice the area under the diagonal.
     """
     tokens = batch + prompt_tokens
-    memory = (load.weights_bytes + load.expert_bytes * touched(load, tokens)) / speed.bandwidth_bytes_per_s
+    memory = load.weights_bytes / speed.bandwidth_bytes_per_s
+    if load.experts:
+        routed = speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s
+        memory += load.expert_bytes * touched(load, tokens) / routed
     compute = 2 * (load.parameters_active * tokens - load.head_parameters * prompt_tokens)
     compute /= load.gpus * speed.compute_flops_per_s
     larger, smaller = (memory, compute) if memory > compute else (compute, memory)

@@ -45,30 +45,47 @@ def throughput_constants() -> Mapping[str, Any]:
     return document
 
 
-def _compute_flops(model: ModelSpec, gpu: Gpu) -> float:
-    """FLOPS at the precision in which the card multiplies this model's weights (weight-only formats use 16 bit)."""
-    rates = gpu.dense_tflops
-    half = rates.get("bf16") or rates.get("fp16") or 0.0
-    if model.quantisation.bits == 8 and model.quantisation.granularity != "group":
-        half = rates.get("fp8") or half
-    return half * 1e12
-
-
 def gpu_speed(model: ModelSpec, gpu: Gpu) -> Speed:
     """Return what one GPU reaches for this model, after the calibrated efficiencies."""
     document = throughput_constants()
-    constants: Mapping[str, float] = document["constants"]
-    group = document["gpu_class"].get(gpu.name, "default")
+    return speed_of(document["constants"], document["gpu_class"], model, gpu)
+
+
+def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: ModelSpec, gpu: Gpu) -> Speed:
+    """Return the speed of one GPU under these constants.
+
+    Efficiencies belong to a class of cards (``classes``; one that is absent takes the default). Steps of a mixture
+    of experts or of latent attention launch more kernels per layer, which counts as host time of the step.
+    """
+    group = classes.get(gpu.name, "default")
     link = gpu.link if f"link.{gpu.link}.efficiency" in constants else "pcie"
+    bandwidth = gpu.bandwidth_gb_s * 1e9
+    layer_us = constants["experts.layer_us"] if model.experts else 0.0
+    if any(kept.kind == "latent" for kept in model.kv_groups):
+        layer_us += constants["latent.layer_us"]
     return Speed(
-        bandwidth_bytes_per_s=gpu.bandwidth_gb_s * 1e9 * constants[f"bandwidth.{group}"],
-        compute_flops_per_s=_compute_flops(model, gpu) * constants[f"compute.{group}"],
+        bandwidth_bytes_per_s=bandwidth * constants[f"bandwidth.{group}"],
+        compute_flops_per_s=_flops(constants, group, model, gpu),
+        attention_bytes_per_s=bandwidth * constants["attention.bandwidth"],
+        expert_bytes_per_s=bandwidth * constants[f"bandwidth.{group}"] * constants["experts.bandwidth"],
         link_bytes_per_s=gpu.link_gb_s / 2 * 1e9 * constants[f"link.{link}.efficiency"],
         link_latency_s=constants[f"link.{link}.latency_us"] * 1e-6,
-        host_step_s=constants["host.step_us"] * 1e-6,
+        host_step_s=(constants["host.step_us"] + model.num_layers * layer_us) * 1e-6,
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
-        request_s=constants["host.request_us"] * 1e-6,
+        request_s=constants["host.first_token_us"] * 1e-6,
+        request_host_s=constants["host.request_us"] * 1e-6,
     )
+
+
+def _flops(constants: Mapping[str, float], group: str, model: ModelSpec, gpu: Gpu) -> float:
+    """FLOPS at the precision in which the card multiplies these weights (weight-only formats use 16 bit)."""
+    rates, stored = gpu.dense_tflops, model.quantisation
+    best = (rates.get("bf16") or rates.get("fp16") or 0.0) * 1e12 * constants[f"compute.{group}"]
+    if stored.bits == 8 and stored.granularity != "group" and rates.get("fp8"):
+        best = rates["fp8"] * 1e12 * constants[f"compute.{group}"] * constants["fp8.compute"]
+    elif stored.bits == 4:
+        best *= constants["int4.compute"]
+    return best * (constants["experts.compute"] if model.experts else 1.0)
 
 
 def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
@@ -77,47 +94,65 @@ def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
     return _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
 
 
-@lru_cache(maxsize=1024)
-def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int) -> Load:
+@dataclass(frozen=True)
+class _Matrices:
+    """Bytes that one rank reads of the weights, and parameters that are looked up or used at the end only."""
+
+    read: int
+    experts: int
+    skipped: int
+    """Parameters that no token of a text request multiplies: the embedding table, image and audio towers."""
+    head: int
+
+
+def _matrices(model: ModelSpec, tp: int) -> _Matrices:
     whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
-    stages = gpus // tp
-    read, experts, head, table = 0, 0, 0, 0
+    head_name = "embed_tokens" if model.tie_word_embeddings else "lm_head"
+    read = experts = skipped = head = 0
     for group in model.weights:
-        size = 0 if group.draft else group_on_rank(model, group, tp, 1, whole)
+        if group.draft or group.derived or group.tied:
+            continue
+        size = group_on_rank(model, group, tp, 1, whole)
         if group.expert:
             experts += size
-        elif group.name == "embed_tokens" and not model.tie_word_embeddings:
-            table += group.elements
+        elif group.place == "first" and group.name != head_name:
+            skipped += group.elements
         else:
             read += size
-        if group.name == ("embed_tokens" if model.tie_word_embeddings else "lm_head"):
-            head = group.elements
+        head += group.elements if group.name == head_name else 0
+    return _Matrices(read=read, experts=experts, skipped=skipped, head=head)
+
+
+@lru_cache(maxsize=1024)
+def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int) -> Load:
+    matrices, stages = _matrices(model, tp), gpus // tp
     windows: dict[int, float] = {}
-    growing, states, width = 0.0, 0.0, 0.0
+    growing, states, full = 0.0, 0.0, 0
     for kept in model.kv_groups:
         layers = len(kept.layers)
         if kept.grows:
             growing += layers * kept.token_bytes(element, tp)
-            width += layers * model.num_attention_heads * model.head_dim
+            full += layers
         elif kept.kind == "state":
             states += 2 * layers * kept.state_bytes(BYTES_OF_DTYPE[model.dtype], tp)
         elif kept.window:
             windows[kept.window] = windows.get(kept.window, 0.0) + layers * kept.token_bytes(element, tp) / stages
+    share = min(full / model.num_layers, 1.0)
     return Load(
-        weights_bytes=read / stages,
+        weights_bytes=matrices.read / stages,
         kv_bytes_per_token=growing / stages,
-        parameters_active=float(model.active_parameters - table),
+        parameters_active=float(model.active_parameters - matrices.skipped),
         layers=model.num_layers,
         hidden_size=model.hidden_size,
-        attention_width=round(width / model.num_layers),
+        attention_width=round(share * model.num_attention_heads * model.head_dim),
         gpus=gpus,
         chunk_tokens=chunk_tokens,
-        expert_bytes=experts / stages,
+        expert_bytes=matrices.experts / stages,
         experts=model.experts,
         experts_per_token=model.experts_per_token,
         windows=tuple(sorted(windows.items())),
         state_bytes=states / stages,
-        head_parameters=float(head),
+        head_parameters=float(matrices.head),
     )
 
 
