@@ -51,15 +51,19 @@ TEXT_CLASSES = {
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
     "gemma4_text": "Gemma4ForCausalLM",
+    "glm": "GlmForCausalLM",
     "glm4": "Glm4ForCausalLM",
     "glm4v_moe_text": "Glm4MoeForCausalLM",
     "glm4v_text": "Glm4ForCausalLM",
+    "gpt_oss": "GptOssForCausalLM",
+    "granite": "GraniteForCausalLM",
     "internlm2": "InternLM2ForCausalLM",
     "kimi_k2": "DeepseekV3ForCausalLM",
     "llama": "LlamaForCausalLM",
     "llama4_text": "Llama4ForCausalLM",
     "ministral3": "MistralForCausalLM",
     "mistral": "MistralForCausalLM",
+    "phi3": "Phi3ForCausalLM",
     "phi3_v": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen2_5_vl": "Qwen2ForCausalLM",
@@ -69,6 +73,7 @@ TEXT_CLASSES = {
     "qwen3": "Qwen3ForCausalLM",
     "qwen3_5_moe_text": "Qwen3_5MoeForCausalLM",
     "qwen3_5_text": "Qwen3_5ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
     "qwen3_vl_moe_text": "Qwen3MoeForCausalLM",
     "qwen3_vl_text": "Qwen3ForCausalLM",
 }
@@ -136,7 +141,10 @@ def text_config(config: Mapping[str, object]) -> Mapping[str, object]:
     inner = dict(with_class_defaults(stated)) if stated is not None else _flat(config)
     kind = str(inner.get("model_type"))
     if kind not in TEXT_CLASSES:
-        raise BadInput("config.json: text_config.model_type", f"{kind[:40]!r} is not modelled as a text tower")
+        raise BadInput(
+            "config.json: text_config.model_type", f"{kind[:40]!r} is not modelled as a text tower",
+            way_out="modelled: " + ", ".join(sorted(TEXT_CLASSES)),
+        )  # fmt: skip
     inner["architectures"] = [TEXT_CLASSES[kind]]
     inner["model_type"] = BASE_TYPES.get(kind, kind)
     for key in ("torch_dtype", "dtype", "tie_word_embeddings"):
