@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,6 +36,9 @@ def plan(
         float | None, typer.Option("--spot-share", metavar="X", help="Share of replicas above the floor on spot.")
     ] = None,
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, max=100, help="Alternatives shown.")] = 5,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a self-contained page with plots.")
+    ] = None,
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """The cheapest plan that meets the objectives, alternatives, and why the others lost; exit 3 when there is none."""
@@ -63,15 +67,17 @@ def plan(
         objectives=o.stated(Objectives, {"ttft_p95_ms": ttft_p95_ms, "tpot_p95_ms": tpot_p95_ms}),
         engine=EngineOverrides(gpu=catalogue.gpu(gpu).name if gpu else None),
     )
-    result = plan_model(
-        entry,
-        o.stated(Capacity, {"spot_share": spot_share}),
-        region,
-        catalogue.with_model(spec),
-        max_monthly_usd=o.positive("--max-monthly-usd", max_monthly_usd),
-        top=top,
-    )
+    capacity, catalogue = o.stated(Capacity, {"spot_share": spot_share}), catalogue.with_model(spec)
+    limit = o.positive("--max-monthly-usd", max_monthly_usd)
+    result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
     document = plan_document(result, entry, region, catalogue.date)
+    if html:
+        from cli.output import tell, write_file
+        from cli.render import plan_page
+        from sizing.plan_study import study_plan
+
+        study = study_plan(result, entry, capacity, region, catalogue, max_monthly_usd=limit, progress=tell)
+        write_file(html, plan_page.html(document, study), "--html")
     show(document, output_format, text=render.text, markdown=render.markdown)
 
 

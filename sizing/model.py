@@ -18,7 +18,8 @@ from sizing.errors import BadInput
 from sizing.quantisation import Quantisation, blocks_divide, group_bytes
 
 Split = Literal["out", "in", "kv", "vocabulary", "replicated"]
-Place = Literal["layers", "first", "last"]
+Place = Literal["layers", "first", "last", "every"]
+"""Stage of a pipeline that holds a group: those of its layers, the first, the last, or every one."""
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
 CHECKPOINT_TOLERANCE = 0.2
@@ -386,7 +387,7 @@ def group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel:
         return 0
     if group.place == "last" and not stage.is_last:
         return 0
-    if group.tied and stage.is_first:
+    if group.tied and (stage.is_first or group.place == "every"):
         return 0
     layers = stage.held(group.layers) if group.place == "layers" else group.layers
     whole_experts = group.expert and expert_parallel > 1

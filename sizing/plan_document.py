@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sizing.inputs import ModelEntry
 from sizing.plan import Bounds, EngineSettings, Figure, Interval, ServingPlan, ThroughputEstimate
+from sizing.plan_study import trade
 from sizing.planner import PlanResult
 
 PLAN_SCHEMA = 1
@@ -50,7 +51,7 @@ def figure_documents(figures: Sequence[Figure]) -> list[Document]:
     ]
 
 
-def _option(plan: ServingPlan) -> Document:
+def _option(plan: ServingPlan, chosen: ServingPlan) -> Document:
     return {
         "gpu": plan.gpu,
         "instance_type": plan.instance_type,
@@ -72,6 +73,7 @@ def _option(plan: ServingPlan) -> Document:
         "concurrency": round(plan.throughput.concurrency, 2),
         "kv_tokens": plan.memory.kv_tokens,
         "meets": plan.meets,
+        "trades": list(trade(chosen, plan)),
         "explanation": figure_documents(plan.figures),
     }
 
@@ -87,8 +89,8 @@ def plan_document(result: PlanResult, entry: ModelEntry, region: str, catalogue_
             "workload": entry.workload.model_dump(mode="json"),
             "objectives": entry.objectives.model_dump(mode="json"),
         },
-        "chosen": _option(result.chosen),
-        "alternatives": [_option(plan) for plan in result.alternatives],
+        "chosen": _option(result.chosen, result.chosen),
+        "alternatives": [_option(plan, result.chosen) for plan in result.alternatives],
         "rejected": [{"option": one.option, "reason": one.reason} for one in result.rejected],
     }
 

@@ -44,18 +44,23 @@ def html(document: Document) -> str:
         "<h2>Burn per month</h2>",
         burn_svg(burn_rows(document), (document["budget"] or {}).get("monthly_usd"), budget_label(document)),
         *_models(document),
-        "<h2>Node pools</h2>" + _table(POOL_HEADS, pool_rows(document)) if document["pools"] else "",
-        "<h2>Bill</h2>" + _table(BILL_HEADS, bill_rows(document)),
-        "<h2>Policies</h2>" + _table(POLICY_HEADS, policy_rows(document)),
+        "<h2>Node pools</h2>" + table(POOL_HEADS, pool_rows(document)) if document["pools"] else "",
+        "<h2>Bill</h2>" + table(BILL_HEADS, bill_rows(document)),
+        "<h2>Policies</h2>" + table(POLICY_HEADS, policy_rows(document)),
         "".join(f"<p>Warning: {escape(warning)}</p>" for warning in document["warnings"]),
-        _folded("Resources", _table(("count", "type"), [(count, kind) for kind, count in resource_counts(document)])),
+        folded("Resources", table(("count", "type"), [(count, kind) for kind, count in resource_counts(document)])),
         f"<p>Prices of {escape(document['prices_of'])}, {escape(document['region'])}.</p>",
     ]
+    return whole(title, "".join(body))
+
+
+def whole(title: str, body: str, style: str = "") -> str:
+    """Return a page that loads nothing; ``title`` is escaped, ``body`` and ``style`` are not."""
     head = (
         f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
     )
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>\n'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def _difference(document: Document) -> str:
@@ -75,16 +80,18 @@ def _models(document: Document) -> list[str]:
     for model in document["models"]:
         parts.append(f"<h3>{escape(model['name'])}: {escape(model['model'])}</h3>")
         parts.append(memory_svg(model["name"], model["per_gpu"]))
-        parts.append(_table(("", ""), model_facts(model)))
-        parts.append(_folded("Why", _table(("figure", "value and rule"), reasons(model))))
+        parts.append(table(("", ""), model_facts(model)))
+        parts.append(folded("Why", table(("figure", "value and rule"), reasons(model))))
     return parts
 
 
-def _folded(title: str, body: str) -> str:
+def folded(title: str, body: str) -> str:
+    """Return ``body`` folded under ``title``, which is escaped."""
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table; every cell is escaped."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     lines = ("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"

@@ -27,10 +27,13 @@ def text(document: Document) -> RenderableType:
         heading("Choice and alternatives (replicas, USD per hour: floor / expected / ceiling; latency: p50 to p90)"),
         _options(document),
     ]
-    reasons = _reasons(document)
-    if reasons:
-        parts += [heading("Why the others lost"), _rejected(reasons)]
-    left = len(reasons) - MOST_REASONS
+    trades = trade_rows(document)
+    if trades:
+        parts += [heading("What the alternatives trade against the choice"), _pairs(("option", "trade"), trades)]
+    lost = reasons(document)
+    if lost:
+        parts += [heading("Why the others lost"), _pairs(("option", "reason"), lost[:MOST_REASONS])]
+    left = len(lost) - MOST_REASONS
     if left > 0:
         parts.append(Text(f"and {left} other reasons: --format json", style="dim"))
     return Group(*parts)
@@ -46,7 +49,8 @@ def sentence(document: Document) -> str:
     )
 
 
-def _rows(document: Document) -> list[tuple[str, ...]]:
+def option_rows(document: Document) -> list[tuple[str, ...]]:
+    """Return the choice and its alternatives as rows under ``HEADS``."""
     return [
         (
             option["gpu"],
@@ -65,12 +69,12 @@ def _rows(document: Document) -> list[tuple[str, ...]]:
 
 def _options(document: Document) -> Table:
     table = grid(HEADS, right=("TP", "per 1M out"))
-    for index, row in enumerate(_rows(document)):
+    for index, row in enumerate(option_rows(document)):
         table.add_row(*(Text(cell) for cell in row), style="bold" if index == 0 else "")
     return table
 
 
-def _reasons(document: Document) -> list[tuple[str, str]]:
+def reasons(document: Document) -> list[tuple[str, str]]:
     """Return (options, reason): options that lost for the same reason together, in the order of the document."""
     options: dict[str, list[str]] = {}
     for row in document["rejected"]:
@@ -78,17 +82,27 @@ def _reasons(document: Document) -> list[tuple[str, str]]:
     return [(names[0] + (f" and {len(names) - 1} more" if names[1:] else ""), why) for why, names in options.items()]
 
 
-def _rejected(reasons: list[tuple[str, str]]) -> Table:
-    table = grid(("option", "reason"))
-    for option, reason in reasons[:MOST_REASONS]:
-        table.add_row(Text(option), Text(reason, style="dim"))
+def trade_rows(document: Document) -> list[tuple[str, str]]:
+    """Return (option, what it gives and takes beside the choice) for each alternative."""
+    return [
+        (f"{option['gpu']} TP{option['tensor_parallel']} on {option['instance_type']}", ", ".join(option["trades"]))
+        for option in document["alternatives"]
+    ]
+
+
+def _pairs(heads: tuple[str, str], rows: list[tuple[str, str]]) -> Table:
+    table = grid(heads)
+    for option, words in rows:
+        table.add_row(Text(option), Text(words, style="dim"))
     return table
 
 
 def markdown(document: Document) -> str:
     """Return the same for a comment, with the lost options folded."""
-    reasons = [(row["option"], row["reason"]) for row in document["rejected"]]
-    parts = [f"**{sentence(document)}**", markdown_table(HEADS, _rows(document))]
-    if reasons:
-        parts.append(folded(f"Why {len(reasons)} others lost", markdown_table(("option", "reason"), reasons)))
+    lost = [(row["option"], row["reason"]) for row in document["rejected"]]
+    parts = [f"**{sentence(document)}**", markdown_table(HEADS, option_rows(document))]
+    if trades := trade_rows(document):
+        parts.append(markdown_table(("option", "what it trades against the choice"), trades))
+    if lost:
+        parts.append(folded(f"Why {len(lost)} others lost", markdown_table(("option", "reason"), lost)))
     return "\n\n".join(parts)

@@ -120,6 +120,7 @@ LIMITS = {
     "laurel_rank": 1 << 16,
     "altup_num_inputs": 64,
     "depth": 1024,
+    "projection_dim": 1 << 17,
     "max_num_tiles": 256,
     "num_global_layers": 1024,
     "attention_heads": 1024,

@@ -31,6 +31,7 @@ TOWERS: Mapping[str, Callable[[Mapping[str, object], int], Tower]] = {
     "LlavaNextForConditionalGeneration": vision.llava,
     "LlavaOnevisionForConditionalGeneration": vision.llava_onevision,
     "Mistral3ForConditionalGeneration": vision.mistral3,
+    "PaliGemmaForConditionalGeneration": vision.paligemma,
     "Phi3VForCausalLM": vision.phi3v,
     "Qwen2AudioForConditionalGeneration": vision.qwen2_audio,
     "Qwen2VLForConditionalGeneration": vision.qwen2_vl,
@@ -46,17 +47,23 @@ TEXT_CLASSES = {
     "deepseek_v2": "DeepseekV2ForCausalLM",
     "deepseek_v3": "DeepseekV3ForCausalLM",
     "dots_ocr": "Qwen2ForCausalLM",
+    "gemma": "GemmaForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
     "gemma4_text": "Gemma4ForCausalLM",
+    "glm": "GlmForCausalLM",
     "glm4": "Glm4ForCausalLM",
     "glm4v_moe_text": "Glm4MoeForCausalLM",
     "glm4v_text": "Glm4ForCausalLM",
+    "gpt_oss": "GptOssForCausalLM",
+    "granite": "GraniteForCausalLM",
     "internlm2": "InternLM2ForCausalLM",
     "kimi_k2": "DeepseekV3ForCausalLM",
     "llama": "LlamaForCausalLM",
     "llama4_text": "Llama4ForCausalLM",
     "ministral3": "MistralForCausalLM",
     "mistral": "MistralForCausalLM",
+    "phi3": "Phi3ForCausalLM",
     "phi3_v": "Phi3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen2_5_vl": "Qwen2ForCausalLM",
@@ -66,6 +73,7 @@ TEXT_CLASSES = {
     "qwen3": "Qwen3ForCausalLM",
     "qwen3_5_moe_text": "Qwen3_5MoeForCausalLM",
     "qwen3_5_text": "Qwen3_5ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
     "qwen3_vl_moe_text": "Qwen3MoeForCausalLM",
     "qwen3_vl_text": "Qwen3ForCausalLM",
 }
@@ -133,7 +141,10 @@ def text_config(config: Mapping[str, object]) -> Mapping[str, object]:
     inner = dict(with_class_defaults(stated)) if stated is not None else _flat(config)
     kind = str(inner.get("model_type"))
     if kind not in TEXT_CLASSES:
-        raise BadInput("config.json: text_config.model_type", f"{kind[:40]!r} is not modelled as a text tower")
+        raise BadInput(
+            "config.json: text_config.model_type", f"{kind[:40]!r} is not modelled as a text tower",
+            way_out="modelled: " + ", ".join(sorted(TEXT_CLASSES)),
+        )  # fmt: skip
     inner["architectures"] = [TEXT_CLASSES[kind]]
     inner["model_type"] = BASE_TYPES.get(kind, kind)
     for key in ("torch_dtype", "dtype", "tie_word_embeddings"):

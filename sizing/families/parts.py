@@ -13,7 +13,7 @@ from typing import Any
 
 from sizing.errors import BadInput
 from sizing.families.fields import dtype_of, flag, max_positions, whole
-from sizing.model import KvGroup, ModelSpec, Split, WeightGroup
+from sizing.model import KvGroup, ModelSpec, Place, Split, WeightGroup
 from sizing.quantisation import kv_cache_dtype_of, quantisation_of
 
 LAYER = "model.layers.{i}."
@@ -184,17 +184,43 @@ def replicated(name: str, rows: int, columns: int, layers: Sequence[int], *, pat
     )
 
 
+EMBEDDING_ON_EVERY_STAGE = frozenset(
+    {
+        "Cohere2ForCausalLM",
+        "FalconMambaForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
+        "Gemma4ForCausalLM",
+        "GraniteMoeHybridForCausalLM",
+        "JambaForCausalLM",
+        "Lfm2ForCausalLM",
+        "Lfm2MoeForCausalLM",
+        "MambaForCausalLM",
+        "NemotronHForCausalLM",
+        "Qwen3NextForCausalLM",
+        "Qwen3_5ForCausalLM",
+        "Qwen3_5MoeForCausalLM",
+    }
+)
+"""Architectures whose embedding vLLM 0.32.0 keeps on all stages of a pipeline (no PPMissingLayer in its place)."""
+HEAD_ON_LAST_STAGE = frozenset({"Lfm2ForCausalLM", "Lfm2MoeForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"})
+"""Those of them whose output head stands on the last stage alone."""
+
+
 def embeddings(shape: Shape, *, norm: int | None = None, head: bool = True) -> tuple[WeightGroup, ...]:
     """Return embedding, final norm (of ``norm`` elements, default the hidden size) and output head."""
+    every = shape.architecture in EMBEDDING_ON_EVERY_STAGE
     table = WeightGroup(
-        name="embed_tokens", rows=shape.vocabulary, columns=shape.hidden, split="vocabulary", place="first",
-        linear=False,
+        name="embed_tokens", rows=shape.vocabulary, columns=shape.hidden, split="vocabulary",
+        place="every" if every else "first", linear=False,
     )  # fmt: skip
     length = shape.hidden if norm is None else norm
     final = replace(vector("norm", length, (0,)), place="last")
     groups = [table, final] if length else [table]
     if head:
-        groups.append(replace(table, name="lm_head", place="last", tied=shape.tied))
+        stays = every and (shape.tied or shape.architecture not in HEAD_ON_LAST_STAGE)
+        place: Place = "every" if stays else "last"
+        groups.append(replace(table, name="lm_head", place=place, tied=shape.tied))
     return tuple(groups)
 
 

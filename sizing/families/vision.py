@@ -265,6 +265,17 @@ def phi3v(config: Config, text_hidden: int) -> Tower:
     return Tower(weights=weights, run=run)
 
 
+def paligemma(config: Config, text_hidden: int) -> Tower:
+    """PaliGemma: SigLIP and one projection with bias that is whole on every rank."""
+    vision = with_class_defaults(part(config, "vision_config"), "siglip_vision_model")
+    blocks, weights = _siglip(vision, whole(vision, "num_hidden_layers"), "vision_tower.vision_model.")
+    width = whole(vision, "projection_dim", text_hidden)
+    weights += (plain("projection", width, blocks.hidden + 1),)
+    count = patches(vision)
+    run = EncoderRun(tokens=count, positions=count, hidden=blocks.hidden, width=2 * blocks.width, out=text_hidden)
+    return Tower(weights=weights, run=run)
+
+
 def llava(config: Config, text_hidden: int) -> Tower:
     """LLaVA 1.5 and 1.6, Pixtral: CLIP, SigLIP or Pixtral blocks up to the layer used, two projections."""
     blocks, weights, tokens = _tower_of_llava(config)
@@ -331,9 +342,6 @@ def internvl(config: Config, text_hidden: int) -> Tower:
     hidden, heads = whole(vision, "hidden_size"), whole(vision, "num_attention_heads")
     norms = hidden if vision.get("norm_type") == "rms_norm" else 2 * hidden
     qk_norm = 2 * hidden if flag(vision, "qk_normalization", False) else 0
-    if heads % 4:
-        problem = f"{heads} heads are padded by vLLM for each size of tensor parallelism, which is not modelled"
-        raise BadInput("config.json: vision_config.num_attention_heads", problem, way_out="supply --weights-gib")
     blocks = Encoder(
         layers=layers_up_to(config, whole(vision, "num_hidden_layers"), "select_layer"), hidden=hidden, heads=heads,
         width=whole(vision, "intermediate_size"), qkv_bias=flag(vision, "qkv_bias", True),
@@ -344,7 +352,7 @@ def internvl(config: Config, text_hidden: int) -> Tower:
     weights = (
         plain("patch_embed", hidden, 3 * whole(vision, "patch_size") ** 2 + 2),
         plain("positions", count + 1, hidden),
-        *encoder_blocks(blocks),
+        *_whole_attention(encoder_blocks(blocks), heads),
         plain("projector_norm", 8 * hidden),
         plain("projector_1", text_hidden, 4 * hidden + 1),
         plain("projector_2", text_hidden, text_hidden + 1),
@@ -355,6 +363,14 @@ def internvl(config: Config, text_hidden: int) -> Tower:
         out=text_hidden,
     )  # fmt: skip
     return Tower(weights=weights, run=run)
+
+
+def _whole_attention(groups: tuple[WeightGroup, ...], heads: int) -> tuple[WeightGroup, ...]:
+    """Leave attention whole where an odd number of heads cannot be split (``InternParallelAttention``)."""
+    if heads % 2 == 0:
+        return groups
+    split = {"qkv", "qkv_bias", "proj", "proj_bias"}
+    return tuple(replace(group, split="replicated") if group.name in split else group for group in groups)
 
 
 def _tower_of_llava(config: Config, *, post_norm: bool = True) -> tuple[Encoder, tuple[WeightGroup, ...], int]:

@@ -125,12 +125,12 @@ def _stand_in_for_kernels() -> None:
 
 
 class AbsentLibrary(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Python packages of kernels: importable, empty."""
+    """Python packages and extensions of kernels: importable, empty."""
 
-    names = ("cutlass", "cuda", "tvm_ffi", "quack")
+    names = ("cutlass", "cuda", "tvm_ffi", "quack", "vllm._flashkda_C")
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> Any:
-        if fullname.partition(".")[0] not in self.names:
+        if not any(f"{fullname}.".startswith(f"{name}.") for name in self.names):
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
 
@@ -183,6 +183,7 @@ def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
     """The engine's configuration as ``vllm serve`` would make it, without executor."""
     from vllm.config import CacheConfig, DeviceConfig, LoadConfig, ModelConfig, ParallelConfig, VllmConfig
     from vllm.config.scheduler import SchedulerConfig
+    from vllm.utils.torch_utils import resolve_kv_cache_dtype_string
 
     ways = {"tensor_parallel_size": ask["tp"], "pipeline_parallel_size": ask.get("pp", 1)}
     if ask["tp"] * ask.get("pp", 1) > 1:
@@ -206,12 +207,20 @@ def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
         model_config=model,
         parallel_config=ParallelConfig(**ways, enable_expert_parallel=ask.get("ep", False)),
         cache_config=CacheConfig(
-            enable_prefix_caching=ask.get("prefix_caching", True), cache_dtype=ask.get("kv_cache_dtype", "auto")
+            enable_prefix_caching=ask.get("prefix_caching", True),
+            cache_dtype=resolve_kv_cache_dtype_string(ask.get("kv_cache_dtype", "auto"), model),
+            sliding_window=_window_of_all_layers(model),
         ),
         scheduler_config=scheduler,
         device_config=DeviceConfig("cpu"),
         load_config=LoadConfig(load_format="dummy"),
     )
+
+
+def _window_of_all_layers(model: Any) -> int | None:
+    """The window that the engine's arguments give to every layer: only where none of them sees everything."""
+    kinds = getattr(model.hf_text_config, "layer_types", None)
+    return model.get_sliding_window() if kinds is None or set(kinds) <= {"sliding_attention"} else None
 
 
 def _plain_configuration(folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sizing.engine import version_rules
 from sizing.errors import BadInput
 from sizing.kv_cache import cache_layout, capacity_tokens
-from sizing.model import Stage, model_from_config
+from sizing.model import Stage, model_from_config, pipeline_stages
 from sizing.plan import EngineSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -220,3 +220,9 @@ def test_glm_5_3_flash_packs_latents_and_pooled_keys_and_prints_what_was_measure
     blocks, requests, _ = concurrency("zai-org--GLM-5.3-Flash", "0.28.1", 81.79, **pool)
     assert (blocks, requests) == (11_801, pytest.approx(55.15, rel=2e-3))
     assert concurrency("zai-org--GLM-5.3-Flash", "0.32.0", 40, **pool)[0] == 40 * GIB // 7_468_032
+
+
+def test_embedding_and_head_of_qwen3_next_stand_on_every_stage_of_a_pipeline():
+    model = model_of("Qwen--Qwen3-Next-80B-A3B-Instruct")
+    stages = pipeline_stages(model.num_layers, 2)
+    assert [model.weight_bytes(stage=stage) for stage in stages] == [80_296_720_256, 80_296_724_352]

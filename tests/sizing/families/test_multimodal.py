@@ -42,6 +42,10 @@ def test_internvl_stands_on_the_language_model_that_it_names():
               "image_size": 448, "patch_size": 14, "qkv_bias": True, "norm_type": "layer_norm"}  # fmt: skip
     config = {"architectures": ["InternVLChatModel"], "torch_dtype": "bfloat16", "llm_config": text, "select_layer": -1}
     assert described(config, vision_config=vision).parameters == 7_944_373_760
+    odd = {**vision, "hidden_size": 3200, "num_attention_heads": 25, "intermediate_size": 12_800}
+    one, two = (described(config, vision_config=odd).weight_bytes(tensor_parallel=ranks) for ranks in (1, 2))
+    whole = 24 * 4 * 3200 * 3200 * 2  # attention of 25 heads is on both ranks
+    assert 2 * two - one > whole
 
 
 @pytest.mark.parametrize(
