@@ -169,9 +169,8 @@ def groups_of(point: Point) -> tuple[str, ...]:
     """Return the lines of the report that a point counts for; ``all`` is engines since V1, as plans use them."""
     if point.old:
         return ("before V1 (not used in plans)",)
-    wide, routed = point.engine.tensor_parallel > 1, bool(point.model.experts)
-    kind = "TP >= 2" if wide else "one GPU, experts" if routed else "one GPU, dense"
-    return ("all", kind, point.group, point.source)
+    wide = ("any model, TP >= 2",) if point.engine.tensor_parallel > 1 else ()
+    return ("all", kind_of(point), *wide, point.group, point.source)
 
 
 def report(title: str, found: Iterable[Residual]) -> None:
@@ -192,20 +191,39 @@ def _quantile(values: Sequence[float], share: float) -> float:
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def spread(found: Iterable[Residual]) -> dict[str, dict[str, float]]:
-    """Return the factors from a prediction to p10 and p90 of the truth, from sources that were not fitted."""
-    by_key: dict[str, list[float]] = defaultdict(list)
+def spread(found: Iterable[Residual]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the factors from a prediction to p10 and p90 of the truth, by kind, from sources that were not fitted.
+
+    A kind with too few figures of a measure takes those of all kinds.
+    """
+    by_kind: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in KINDS}
+    every: dict[str, list[float]] = defaultdict(list)
     for point, key, residual in found:
         if not point.old:
-            by_key[key].append(-residual)
+            by_kind[kind_of(point)][key].append(-residual)
+            every[key].append(-residual)
     return {
-        key: {
-            "p10": round(min(math.exp(_quantile(values, 0.1)), 1.0), 3),
-            "p90": round(max(math.exp(_quantile(values, 0.9)), 1.0), 3),
-            "rows": len(values),
-        }
-        for key, values in sorted(by_key.items())
+        kind: {key: _factors(values[key] if len(values[key]) >= FEW_ROWS else every[key]) for key in sorted(every)}
+        for kind, values in by_kind.items()
     }
+
+
+def _factors(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "p10": round(min(math.exp(_quantile(values, 0.1)), 1.0), 3),
+        "p90": round(max(math.exp(_quantile(values, 0.9)), 1.0), 3),
+        "rows": len(values),
+    }
+
+
+KINDS = ("dense, one GPU", "dense, TP >= 2", "experts")
+
+
+def kind_of(point: Point) -> str:
+    """Return the kind of model and width whose errors resemble each other."""
+    if point.model.experts:
+        return "experts"
+    return KINDS[1] if point.engine.tensor_parallel > 1 else KINDS[0]
 
 
 def main() -> None:

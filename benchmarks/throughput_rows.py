@@ -180,11 +180,23 @@ def _point(row: Mapping[str, Any]) -> Point:
     if not measured:
         raise BadInput("left out: nothing comparable was measured", row["id"])
     return Point(
-        id=row["id"], source=source_of(row), tier=row["tier"], model=model, gpu=gpu, engine=engine, memory=memory,
-        load=load_of(model, engine), concurrency=concurrency, burst=burst, prompts=_prompts(row), varied="ShareGPT" in str(row["notes"]) or
-        (inputs, outputs) == SHAREGPT, input_tokens=inputs, output_tokens=outputs, old="V0" in str(row["notes"]),
+        id=row["id"],
+        source=source_of(row),
+        tier=row["tier"],
+        model=model,
+        gpu=gpu,
+        engine=engine,
+        memory=memory,
+        load=load_of(model, engine),
+        concurrency=concurrency,
+        burst=burst,
+        prompts=_prompts(row),
+        varied="ShareGPT" in notes or (inputs, outputs) == SHAREGPT,
+        input_tokens=inputs,
+        output_tokens=outputs,
+        old="V0" in notes,
         measured=measured,
-    )  # fmt: skip
+    )
 
 
 @lru_cache(maxsize=1)

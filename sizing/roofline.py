@@ -107,7 +107,7 @@ def collective_s(load: Load, speed: Speed, tokens: float) -> float:
 
 
 def step_s(
-    load: Load, speed: Speed, batch: float, context_tokens: float, prompt_tokens: float = 0.0, pairs: float = 0.0
+    load: Load, speed: Speed, batch: float, context_tokens: float, *, prompt_tokens: float = 0.0, pairs: float = 0.0
 ) -> float:
     """Seconds of one step: ``batch`` decodes with ``context_tokens`` each, beside ``prompt_tokens`` of prompts.
 
@@ -135,11 +135,13 @@ def prompt_pairs(tokens: float, cached_tokens: float = 0.0) -> float:
     return tokens * (tokens + 2 * cached_tokens)
 
 
-def first_token_s(load: Load, speed: Speed, batch: float, context_tokens: float, tokens: float, cached: float) -> float:
+def first_token_s(
+    load: Load, speed: Speed, batch: float, context_tokens: float, *, tokens: float, cached: float
+) -> float:
     """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
     chunks = max(math.ceil(tokens / load.chunk_tokens), 1)
     size, pairs = tokens / chunks, prompt_pairs(tokens, cached) / chunks
-    return chunks * step_s(load, speed, batch, context_tokens, size, pairs) + speed.request_s
+    return chunks * step_s(load, speed, batch, context_tokens, prompt_tokens=size, pairs=pairs) + speed.request_s
 
 
 def closed_loop(
@@ -158,13 +160,15 @@ def closed_loop(
     new, context = input_tokens - cached, input_tokens + output_tokens / 2
     room = max(load.chunk_tokens - batch, 1.0)
     mixed = max(min(batch, output_tokens), batch * new / room)
-    with_prompts = step_s(load, speed, batch, context, batch * new / mixed, batch * prompt_pairs(new, cached) / mixed)
+    with_prompts = step_s(
+        load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * prompt_pairs(new, cached) / mixed
+    )
     plain = step_s(load, speed, batch, context)
     steps = max(output_tokens, mixed)
     cycle = (steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s
     prefill = max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s
     others = min((batch - 1) * prefill / cycle, 0.99)
-    served = first_token_s(load, speed, batch - 1, context, new, cached) + prefill * others / (1 - others)
+    served = first_token_s(load, speed, batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
     waiting = max(concurrency / batch - 1, 0.0) * cycle
     return Loop(
         batch=batch,
@@ -172,6 +176,6 @@ def closed_loop(
         prefill_s=prefill,
         cycle_s=cycle,
         ttft_s=served + waiting,
-        tpot_s=plain + (batch - 1) * prefill / output_tokens if steps == output_tokens else cycle / output_tokens,
+        tpot_s=(steps * plain + (batch - 1) * prefill) / output_tokens,
         output_tokens_per_s=batch * output_tokens / cycle,
     )

@@ -164,9 +164,16 @@ def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: Memor
     )
 
 
-def interval(measure: str, value: float) -> Interval:
+def spread_of(load: Load) -> Mapping[str, Mapping[str, float]]:
+    """Return the factors from a prediction to p10 and p90 by measure, for models and widths of this kind."""
+    by_kind: Mapping[str, Mapping[str, Mapping[str, float]]] = throughput_constants()["spread"]
+    kind = "experts" if load.experts else "dense, TP >= 2" if load.gpus > 1 else "dense, one GPU"
+    return by_kind[kind]
+
+
+def interval(load: Load, measure: str, value: float) -> Interval:
     """Widen a prediction by the spread of the residuals of ``measure`` (output_tok_s, tpot_ms, ttft_ms)."""
-    factors = throughput_constants()["spread"][measure]
+    factors = spread_of(load)[measure]
     return Interval(p10=value * factors["p10"], p50=value, p90=value * factors["p90"])
 
 
@@ -174,9 +181,9 @@ def estimate_of(replica: Replica, loop: Loop, *, concurrency: float, output_toke
     """Return the steady state ``loop`` as an estimate with intervals and the rules that produced it."""
     return ThroughputEstimate(
         concurrency=concurrency,
-        output_tokens_per_s=interval("output_tok_s", loop.output_tokens_per_s),
-        ttft_ms=interval("ttft_ms", loop.ttft_s * 1e3),
-        tpot_ms=interval("tpot_ms", loop.tpot_s * 1e3),
+        output_tokens_per_s=interval(replica.load, "output_tok_s", loop.output_tokens_per_s),
+        ttft_ms=interval(replica.load, "ttft_ms", loop.ttft_s * 1e3),
+        tpot_ms=interval(replica.load, "tpot_ms", loop.tpot_s * 1e3),
         requests_per_s=loop.output_tokens_per_s / output_tokens,
         figures=_figures(replica, loop),
     )
