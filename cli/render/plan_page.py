@@ -28,6 +28,7 @@ body { max-width: 72rem } .two { display: grid; grid-template-columns: repeat(au
 .facts div { color: #666; font-size: .85rem } .facts b { display: block; font-size: 1.25rem; color: #222 }
 figure { margin: 0 } figcaption, .note { color: #666; font-size: .85rem } code { font-size: .85rem; color: #444 }
 .choice tr:nth-child(2) { font-weight: bold } .key span { border-radius: 50% }
+svg text { paint-order: stroke; stroke: #fff; stroke-width: 3px; stroke-linejoin: round; font-size: 11.5px }
 """
 POINT_HEADS = ("option", "replicas", "USD a month", "TTFT p95 ms", "TPOT p95 ms", "meets")
 STEP_HEADS = ("factor", "workload", "plan", "replicas", "USD a month: floor", "expected", "ceiling", "")
@@ -126,8 +127,9 @@ def _scatter(study: PlanStudy, name: str, latency: Callable[[OptionPoint], float
         colour = CHOSEN if point.chosen else BLUE if point.meets else GREY
         told = f"{point.name}, {_counts(point.replicas)} replicas, {usd(point.usd_per_month.expected)}, "
         told += f"{name} {latency(point):,.1f} ms"
-        plot.dot(*places[id(point)], colour=colour, hollow=not point.meets, radius=6.0 if point.chosen else 3.2,
-                 told=told, solid=point.chosen or point in best)  # fmt: skip
+        plot.dot(
+            *places[id(point)], colour=colour, hollow=not point.meets, radius=6.0 if point.chosen else 3.2, told=told
+        )
     chosen = next(point for point in points if point.chosen)
     plot.label(*places[id(chosen)], f"{chosen.gpu} TP{chosen.tensor_parallel}, chosen", colour=CHOSEN, bold=True)
     for point in best:
@@ -242,8 +244,7 @@ def _steps_plot(steps: Sequence[Step], x_label: str, colours: Mapping[str, str],
         plot.across(max_monthly_usd, f"limit {usd(max_monthly_usd)}", colour=LIMIT)
     for x, step, bounds in places:
         told = f"x{step.factor:g}: {step.name}, {usd(bounds.floor)} / {usd(bounds.expected)} / {usd(bounds.ceiling)}"
-        plot.dot(x, plot.y.at(bounds.expected), colour=colours[step.gpu], hollow=step.over_limit, radius=5.0,
-                 told=told, solid=True)  # fmt: skip
+        plot.dot(x, plot.y.at(bounds.expected), colour=colours[step.gpu], hollow=step.over_limit, radius=5.0, told=told)
     before = ""
     for x, step, bounds in places:
         if step.gpu != before:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from html import escape
 
 INK, GREY, RULE, LIMIT = "#333", "#8a8a8a", "#e6e6e6", "#c0473a"
-CHARACTER = 6.1
+CHARACTER = 6.4
 """Width of a character of a label in the units of the drawing, for keeping labels apart."""
 LINE = 13.0
 STEPS = (1.0, 2.0, 5.0, 10.0)
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,8 @@ class Plot:
     x: Scale
     y: Scale
     parts: list[str] = field(default_factory=list)
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    words: list[Box] = field(default_factory=list)
+    marks: list[Box] = field(default_factory=list)
 
     def axes(self, x_label: str, y_label: str, x_text: Callable[[float], str], y_text: Callable[[float], str],
              x_ticks: Sequence[float] | None = None) -> None:  # fmt: skip
@@ -99,36 +102,37 @@ class Plot:
         """Write ``words`` and remember the place."""
         width = CHARACTER * len(words) * (1.1 if bold else 1.0)
         left = x - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
-        self.taken.append((left, y - LINE + 3, left + width, y + 3))
+        self.words.append((left, y - LINE + 3, left + width, y + 3))
         weight = ' font-weight="bold"' if bold else ""
         place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
         self.parts.append(f'<text {place} fill="{colour}"{weight}>{escape(words)}</text>')
 
     def label(self, x: float, y: float, words: str, *, colour: str = INK, bold: bool = False) -> bool:
-        """Write ``words`` beside the mark at (x, y) where there is room; return False when there is none."""
+        """Write ``words`` beside the mark at (x, y): clear of all else, or of other words; False if neither."""
         width = CHARACTER * len(words) * (1.1 if bold else 1.0)
-        places = [(x + 9, y + 4), (x + 9, y - 9), (x + 9, y + 17), (x - 9 - width, y + 4), (x - 9 - width, y - 9),
-                  (x - width / 2, y - 11), (x - width / 2, y + 20), (x - 9 - width, y + 17)]  # fmt: skip
-        for left, base in places:
-            box = (left, base - LINE + 3, left + width, base + 3)
-            if self._inside(box) and not any(_overlap(box, other) for other in self.taken):
-                self.text(left, base, words, colour=colour, bold=bold)
-                return True
+        places = [(x - 8 - width, y + 15), (x - width / 2, y + 21), (x + 10, y + 4), (x + 8, y + 17), (x + 8, y - 9),
+                  (x - 10 - width, y + 4), (x - 8 - width, y - 9), (x - width / 2, y - 12)]  # fmt: skip
+        for obstacles in ([*self.words, *self.marks], self.words):
+            for left, base in places:
+                box = (left, base - LINE + 3, left + width, base + 3)
+                if self._inside(box) and not any(_overlap(box, other) for other in obstacles):
+                    self.text(left, base, words, colour=colour, bold=bold)
+                    return True
         return False
 
-    def _inside(self, box: tuple[float, float, float, float]) -> bool:
+    def _inside(self, box: Box) -> bool:
         inside = box[0] >= self.x.start and box[2] <= self.width
         return inside and box[1] >= self.y.end - 6 and box[3] <= self.y.start
 
-    def dot(self, x: float, y: float, *, colour: str, hollow: bool = False, radius: float = 3.4, told: str = "",
-            solid: bool = False) -> None:  # fmt: skip
-        """Draw a mark at a place; ``told`` is shown where a pointer rests on it, ``solid`` keeps labels off it."""
+    def dot(
+        self, x: float, y: float, *, colour: str, hollow: bool = False, radius: float = 3.4, told: str = ""
+    ) -> None:
+        """Draw a mark at a place; ``told`` is shown where a pointer rests on it."""
         fill = "#fff" if hollow else colour
         title = f"<title>{escape(told)}</title>" if told else ""
         shape = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{fill}" stroke="{colour}" stroke-width="1.4"'
         self.parts.append(f"<circle {shape}>{title}</circle>")
-        if solid:
-            self.taken.append((x - radius, y - radius, x + radius, y + radius))
+        self.marks.append((x - radius, y - radius, x + radius, y + radius))
 
     def line(self, places: Sequence[tuple[float, float]], *, colour: str, width: float = 1.6, dash: str = "") -> None:
         """Draw straight lines through places."""
@@ -152,7 +156,7 @@ class Plot:
         for right in (self.x.end, self.x.end - width - 16, self.x.start + width + 4):
             for base in (y - 4, y + 13):
                 box = (right - width, base - LINE + 3, right, base + 3)
-                if not any(_overlap(box, other) for other in self.taken):
+                if not any(_overlap(box, other) for other in self.words):
                     self.text(right, base, words, anchor="end", colour=colour)
                     return
 
@@ -168,5 +172,5 @@ class Plot:
         return head + "".join(self.parts) + "</svg>"
 
 
-def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

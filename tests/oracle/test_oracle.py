@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from sizing.engine import version_rules
 from sizing.families import REGISTRY
-from sizing.model import ModelSpec, Stage, model_from_config
+from sizing.kv_cache import cache_layout, capacity_tokens
+from sizing.model import ModelSpec, Stage, model_from_config, pipeline_stages
+from sizing.plan import EngineSettings
 
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE.parent.parent / "sizing" / "catalogue" / "models"
@@ -70,8 +73,42 @@ def test_weights_of_every_rank_are_those_of_vllm(name):
 
 @pytest.mark.parametrize("name", [name for name in MODELLED if "pipeline" in recorded()[name]])
 def test_weights_of_a_pipeline_stage_are_those_of_vllm(name):
-    model = spec(name)
-    half = model.num_layers // 2
-    for rank, row in enumerate(recorded()[name]["pipeline"]):
-        stage = Stage(first=rank * half, layers=half, of=model.num_layers)
-        assert model.weight_bytes(stage=stage) == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
+    for row, stage in zip(recorded()[name]["pipeline"], pipeline_stages(spec(name).num_layers, 2), strict=True):
+        assert spec(name).weight_bytes(stage=stage) == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELLED if "expert_parallel" in recorded()[name]])
+def test_weights_with_whole_experts_on_a_rank_are_those_of_vllm(name):
+    for row in recorded()[name]["expert_parallel"]:
+        found = spec(name).weight_bytes(tensor_parallel=row["tp"], expert_parallel=row["tp"])
+        assert found == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
+
+
+def settings(row: dict[str, Any]) -> EngineSettings:
+    """Settings under which vLLM gave this row."""
+    return EngineSettings(
+        vllm_version="0.32.0", tensor_parallel=row["tp"], pipeline_parallel=1, max_model_len=row["max_model_len"],
+        max_num_seqs=256, max_num_batched_tokens=8192, gpu_memory_utilization=0.9,
+        kv_cache_dtype=row["kv_cache_dtype"], enforce_eager=True, dtype="bfloat16",
+        enable_prefix_caching=row["prefix_caching"],
+    )  # fmt: skip
+
+
+CAPACITIES = [
+    pytest.param(name, row, id=f"{name}-tp{row['tp']}-{row['max_model_len']}-{row['kv_cache_dtype']}")
+    for name in MODELLED
+    for row in recorded()[name]["capacity"]
+    if row.get("groups")
+]
+
+
+@pytest.mark.parametrize(("name", "row"), CAPACITIES)
+def test_groups_blocks_and_tokens_are_those_of_vllm(name, row):
+    model, engine, rules = spec(name), settings(row), version_rules("0.32.0")
+    layout = cache_layout(model, engine, rules)
+    block = layout.bytes_per_block(Stage(first=0, layers=model.num_layers, of=model.num_layers))
+    assert block == row["bytes_per_block"]
+    layers = sorted(sum(len(page.layers) for page in group.pages) for group in layout.groups)
+    assert layers == sorted(group["layers"] for group in row["groups"])
+    if "tokens" in row:
+        assert capacity_tokens(layout, engine, rules, row["num_blocks"]) == row["tokens"]
