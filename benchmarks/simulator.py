@@ -74,6 +74,8 @@ class _Engine:
     ending: list[tuple[int, int]] = field(default_factory=list)
     """Requests in decode: the step after which they end, and their index."""
     context: float = 0.0
+    started: dict[int, float] = field(default_factory=dict)
+    """When each request was handed in: its arrival, in a closed loop the end of the one before."""
     reserved: float = 0.0
     """KV tokens of admitted requests at half of their growth, which is what they hold on average."""
 
@@ -115,7 +117,7 @@ class _Engine:
 
     def begin(self, index: int, outcomes: list[Outcome]) -> None:
         request = self.requests[index]
-        outcomes[index].first_token_s = self.clock + self.request_s - request.arrival_s
+        outcomes[index].first_token_s = self.clock + self.request_s - self.started[index]
         if request.output_tokens <= 1:
             outcomes[index].end_s = self.clock + self.request_s
             self.reserved -= self.held(index)
@@ -151,7 +153,9 @@ def simulate(
             due = busy < concurrency if concurrency is not None else requests[coming[0]].arrival_s <= engine.clock
             if not due:
                 break
-            engine.waiting.append(coming.popleft())
+            index = coming.popleft()
+            engine.started[index] = engine.clock if concurrency is not None else requests[index].arrival_s
+            engine.waiting.append(index)
             busy += 1
         engine.admit()
         if not engine.prefilling and not engine.ending:
