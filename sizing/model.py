@@ -355,7 +355,7 @@ def _divides(model: ModelSpec, n: int) -> bool:
     widths = (group for group in model.weights if group.split in {"out", "in"})
     return (
         (heads % n == 0 or n % heads == 0)
-        and all(group.kv_heads % n == 0 for group in model.weights if group.place == "first" and group.split == "kv")
+        and all(group.kv_heads % n == 0 for group in model.weights if group.place == "every" and group.split == "kv")
         and model.vocabulary_padded % n == 0
         and all(_group_divides(model.quantisation, group, n) for group in widths)
     )

@@ -136,7 +136,7 @@ def _layer_embeddings(config: Mapping[str, object], shape: Shape) -> Sequence[We
     rows, layers = whole(config, "vocab_size_per_layer_input", shape.vocabulary), range(shape.layers)
     total = size * shape.layers
     table = WeightGroup(
-        name="embed_tokens_per_layer", rows=rows, columns=total, split="vocabulary", place="first", linear=False
+        name="embed_tokens_per_layer", rows=rows, columns=total, split="vocabulary", place="every", linear=False
     )
     projection = replace(
         table, name="per_layer_model_projection", rows=total, columns=shape.hidden, split="out", linear=True,
@@ -146,7 +146,7 @@ def _layer_embeddings(config: Mapping[str, object], shape: Shape) -> Sequence[We
     return (
         table,
         projection,
-        replace(vector("per_layer_projection_norm", size, (0,)), place="first"),
+        replace(vector("per_layer_projection_norm", size, (0,)), place="every"),
         replicated("per_layer_input_gate", size, shape.hidden, layers, path=path + "per_layer_input_gate"),
         replicated("per_layer_projection", shape.hidden, size, layers, path=path + "per_layer_projection"),
         vector("per_layer_norm", shape.hidden, layers),

@@ -196,6 +196,7 @@ EMBEDDING_ON_EVERY_STAGE = frozenset(
         "Lfm2ForCausalLM",
         "Lfm2MoeForCausalLM",
         "MambaForCausalLM",
+        "MixtralForCausalLM",
         "NemotronHForCausalLM",
         "Qwen3NextForCausalLM",
         "Qwen3_5ForCausalLM",

@@ -64,7 +64,7 @@ def encoder_blocks(encoder: Encoder) -> tuple[WeightGroup, ...]:
         *linear(second, hidden, encoder.width, "in", bias=encoder.mlp_bias),
         vector("encoder_norms", 4 * hidden if encoder.vectors is None else encoder.vectors, (0,)),
     ]
-    return tuple(replace(group, layers=layers, place="first") for group in groups if group.rows)
+    return tuple(replace(group, layers=layers, place="every") for group in groups if group.rows)
 
 
 def _by_heads(groups: tuple[WeightGroup, ...], heads: int) -> tuple[WeightGroup, ...]:
@@ -75,7 +75,7 @@ def _by_heads(groups: tuple[WeightGroup, ...], heads: int) -> tuple[WeightGroup,
 def linear(path: str, rows: int, columns: int, split: Split, *, bias: bool = False) -> tuple[WeightGroup, ...]:
     """Return one linear layer of a tower that a checkpoint may quantise under ``path``; a bias follows the rows."""
     name = path.rsplit(".", 1)[-1]
-    weight = WeightGroup(name=name, rows=rows, columns=columns, split=split, place="first", path=path)
+    weight = WeightGroup(name=name, rows=rows, columns=columns, split=split, place="every", path=path)
     if not bias:
         return (weight,)
     side: Split = split if split in {"out", "kv"} else "replicated"
@@ -85,7 +85,7 @@ def linear(path: str, rows: int, columns: int, split: Split, *, bias: bool = Fal
 def plain(name: str, rows: int, columns: int = 1, *, copies: int = 1) -> WeightGroup:
     """Return a matrix or vector that every rank holds in the model's type."""
     return WeightGroup(
-        name=name, rows=rows, columns=columns, split="replicated", place="first", copies=copies, linear=False
+        name=name, rows=rows, columns=columns, split="replicated", place="every", copies=copies, linear=False
     )
 
 

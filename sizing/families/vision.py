@@ -248,7 +248,7 @@ def phi3v(config: Config, text_hidden: int) -> Tower:
     wide = 4 * blocks.hidden
     table = WeightGroup(
         name="embed_tokens_vision", rows=whole(config, "vocab_size"), columns=text_hidden, split="vocabulary",
-        place="first", linear=False,
+        place="every", linear=False,
     )  # fmt: skip
     weights += (
         table,

@@ -12,7 +12,7 @@ from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.families.multimodal import ARCHITECTURES
 from sizing.memory import estimate_memory
-from sizing.model import Stage, tensor_parallel_sizes
+from sizing.model import pipeline_stages, tensor_parallel_sizes
 from sizing.plan import EngineSettings
 from tests.support.published import any_values, described, loaded_gib, measured_config, oracle_config
 
@@ -63,12 +63,12 @@ def test_a_rank_loads_what_was_measured(name, ranks, measured):
     assert loaded_gib(described(measured_config(name)), ranks) == pytest.approx(measured, rel=0.02)
 
 
-def test_a_tower_stands_on_the_first_stage_only():
+def test_a_tower_stands_on_every_stage():
     model = described(QWEN)
-    whole = sum(group.elements for group in model.weights if group.place == "first")
-    last = model.weight_bytes(stage=Stage(first=14, layers=14, of=28))
-    assert whole * 2 > 1.2e9
-    assert last < model.weight_bytes(stage=Stage(first=0, layers=14, of=28)) - 1.2e9
+    tower = 2 * sum(group.elements for group in model.weights if group.place == "every")
+    stages = [model.weight_bytes(stage=stage) for stage in pipeline_stages(model.num_layers, 2)]
+    assert tower > 1.2e9
+    assert sum(stages) == model.weight_bytes() + tower
 
 
 def test_the_heads_of_a_tower_bound_tensor_parallelism_too():
