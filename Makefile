@@ -59,7 +59,7 @@ check: $(STAMP) ## lint, format, types, import rules; prints function sizes
 .PHONY: bench
 bench: $(STAMP) ## accuracy against measurements, and speed as ratios
 	@$(BIN)/python -m benchmarks.fit_memory --check
-	@$(BIN)/python benchmarks/fit_throughput.py
+	@$(BIN)/python -m benchmarks.fit_throughput
 	@$(BIN)/python benchmarks/speed.py
 
 .PHONY: benchmark-memory

@@ -1,306 +1,258 @@
-"""Fit the efficiencies of the roofline on some sources and print the error on the others.
+"""Fit the efficiencies of the roofline on published points, and print the error on sources that were not fitted.
 
     python -m benchmarks.fit_throughput            print the errors with the committed constants
-    python -m benchmarks.fit_throughput --write    fit, write sizing/catalogue/throughput_constants.json, print
+    python -m benchmarks.fit_throughput --folds    fit once for each source left out, print its errors
+    python -m benchmarks.fit_throughput --write    the same, then fit on all and write the constants
 
-The split is by source (rows of one sweep are near copies of each other). Fitted: the sources in FITTED.
-Method: coordinate descent in the logarithm of each constant on the mean absolute logarithmic error, each
-source weighted the same whatever its number of rows, with a weak pull to the starting value so that a constant
-without rows keeps it.
+The reported error of a source comes from constants that were fitted without it (rows of one sweep are near copies
+of each other, so the split is by source, never by row). The committed constants are fitted on all sources, and the
+spread of an answer comes from the errors of the sources left out, so that it is not too narrow.
+Method: coordinate descent in the logarithm of each constant on the mean absolute logarithmic error, each source
+weighted by the square root of its rows, with a pull to the starting value so that a constant without rows keeps it.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import math
-import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sizing.roofline import Load, Speed, closed_loop
+from benchmarks.throughput_rows import Point, read_points
+from sizing.roofline import Speed, closed_loop, step_s
+from sizing.throughput import speed_of
 
-DATA = Path(__file__).parent / "data"
-CATALOGUE = Path(__file__).parents[1] / "sizing" / "catalogue"
-CONSTANTS = CATALOGUE / "throughput_constants.json"
-FITTED = ("argonne-lcf/LLM-Inference-Bench", "ai-dynamo/aiconfigurator", "varad-more/inference-engine-benchmark-system")
-SHORT_PROMPT_TOKENS = 40
-"""Prompts of the varad-more source: 13 to 18 words (its notes), with the chat template about 40 tokens."""
-PULL = 0.02
-
-START: dict[str, float] = {
-    "bandwidth.default": 0.80,
-    "compute.default": 0.55,
-    "host.step_us": 1500.0,
-    "old.step_us": 4000.0,
-    "old.sequence_us": 40.0,
-    "old.compute": 0.8,
-    "host.sequence_us": 15.0,
-    "host.request_us": 10000.0,
-    "link.nvlink.latency_us": 10.0,
-    "link.nvlink.efficiency": 0.6,
-    "link.pcie.latency_us": 25.0,
-    "link.pcie.efficiency": 0.4,
-}
-CLASSES = {"A100-40GB": "A100", "A100-80GB": "A100", "A10G": "A10G", "H100": "Hopper", "H200": "Hopper"}
+CONSTANTS = Path(__file__).parents[1] / "sizing" / "catalogue" / "throughput_constants.json"
+PULL = 0.05
+TTFT_WEIGHT = 0.3
+"""TTFT depends on the harness more than on the engine."""
+FEW_ROWS = 5
+"""Sources with fewer rows are left out together."""
+LONGEST_OUTPUT = 4.0
+"""Longest output of a corpus of conversations over its mean: the last request ends a burst alone."""
+START: Mapping[str, float] = {
+    "bandwidth": 0.80, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.7, "attention.bandwidth": 0.6,
+    "host.step_us": 1500.0, "host.sequence_us": 8.0, "host.first_token_us": 12000.0, "host.request_us": 2000.0,
+    "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
+    "old.latency": 1.5, "link.nvlink.latency_us": 10.0, "link.nvlink.efficiency": 0.6, "link.pcie.latency_us": 25.0,
+    "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.7, "experts.compute": 0.6, "experts.layer_us": 60.0,
+    "latent.layer_us": 40.0,
+}  # fmt: skip
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "bandwidth": (0.4, 0.98), "compute": (0.25, 0.95), "fp8.compute": (0.4, 1.2), "int4.compute": (0.3, 1.2),
+    "attention.bandwidth": (0.2, 1.0), "old.compute": (0.4, 1.2), "old.bandwidth": (0.5, 1.2),
+    "experts.bandwidth": (0.2, 1.0), "experts.compute": (0.15, 1.0), "efficiency": (0.05, 1.0),
+}  # fmt: skip
+CLASSES: Mapping[str, str] = {
+    "A100-40GB": "A100", "A100-80GB": "A100", "A10G": "A10G", "H100": "Hopper", "H100-NVL": "Hopper",
+    "H200": "Hopper", "L4": "Ada", "L40S": "Ada",
+}  # fmt: skip
 """GPUs that share a fitted efficiency; one that is absent takes the default."""
+Residual = tuple[Point, str, float]
 
 
-@dataclass(frozen=True)
-class Point:
-    """One published measurement, with what the model needs to predict it."""
-
-    source: str
-    gpu: str
-    tp: int
-    load: Load
-    concurrency: float
-    slots: float
-    input_tokens: float
-    output_tokens: float
-    static: bool
-    old: bool
-    """Of an engine before V1: its host cost and kernels are nuisance constants (old.*), not used in plans."""
-    measured: Mapping[str, float]
-
-
-def _concurrency(row: Mapping[str, object]) -> float | None:
-    if row["concurrency"] is not None:
-        return float(str(row["concurrency"]))
-    prompts = re.search(r"(\d+) prompts", str(row["notes"]))
-    return float(prompts.group(1)) if row["request_rate"] == "inf" and prompts else None
-
-
-def _measured(row: Mapping[str, object], *, burst: bool) -> dict[str, float]:
-    keys = ("output_tok_s",) if burst else ("output_tok_s", "tpot_ms", "ttft_ms")
-    return {key: float(str(row[key])) for key in keys if row[key] is not None}
-
-
-def _gpu_name(row: Mapping[str, object]) -> str:
-    return str(row["gpu_type"]).replace("H100-80GB", "H100")
-
-
-def _point(row: Mapping[str, object], shape: Mapping[str, float], gpu: Mapping[str, object]) -> Point | None:
-    concurrency, tp, output = _concurrency(row), row["tp"], row["output_len"]
-    if concurrency is None or tp is None or output is None:
-        return None
-    tp, width = int(str(tp)), 1.0 if str(row["quantization"]).startswith("fp8") else 2.0
-    kv_heads_per_gpu = max(shape["kv_heads"] / tp, 1.0)
-    kv_per_token = 2 * shape["layers"] * kv_heads_per_gpu * shape["head_dim"] * 2
-    weights = shape["parameters"] * width / tp
-    input_tokens = float(str(row["input_len"] or SHORT_PROMPT_TOKENS))
-    room = float(str(gpu["total_gib"])) * 2**30 * 0.9 - weights - 2 * 2**30
-    load = Load(
-        weights_bytes=weights,
-        kv_bytes_per_token=kv_per_token,
-        parameters_active=shape["parameters"],
-        layers=int(shape["layers"]),
-        hidden_size=int(shape["hidden_size"]),
-        attention_width=int(shape["heads"] * shape["head_dim"]),
-        gpus=tp,
-        chunk_tokens=8192,
-    )
-    source = "/".join(str(row["source_url"]).split("/")[3:5])
-    return Point(
-        source=source,
-        gpu=str(gpu["name"]),
-        tp=tp,
-        load=load,
-        concurrency=concurrency,
-        slots=max(min(room / kv_per_token / (input_tokens + float(str(output)) / 2), 1024), 1),
-        input_tokens=input_tokens,
-        output_tokens=float(str(output)),
-        static="static batch" in str(row["notes"]),
-        old="V0" in str(row["notes"]),
-        measured=_measured(row, burst=row["concurrency"] is None),
-    )
-
-
-def read_points() -> tuple[Point, ...]:
-    """Rows of dense models that state what a prediction needs."""
-    shapes = json.loads((DATA / "throughput-models.json").read_text())["models"]
-    gpus = {gpu["name"]: gpu for gpu in json.loads((CATALOGUE / "gpus.json").read_text())["gpus"]}
-    rows = [json.loads(line) for line in (DATA / "throughput-points.jsonl").read_text().splitlines()]
-    points = [_point(row, shapes[row["model"]], gpus[_gpu_name(row)]) for row in rows if _gpu_name(row) in gpus]
-    return tuple(point for point in points if point is not None and point.measured)
-
-
-def speed_of(constants: Mapping[str, float], gpu: Mapping[str, object], *, fp8: bool, old: bool) -> Speed:
-    """Speed of one GPU under these constants; fp8 doubles the compute where the card has it."""
-    name = CLASSES.get(str(gpu["name"]), "default")
-    tflops = gpu["dense_tflops"]
-    assert isinstance(tflops, dict)  # noqa: S101
-    best = tflops.get("fp8") if fp8 else None
-    link, host = str(gpu["link"]), "old" if old else "host"
-    return Speed(
-        bandwidth_bytes_per_s=float(str(gpu["bandwidth_gb_s"])) * 1e9 * constants[f"bandwidth.{name}"],
-        compute_flops_per_s=float(best or tflops["bf16"])
-        * 1e12
-        * constants[f"compute.{name}"]
-        * (constants["old.compute"] if old else 1.0),
-        link_bytes_per_s=float(str(gpu["link_gb_s"])) / 2 * 1e9 * constants[f"link.{link}.efficiency"],
-        link_latency_s=constants[f"link.{link}.latency_us"] * 1e-6,
-        host_step_s=constants[f"{host}.step_us"] * 1e-6,
-        host_sequence_s=constants[f"{host}.sequence_us"] * 1e-6,
-        request_s=constants["host.request_us"] * 1e-6,
-    )
-
-
-def predict(point: Point, constants: Mapping[str, float], gpus: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
-    """Predicted tokens/s, TPOT and TTFT of one point."""
-    fp8 = point.load.weights_bytes * point.tp < point.load.parameters_active * 1.5
-    speed = speed_of(constants, gpus[point.gpu], fp8=fp8, old=point.old)
+def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
+    """Return tokens/s, TPOT and TTFT of one point; a finite run lasts as many cycles as it has batches."""
+    speed = _speed(constants, point)
+    inputs, outputs = point.input_tokens, point.output_tokens
     loop = closed_loop(
-        point.load,
-        speed,
-        concurrency=point.concurrency,
-        slots=point.slots,
-        input_tokens=point.input_tokens,
-        output_tokens=point.output_tokens,
+        point.load, speed, concurrency=point.concurrency, slots=point.slots, input_tokens=inputs, output_tokens=outputs
     )
-    if point.static:
-        return {"output_tok_s": loop.output_tokens_per_s}  # all prefill, then all decode: one cycle of the batch
-    return {
-        "output_tok_s": loop.output_tokens_per_s,
-        "tpot_ms": loop.tpot_s * 1e3,
-        "ttft_ms": loop.ttft_s * 1e3,
-    }
+    rate = loop.output_tokens_per_s
+    requests = point.concurrency if point.burst else point.prompts
+    if math.isfinite(requests) and point.varied:
+        few = max(loop.batch / 8, 1.0)
+        tail = (LONGEST_OUTPUT - 1) * outputs * step_s(point.load, speed, few, inputs + 2 * outputs)
+        rate = requests * outputs / (loop.cycle_s * requests / loop.batch + tail)
+    return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": loop.ttft_s * 1e3}
 
 
-Residuals = dict[str, list[tuple[Point, float]]]
+def _speed(constants: Mapping[str, float], point: Point) -> Speed:
+    speed = speed_of(constants, CLASSES, point.model, point.gpu)
+    if not point.old:
+        return speed
+    extra = speed.host_step_s - constants["host.step_us"] * 1e-6
+    return replace(
+        speed,
+        bandwidth_bytes_per_s=speed.bandwidth_bytes_per_s * constants["old.bandwidth"],
+        compute_flops_per_s=speed.compute_flops_per_s * constants["old.compute"],
+        link_bytes_per_s=speed.link_bytes_per_s * constants["old.link"],
+        link_latency_s=speed.link_latency_s * constants["old.latency"],
+        host_step_s=constants["old.step_us"] * 1e-6 + extra,
+        host_sequence_s=constants["old.sequence_us"] * 1e-6,
+    )
 
 
-@functools.cache
-def _gpus() -> Mapping[str, Mapping[str, object]]:
-    return {gpu["name"]: gpu for gpu in json.loads((CATALOGUE / "gpus.json").read_text())["gpus"]}
-
-
-def residuals(points: Iterable[Point], constants: Mapping[str, float]) -> Residuals:
-    """ln(predicted / measured) by measure."""
-    gpus = _gpus()
-    out: Residuals = defaultdict(list)
+def residuals(constants: Mapping[str, float], points: Iterable[Point]) -> list[Residual]:
+    """Return ln(predicted / measured) of every figure of every point."""
+    out = []
     for point in points:
-        predicted = predict(point, constants, gpus)
-        for key, value in point.measured.items():
-            out[key].append((point, math.log(predicted[key] / value)))
+        predicted = predict(constants, point)
+        out += [(point, key, math.log(predicted[key] / value)) for key, value in point.measured.items()]
     return out
 
 
-def _start(key: str) -> float:
-    return START.get(key) or START[key.split(".", 1)[0] + ".default"]
-
-
-def _loss(points: tuple[Point, ...], constants: Mapping[str, float]) -> float:
+def _loss(constants: Mapping[str, float], points: Sequence[Point]) -> float:
     by_source: dict[str, list[float]] = defaultdict(list)
-    for key, pairs in residuals(points, constants).items():
-        for point, residual in pairs:
-            by_source[point.source].append(abs(residual) * (0.3 if key == "ttft_ms" else 1.0))
-    pull = sum(abs(math.log(value / _start(key))) for key, value in constants.items())
-    return statistics.fmean(statistics.fmean(values) for values in by_source.values()) + PULL * pull / len(constants)
+    for point, key, residual in residuals(constants, points):
+        by_source[point.source].append(abs(residual) * (TTFT_WEIGHT if key == "ttft_ms" else 1.0))
+    weights = {source: math.sqrt(len(values)) for source, values in by_source.items()}
+    fit_error = sum(weights[source] * statistics.fmean(values) for source, values in by_source.items())
+    pull = statistics.fmean(abs(math.log(value / _start(key))) for key, value in constants.items())
+    return fit_error / sum(weights.values()) + PULL * pull
 
 
-LIMITS: dict[str, tuple[float, float]] = {"bandwidth": (0.4, 0.98), "compute": (0.4, 0.95)}
+def _start(key: str) -> float:
+    return START.get(key) or START[key.split(".", maxsplit=1)[0]]
 
 
 def _allowed(key: str, value: float) -> bool:
-    low, high = LIMITS.get(key.split(".", 1)[0], (0.0, math.inf))
-    if key.endswith("efficiency"):
-        low, high = 0.05, 1.0
+    names = (key, key.split(".", maxsplit=1)[0], key.rsplit(".", maxsplit=1)[-1])
+    low, high = next((LIMITS[name] for name in names if name in LIMITS), (0.01, math.inf))
     return low <= value <= high
 
 
-def fit(points: tuple[Point, ...], progress: Callable[[str], None]) -> dict[str, float]:
-    """Coordinate descent with shrinking steps; deterministic."""
+def fit(points: Sequence[Point], steps: Sequence[float] = (1.25, 1.1, 1.04)) -> dict[str, float]:
+    """Return the constants: coordinate descent with shrinking steps, deterministic."""
     constants = dict(START)
-    for name in sorted({CLASSES[point.gpu] for point in points if point.gpu in CLASSES}):
-        constants[f"bandwidth.{name}"] = START["bandwidth.default"]
-        constants[f"compute.{name}"] = START["compute.default"]
-    best = _loss(points, constants)
-    for factor in (1.25, 1.1, 1.04, 1.015):
-        improved = True
-        while improved:
-            improved = False
+    for name in sorted({CLASSES[point.gpu.name] for point in points if point.gpu.name in CLASSES}):
+        constants |= {f"bandwidth.{name}": START["bandwidth"], f"compute.{name}": START["compute"]}
+    best = _loss(constants, points)
+    for step in steps:
+        for _ in range(6):
+            before = best
             for key in sorted(constants):
-                for candidate in (constants[key] * factor, constants[key] / factor):
-                    trial = {**constants, key: candidate}
-                    loss = _loss(points, trial) if _allowed(key, candidate) else math.inf
-                    if loss < best - 1e-6:
-                        constants, best, improved = trial, loss, True
-        progress(f"step {factor}: loss {best:.4f}")
-    fitted = [constants[key] for key in sorted(constants) if key.startswith("bandwidth.") and "default" not in key]
-    constants["bandwidth.default"] = statistics.median(fitted)
-    computes = [constants[key] for key in sorted(constants) if key.startswith("compute.") and "default" not in key]
-    constants["compute.default"] = statistics.median(computes)
+                constants, best = _try(constants, points, key, step, best)
+            if before - best < 1e-5:
+                break
+    for kind in ("bandwidth", "compute"):
+        fitted = [constants[key] for key in sorted(constants) if key.startswith(kind + ".")]
+        constants[f"{kind}.default"] = statistics.median(fitted or [constants[kind]])
+        for name in sorted(set(CLASSES.values())):
+            constants.setdefault(f"{kind}.{name}", constants[f"{kind}.default"])
     return constants
 
 
-def _quantile(values: list[float], share: float) -> float:
+def _try(
+    constants: dict[str, float], points: Sequence[Point], key: str, step: float, best: float
+) -> tuple[dict[str, float], float]:
+    for candidate in (constants[key] * step, constants[key] / step):
+        if _allowed(key, candidate):
+            trial = {**constants, key: candidate}
+            loss = _loss(trial, points)
+            if loss < best - 1e-5:
+                return trial, loss
+    return constants, best
+
+
+def folds(points: Sequence[Point], progress: Callable[[str], None]) -> list[Residual]:
+    """Return the residuals of every source under constants that were fitted without it."""
+    rows: dict[str, int] = defaultdict(int)
+    for point in points:
+        rows[point.source] += 1
+    large = sorted(source for source in rows if rows[source] >= FEW_ROWS)
+    left_out = [(source,) for source in large] + [tuple(sorted(set(rows) - set(large)))]
+    out: list[Residual] = []
+    for sources in filter(None, left_out):
+        constants = fit([point for point in points if point.source not in sources], (1.25, 1.08))
+        found = residuals(constants, [point for point in points if point.source in sources])
+        progress(f"left out {', '.join(sources)}: {len(found)} figures")
+        out += found
+    return out
+
+
+def groups_of(point: Point) -> tuple[str, ...]:
+    """Return the lines of the report that a point counts for; ``all`` is engines since V1, as plans use them."""
+    if point.old:
+        return ("before V1 (not used in plans)",)
+    wide = ("any model, TP >= 2",) if point.engine.tensor_parallel > 1 else ()
+    return ("all", kind_of(point), *wide, point.group, point.source)
+
+
+def report(title: str, found: Iterable[Residual]) -> None:
+    """Print median absolute error and bias by measure and group."""
+    print(title)
+    by_group: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for point, key, residual in found:
+        for group in groups_of(point):
+            by_group[key, group].append(math.expm1(residual))
+    for (key, group), errors in sorted(by_group.items()):
+        median = statistics.median(abs(error) for error in errors)
+        bias = statistics.median(errors)
+        print(f"  {key:13} {group:46} figures {len(errors):4} median error {median:6.1%} bias {bias:+7.1%}")
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
     ordered = sorted(values)
     return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
-def spread(points: tuple[Point, ...], constants: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Factors from the prediction to p10 and p90 of the truth, from the residuals of the fitted side."""
-    out = {}
-    for key, pairs in sorted(residuals(points, constants).items()):
-        values = [-residual for _, residual in pairs]
-        out[key] = {
-            "p10": round(min(math.exp(_quantile(values, 0.1)), 1.0), 3),
-            "p90": round(max(math.exp(_quantile(values, 0.9)), 1.0), 3),
-            "rows": len(values),
-        }
-    return out
+def spread(found: Iterable[Residual]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the factors from a prediction to p10 and p90 of the truth, by kind, from sources that were not fitted.
 
-
-def report(title: str, points: tuple[Point, ...], constants: Mapping[str, float]) -> None:
-    """Median absolute error and bias by measure, source and width."""
-    print(title)
-    for key, pairs in sorted(residuals(points, constants).items()):
-        groups: dict[str, list[float]] = defaultdict(list)
-        for point, residual in pairs:
-            for group in ("all", point.source, f"{point.gpu} TP{point.tp}"):
-                groups[group].append(math.expm1(residual))
-        for group, errors in sorted(groups.items()):
-            median = statistics.median(abs(error) for error in errors)
-            print(
-                f"  {key:13} {group:50} rows {len(errors):4} median error {median:6.1%}"
-                f" bias {statistics.median(errors):+7.1%}"
-            )
-
-
-def _document(
-    constants: Mapping[str, float], spreads: Mapping[str, object], points: tuple[Point, ...]
-) -> dict[str, object]:
+    A kind with too few figures of a measure takes those of all kinds.
+    """
+    by_kind: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in KINDS}
+    every: dict[str, list[float]] = defaultdict(list)
+    for point, key, residual in found:
+        if not point.old:
+            by_kind[kind_of(point)][key].append(-residual)
+            every[key].append(-residual)
     return {
-        "source": "benchmarks/data/throughput-points.jsonl, sources " + ", ".join(FITTED),
-        "date": "2026-11-21",
-        "refresh": "python -m benchmarks.fit_throughput --write",
-        "rows": len(points),
-        "gpu_class": CLASSES,
-        "constants": {key: float(f"{constants[key]:.4g}") for key in sorted(constants)},
-        "spread": spreads,
+        kind: {key: _factors(values[key] if len(values[key]) >= FEW_ROWS else every[key]) for key in sorted(every)}
+        for kind, values in by_kind.items()
     }
 
 
+def _factors(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "p10": round(min(math.exp(_quantile(values, 0.1)), 1.0), 3),
+        "p90": round(max(math.exp(_quantile(values, 0.9)), 1.0), 3),
+        "rows": len(values),
+    }
+
+
+KINDS = ("dense, one GPU", "dense, TP >= 2", "experts")
+
+
+def kind_of(point: Point) -> str:
+    """Return the kind of model and width whose errors resemble each other."""
+    if point.model.experts:
+        return "experts"
+    return KINDS[1] if point.engine.tensor_parallel > 1 else KINDS[0]
+
+
 def main() -> None:
-    """Print the errors; with --write fit first."""
+    """Print the errors; with --write fit and commit the constants."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true")
-    write = parser.parse_args().write
-    points = read_points()
-    fitted = tuple(point for point in points if point.source in FITTED)
-    held_out = tuple(point for point in points if point.source not in FITTED)
-    if write:
-        constants = fit(fitted, print)
-        document = _document(constants, spread(fitted, constants), fitted)
-        CONSTANTS.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    constants = json.loads(CONSTANTS.read_text())["constants"]
-    report(f"Fitted side ({len(fitted)} points)", fitted, constants)
-    report(f"Held-out side ({len(held_out)} points)", held_out, constants)
+    parser.add_argument("--folds", action="store_true")
+    options = parser.parse_args()
+    points, left_out = read_points()
+    print(f"points compared {len(points)}")
+    for reason, count in left_out.items():
+        print(f"  {reason}: {count}")
+    if options.folds or options.write:
+        unseen = folds(points, print)
+        report("Sources that were not fitted", unseen)
+    if options.write:
+        constants = fit(points)
+        document = {
+            "source": "benchmarks/data/throughput-points.jsonl, all sources; spread: each source left out in turn",
+            "date": "2026-11-21",
+            "refresh": "python -m benchmarks.fit_throughput --write",
+            "rows": len(points),
+            "gpu_class": dict(sorted(CLASSES.items())),
+            "constants": {key: float(f"{constants[key]:.4g}") for key in sorted(constants)},
+            "spread": spread(unseen),
+        }
+        CONSTANTS.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    committed = json.loads(CONSTANTS.read_text(encoding="utf-8"))["constants"]
+    report("All sources under the committed constants", residuals(committed, points))
 
 
 if __name__ == "__main__":

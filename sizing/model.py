@@ -375,13 +375,14 @@ def _weight_bytes(
 ) -> int:
     draft, derived = extra
     return sum(
-        _group_on_rank(model, group, tensor_parallel, expert_parallel, stage)
+        group_on_rank(model, group, tensor_parallel, expert_parallel, stage)
         for group in model.weights
         if (draft or not group.draft) and (derived or not group.derived)
     )
 
 
-def _group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel: int, stage: Stage) -> int:
+def group_on_rank(model: ModelSpec, group: WeightGroup, n: int, expert_parallel: int, stage: Stage) -> int:
+    """Return the bytes of one group on one rank of ``n``, on one stage of the pipeline."""
     if group.place == "first" and not stage.is_first:
         return 0
     if group.place == "last" and not stage.is_last:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from sizing.inputs import Objectives, Workload
 from sizing.roofline import Loop, closed_loop, first_token_s, step_s
-from sizing.throughput import Replica, throughput_constants
+from sizing.throughput import Replica, spread_of
 
 NORMAL_P95 = 1.645
 """Standard deviations of the 95th percentile of a normal distribution."""
@@ -65,14 +65,15 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     slots = replica.slots(tokens_in + tokens_out)
     loop = _loop(replica, workload, concurrency)
     rate = loop.batch / loop.cycle_s * min(concurrency, 1.0)
-    spread = throughput_constants()["spread"]
+    spread = spread_of(replica.load)
     crowd = concurrency + NORMAL_P95 * math.sqrt(concurrency)
     cached = tokens_in * workload.prefix_share
     new = tokens_in - cached
     service = loop.prefill_s + loop.step_s * new / replica.load.chunk_tokens
     busy = min(rate * loop.prefill_s, 0.999)
     crowded_step = step_s(replica.load, replica.speed, max(crowd, 1.0), tokens_in + tokens_out / 2)
-    first = first_token_s(replica.load, replica.speed, new, cached, loop.step_s)
+    context = tokens_in + tokens_out / 2
+    first = first_token_s(replica.load, replica.speed, concurrency, context, tokens=new, cached=cached)
     ttft = (first + wait_p95_s(service, rate * service)) * spread["ttft_ms"]["p90"]
     return Traffic(
         concurrency=concurrency,

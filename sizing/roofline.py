@@ -1,14 +1,21 @@
 """Time of one engine step, and of a closed loop of requests, from bytes and floating-point operations.
 
-    step(B, L)  = max(weights / bandwidth, 2 x parameters x B / compute) + B x L x kv / bandwidth + collectives + host
-    prefill(I)  = (2 x parameters x I + 2 x layers x heads x head_dim x I^2) / compute + collectives
-    cycle(B)    = O x step(B, I + O / 2) + B x prefill(I)          every request prefills once and decodes O tokens
-    tokens/s    = B x O / cycle
+    matrices = bytes of the weights that the step touches / bandwidth, and 2 x parameters x tokens / compute
+    cache    = bytes of the cache that the decodes read / bandwidth
+    pairs    = FLOPs of attention of the prompt tokens / compute
+    step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + collectives + host
 
-Assumptions: continuous batching with chunked prefill, so that a prefill adds its compute to the steps of the others;
-requests of the mean length, out of phase; bandwidth and compute are the datasheet's times a calibrated efficiency.
-Known error: ``make benchmark-throughput`` prints it for the sources that were not fitted.
-All times are seconds, all sizes bytes and per GPU, tokens per second are over all GPUs of the replica.
+A mixture of experts touches ``experts x (1 - (1 - chosen / experts)^tokens)`` experts in a step. In a closed loop of
+``B`` requests every request decodes ``O`` tokens in ``O`` steps, and ``B`` prompts are prefilled in as many of these
+steps (in more of them when they do not fit ``max_num_batched_tokens``):
+
+    cycle    = steps without prompts x step(B) + steps with prompts x step(B + prompt tokens)
+    tokens/s = B x O / cycle
+
+Assumptions: continuous batching with chunked prefill; requests of the mean length, out of phase; bandwidth and
+compute are the datasheet's times a calibrated efficiency. Known error: ``make benchmark-throughput`` prints it for
+sources that were not fitted. All times are seconds, all sizes bytes and per GPU, tokens per second are over all GPUs
+of the replica.
 """
 
 from __future__ import annotations
@@ -16,21 +23,37 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+ROUNDING = 4.0
+"""Exponent of the norm that joins the times of memory and of compute: 2 would add them like sides of a triangle,
+infinity takes the larger; near the crossing real kernels reach neither limit."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """What one step of one model moves and computes on each GPU of the replica."""
 
     weights_bytes: float
+    """Bytes that every step reads: all weights but routed experts and the embedding table."""
     kv_bytes_per_token: float
+    """Bytes of cache that one decode reads for each token of its context."""
     parameters_active: float
     layers: int
     hidden_size: int
     attention_width: int
-    """Query heads x head size, over all GPUs."""
+    """Query heads x head size over all GPUs; scaled down where few layers see the whole context."""
     gpus: int
     chunk_tokens: int
-    """Tokens of prompts that one step takes at most (max_num_batched_tokens)."""
+    """Tokens that one step takes at most (max_num_batched_tokens)."""
+    expert_bytes: float = 0.0
+    """Bytes of all routed experts."""
+    experts: int = 0
+    experts_per_token: int = 0
+    windows: tuple[tuple[int, float], ...] = ()
+    """Layers that see a window: its tokens, and bytes of cache for each token in it."""
+    state_bytes: float = 0.0
+    """Bytes of recurrent state that one decode reads and writes."""
+    head_parameters: float = 0.0
+    """Parameters of the output head: it is used for decodes and the last token of a prompt only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +68,12 @@ class Speed:
     host_sequence_s: float
     request_s: float = 0.0
     """Seconds that the API server, tokeniser and scheduler add to the first token."""
+    attention_bytes_per_s: float = 0.0
+    """Bandwidth of reading the cache; 0 takes ``bandwidth_bytes_per_s``."""
+    expert_bytes_per_s: float = 0.0
+    """Bandwidth of reading routed experts; 0 takes ``bandwidth_bytes_per_s``."""
+    request_host_s: float = 0.0
+    """Seconds of host work that one request costs the engine, whatever its length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +83,18 @@ class Loop:
     batch: float
     step_s: float
     prefill_s: float
+    """Seconds that one prompt adds to the steps of the others."""
     cycle_s: float
     ttft_s: float
     tpot_s: float
     output_tokens_per_s: float
+
+
+def touched(load: Load, tokens: float) -> float:
+    """Share of the experts that ``tokens`` tokens are sent to, at even routing."""
+    if not load.experts:
+        return 0.0
+    return -math.expm1(tokens * math.log1p(-min(load.experts_per_token / load.experts, 1 - 1e-12)))
 
 
 def collective_s(load: Load, speed: Speed, tokens: float) -> float:
@@ -69,26 +106,42 @@ def collective_s(load: Load, speed: Speed, tokens: float) -> float:
     return 2 * load.layers * (speed.link_latency_s * math.log2(load.gpus) + ring)
 
 
-def step_s(load: Load, speed: Speed, batch: float, context_tokens: float) -> float:
-    """Seconds of one decode step of ``batch`` sequences that hold ``context_tokens`` each."""
-    compute = 2 * load.parameters_active / load.gpus * batch / speed.compute_flops_per_s
-    matrices = max(load.weights_bytes / speed.bandwidth_bytes_per_s, compute)
-    attention = batch * context_tokens * load.kv_bytes_per_token / speed.bandwidth_bytes_per_s
+def step_s(
+    load: Load, speed: Speed, batch: float, context_tokens: float, *, prompt_tokens: float = 0.0, pairs: float = 0.0
+) -> float:
+    """Seconds of one step: ``batch`` decodes with ``context_tokens`` each, beside ``prompt_tokens`` of prompts.
+
+    ``pairs`` are the pairs of tokens that the prompts attend over, twice the area under the diagonal.
+    """
+    tokens = batch + prompt_tokens
+    memory = load.weights_bytes / speed.bandwidth_bytes_per_s
+    if load.experts:
+        routed = speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s
+        memory += load.expert_bytes * touched(load, tokens) / routed
+    compute = 2 * (load.parameters_active * tokens - load.head_parameters * prompt_tokens)
+    compute /= load.gpus * speed.compute_flops_per_s
+    larger, smaller = (memory, compute) if memory > compute else (compute, memory)
+    matrices = larger * (1 + (smaller / larger) ** ROUNDING) ** (1 / ROUNDING)
+    seen = sum(min(context_tokens, window) * size for window, size in load.windows)
+    cache = batch * (context_tokens * load.kv_bytes_per_token + seen + load.state_bytes)
+    attention = cache / (speed.attention_bytes_per_s or speed.bandwidth_bytes_per_s)
+    prompts = 2 * load.layers * load.attention_width * pairs / load.gpus / speed.compute_flops_per_s
     host = speed.host_step_s + speed.host_sequence_s * batch
-    return matrices + attention + collective_s(load, speed, batch) + host
+    return matrices + attention + prompts + collective_s(load, speed, tokens) + host
 
 
-def prefill_s(load: Load, speed: Speed, tokens: float, cached_tokens: float = 0.0) -> float:
-    """Seconds of compute that one prompt adds: ``tokens`` new ones after ``cached_tokens`` found in the cache."""
-    pairs = tokens * (tokens + 2 * cached_tokens)
-    flops = 2 * load.parameters_active * tokens + 2 * load.layers * load.attention_width * pairs
-    return flops / load.gpus / speed.compute_flops_per_s + collective_s(load, speed, tokens)
+def prompt_pairs(tokens: float, cached_tokens: float = 0.0) -> float:
+    """Pairs of tokens that a prompt of ``tokens`` new ones after ``cached_tokens`` attends over, twice the area."""
+    return tokens * (tokens + 2 * cached_tokens)
 
 
-def first_token_s(load: Load, speed: Speed, tokens: float, cached_tokens: float, step: float) -> float:
-    """Seconds from the start of a prefill to its first token: never under one step for each chunk."""
-    chunks = math.ceil(max(tokens, 1.0) / load.chunk_tokens)
-    return prefill_s(load, speed, tokens, cached_tokens) + chunks * step + speed.request_s
+def first_token_s(
+    load: Load, speed: Speed, batch: float, context_tokens: float, *, tokens: float, cached: float
+) -> float:
+    """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
+    chunks = max(math.ceil(tokens / load.chunk_tokens), 1)
+    size, pairs = tokens / chunks, prompt_pairs(tokens, cached) / chunks
+    return chunks * step_s(load, speed, batch, context_tokens, prompt_tokens=size, pairs=pairs) + speed.request_s
 
 
 def closed_loop(
@@ -104,19 +157,25 @@ def closed_loop(
     """Steady state of ``concurrency`` requests in flight, of which at most ``slots`` are scheduled at a time."""
     batch = max(min(concurrency, slots), 1.0)
     cached = input_tokens * prefix_share
-    new = input_tokens - cached
-    step = step_s(load, speed, batch, input_tokens + output_tokens / 2)
-    prefill = prefill_s(load, speed, new, cached)
-    cycle = output_tokens * step + batch * prefill
-    others = (batch - 1) * prefill / cycle
-    served = first_token_s(load, speed, new, cached, step) + prefill * others / (1 - others)
+    new, context = input_tokens - cached, input_tokens + output_tokens / 2
+    room = max(load.chunk_tokens - batch, 1.0)
+    mixed = max(min(batch, output_tokens), batch * new / room)
+    with_prompts = step_s(
+        load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * prompt_pairs(new, cached) / mixed
+    )
+    plain = step_s(load, speed, batch, context)
+    steps = max(output_tokens, mixed)
+    cycle = (steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s
+    prefill = max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s
+    others = min((batch - 1) * prefill / cycle, 0.99)
+    served = first_token_s(load, speed, batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
     waiting = max(concurrency / batch - 1, 0.0) * cycle
     return Loop(
         batch=batch,
-        step_s=step,
+        step_s=plain,
         prefill_s=prefill,
         cycle_s=cycle,
         ttft_s=served + waiting,
-        tpot_s=step + (batch - 1) * prefill / output_tokens,
+        tpot_s=(steps * plain + (batch - 1) * prefill) / output_tokens,
         output_tokens_per_s=batch * output_tokens / cycle,
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 from sizing.catalogue import Gpu
 from sizing.errors import BadInput
-from sizing.model import ModelSpec
+from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
 from sizing.roofline import Load, Loop, Speed, closed_loop
 
@@ -45,52 +45,135 @@ def throughput_constants() -> Mapping[str, Any]:
     return document
 
 
-def _compute_flops(model: ModelSpec, gpu: Gpu) -> float:
-    """FLOPS at the precision in which the card multiplies this model's weights (weight-only formats use 16 bit)."""
-    rates = gpu.dense_tflops
-    half = rates.get("bf16") or rates.get("fp16") or 0.0
-    if model.quantisation.bits == 8 and model.quantisation.granularity != "group":
-        half = rates.get("fp8") or half
-    return half * 1e12
-
-
 def gpu_speed(model: ModelSpec, gpu: Gpu) -> Speed:
     """Return what one GPU reaches for this model, after the calibrated efficiencies."""
     document = throughput_constants()
-    constants: Mapping[str, float] = document["constants"]
-    group = document["gpu_class"].get(gpu.name, "default")
+    return speed_of(document["constants"], document["gpu_class"], model, gpu)
+
+
+def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: ModelSpec, gpu: Gpu) -> Speed:
+    """Return the speed of one GPU under these constants.
+
+    Efficiencies belong to a class of cards (``classes``; one that is absent takes the default). Steps of a mixture
+    of experts or of latent attention launch more kernels per layer, which counts as host time of the step.
+    """
+    group = classes.get(gpu.name, "default")
     link = gpu.link if f"link.{gpu.link}.efficiency" in constants else "pcie"
+    bandwidth = gpu.bandwidth_gb_s * 1e9
+    layer_us = constants["experts.layer_us"] if model.experts else 0.0
+    if any(kept.kind == "latent" for kept in model.kv_groups):
+        layer_us += constants["latent.layer_us"]
     return Speed(
-        bandwidth_bytes_per_s=gpu.bandwidth_gb_s * 1e9 * constants[f"bandwidth.{group}"],
-        compute_flops_per_s=_compute_flops(model, gpu) * constants[f"compute.{group}"],
+        bandwidth_bytes_per_s=bandwidth * constants[f"bandwidth.{group}"],
+        compute_flops_per_s=_flops(constants, group, model, gpu),
+        attention_bytes_per_s=bandwidth * constants["attention.bandwidth"],
+        expert_bytes_per_s=bandwidth * constants[f"bandwidth.{group}"] * constants["experts.bandwidth"],
         link_bytes_per_s=gpu.link_gb_s / 2 * 1e9 * constants[f"link.{link}.efficiency"],
         link_latency_s=constants[f"link.{link}.latency_us"] * 1e-6,
-        host_step_s=constants["host.step_us"] * 1e-6,
+        host_step_s=(constants["host.step_us"] + model.num_layers * layer_us) * 1e-6,
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
-        request_s=constants["host.request_us"] * 1e-6,
+        request_s=constants["host.first_token_us"] * 1e-6,
+        request_host_s=constants["host.request_us"] * 1e-6,
+    )
+
+
+def _flops(constants: Mapping[str, float], group: str, model: ModelSpec, gpu: Gpu) -> float:
+    """FLOPS at the precision in which the card multiplies these weights (weight-only formats use 16 bit)."""
+    rates, stored = gpu.dense_tflops, model.quantisation
+    best = (rates.get("bf16") or rates.get("fp16") or 0.0) * 1e12 * constants[f"compute.{group}"]
+    if stored.bits == 8 and stored.granularity != "group" and rates.get("fp8"):
+        best = rates["fp8"] * 1e12 * constants[f"compute.{group}"] * constants["fp8.compute"]
+    elif stored.bits == 4:
+        best *= constants["int4.compute"]
+    return best * (constants["experts.compute"] if model.experts else 1.0)
+
+
+def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
+    """Return what one step of ``model`` moves and computes on each GPU."""
+    tp, ranks = engine.tensor_parallel, engine.tensor_parallel * engine.pipeline_parallel
+    return _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
+
+
+@dataclass(frozen=True)
+class _Matrices:
+    """Bytes that one rank reads of the weights, and parameters that are looked up or used at the end only."""
+
+    read: int
+    experts: int
+    skipped: int
+    """Parameters that no token of a text request multiplies: the embedding table, image and audio towers."""
+    head: int
+
+
+def _matrices(model: ModelSpec, tp: int) -> _Matrices:
+    whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
+    head_name = "embed_tokens" if model.tie_word_embeddings else "lm_head"
+    read = experts = skipped = head = 0
+    for group in model.weights:
+        if group.draft or group.derived or group.tied:
+            continue
+        size = group_on_rank(model, group, tp, 1, whole)
+        if group.expert:
+            experts += size
+        elif group.place == "first" and group.name != head_name:
+            skipped += group.elements
+        else:
+            read += size
+        head += group.elements if group.name == head_name else 0
+    return _Matrices(read=read, experts=experts, skipped=skipped, head=head)
+
+
+@lru_cache(maxsize=1024)
+def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int) -> Load:
+    matrices, stages = _matrices(model, tp), gpus // tp
+    windows: dict[int, float] = {}
+    growing, states, full = 0.0, 0.0, 0
+    for kept in model.kv_groups:
+        layers = len(kept.layers)
+        if kept.grows:
+            growing += layers * kept.token_bytes(element, tp)
+            full += layers
+        elif kept.kind == "state":
+            states += 2 * layers * kept.state_bytes(BYTES_OF_DTYPE[model.dtype], tp)
+        elif kept.window:
+            windows[kept.window] = windows.get(kept.window, 0.0) + layers * kept.token_bytes(element, tp) / stages
+    share = min(full / model.num_layers, 1.0)
+    return Load(
+        weights_bytes=matrices.read / stages,
+        kv_bytes_per_token=growing / stages,
+        parameters_active=float(model.active_parameters - matrices.skipped),
+        layers=model.num_layers,
+        hidden_size=model.hidden_size,
+        attention_width=round(share * model.num_attention_heads * model.head_dim),
+        gpus=gpus,
+        chunk_tokens=chunk_tokens,
+        expert_bytes=matrices.experts / stages,
+        experts=model.experts,
+        experts_per_token=model.experts_per_token,
+        windows=tuple(sorted(windows.items())),
+        state_bytes=states / stages,
+        head_parameters=float(matrices.head),
     )
 
 
 def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
     """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
-    gpus = engine.tensor_parallel * engine.pipeline_parallel
-    kv_tokens = max(memory.kv_tokens, 1)
-    load = Load(
-        weights_bytes=memory.weights_gib * GIB,
-        kv_bytes_per_token=max(memory.kv_cache_gib, 0.0) * GIB / kv_tokens,
-        parameters_active=float(model.active_parameters),
-        layers=model.num_layers,
-        hidden_size=model.hidden_size,
-        attention_width=model.num_attention_heads * model.head_dim,
-        gpus=gpus,
-        chunk_tokens=engine.max_num_batched_tokens,
+    load = load_of(model, engine)
+    return Replica(
+        load=load, speed=gpu_speed(model, gpu), max_num_seqs=engine.max_num_seqs, kv_tokens=max(memory.kv_tokens, 1)
     )
-    return Replica(load=load, speed=gpu_speed(model, gpu), max_num_seqs=engine.max_num_seqs, kv_tokens=kv_tokens)
 
 
-def interval(measure: str, value: float) -> Interval:
+def spread_of(load: Load) -> Mapping[str, Mapping[str, float]]:
+    """Return the factors from a prediction to p10 and p90 by measure, for models and widths of this kind."""
+    by_kind: Mapping[str, Mapping[str, Mapping[str, float]]] = throughput_constants()["spread"]
+    kind = "experts" if load.experts else "dense, TP >= 2" if load.gpus > 1 else "dense, one GPU"
+    return by_kind[kind]
+
+
+def interval(load: Load, measure: str, value: float) -> Interval:
     """Widen a prediction by the spread of the residuals of ``measure`` (output_tok_s, tpot_ms, ttft_ms)."""
-    factors = throughput_constants()["spread"][measure]
+    factors = spread_of(load)[measure]
     return Interval(p10=value * factors["p10"], p50=value, p90=value * factors["p90"])
 
 
@@ -98,9 +181,9 @@ def estimate_of(replica: Replica, loop: Loop, *, concurrency: float, output_toke
     """Return the steady state ``loop`` as an estimate with intervals and the rules that produced it."""
     return ThroughputEstimate(
         concurrency=concurrency,
-        output_tokens_per_s=interval("output_tok_s", loop.output_tokens_per_s),
-        ttft_ms=interval("ttft_ms", loop.ttft_s * 1e3),
-        tpot_ms=interval("tpot_ms", loop.tpot_s * 1e3),
+        output_tokens_per_s=interval(replica.load, "output_tok_s", loop.output_tokens_per_s),
+        ttft_ms=interval(replica.load, "ttft_ms", loop.ttft_s * 1e3),
+        tpot_ms=interval(replica.load, "tpot_ms", loop.tpot_s * 1e3),
         requests_per_s=loop.output_tokens_per_s / output_tokens,
         figures=_figures(replica, loop),
     )

@@ -1,0 +1,213 @@
+"""Published serving benchmarks as comparable cases: model, card, engine settings and the load of each row.
+
+A row is left out, with the reason counted, when it does not state what a prediction needs (tensor parallelism,
+lengths, load), when its card or its model is not described, or when sizing refuses it. Lengths of ShareGPT runs
+that print none are those of the runs that do (``SHAREGPT``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sizing.catalogue import Gpu, load_catalogue
+from sizing.engine import resolve_engine
+from sizing.errors import BadInput
+from sizing.inputs import EngineOverrides
+from sizing.memory import estimate_memory
+from sizing.model import ModelSpec, model_from_config
+from sizing.plan import EngineSettings, MemoryEstimate
+from sizing.roofline import Load
+from sizing.throughput import load_of
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "benchmarks" / "data"
+SHORT_PROMPT_TOKENS = 40
+"""Prompts of the varad-more source: 13 to 18 words (its notes), with the chat template about 40 tokens."""
+SHAREGPT = (217, 202)
+"""Mean prompt and output of the ShareGPT runs that print them (gpustack, vllm-project)."""
+MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One published measurement, with what the model needs to predict it."""
+
+    id: str
+    source: str
+    tier: str
+    model: ModelSpec
+    gpu: Gpu
+    engine: EngineSettings
+    memory: MemoryEstimate
+    load: Load
+    concurrency: float
+    """Requests in flight; of a burst, all of them."""
+    burst: bool
+    """All requests arrive at once and the run ends with the last."""
+    prompts: float
+    """Requests of the whole run; infinite where it is not stated."""
+    varied: bool
+    """Output lengths vary as in a corpus of conversations, instead of being all the same."""
+    input_tokens: float
+    output_tokens: float
+    old: bool
+    """Of an engine before V1: its host cost and kernels are nuisance constants (old.*), not used in plans."""
+    measured: Mapping[str, float]
+
+    @property
+    def slots(self) -> float:
+        """Requests that can be scheduled at once, by the engine's limit and by the cache."""
+        held = self.input_tokens + self.output_tokens / 2
+        return max(min(float(self.engine.max_num_seqs), self.memory.kv_tokens / held), 1.0)
+
+    @property
+    def group(self) -> str:
+        """Card and width, for example ``A10G TP1``."""
+        return f"{self.gpu.name} TP{self.engine.tensor_parallel}"
+
+
+def source_of(row: Mapping[str, Any]) -> str:
+    """Return the repository that published a row."""
+    return "/".join(str(row["source_url"]).split("/")[3:5])
+
+
+@lru_cache(maxsize=1)
+def models() -> Mapping[str, Mapping[str, Any]]:
+    """Return the configurations of the models by the name in the rows."""
+    document: dict[str, Any] = json.loads((DATA / "throughput-models.json").read_text(encoding="utf-8"))
+    out = {}
+    for name, entry in document["models"].items():
+        config = entry.get("config") or json.loads((ROOT / entry["file"]).read_text(encoding="utf-8"))["config"]
+        extra = {key: entry[key] for key in ("quantization_config",) if key in entry}
+        out[name] = {**config, **extra}
+    return out
+
+
+@lru_cache(maxsize=256)
+def _model(name: str) -> ModelSpec:
+    return model_from_config(models()[name], name=name)
+
+
+def _concurrency(row: Mapping[str, Any]) -> tuple[float, bool]:
+    """Return requests in flight and whether they all arrive at once."""
+    if row["concurrency"] is not None and row["request_rate"] is None:
+        return float(row["concurrency"]), False
+    prompts = re.search(r"(\d+) prompts", str(row["notes"]))
+    if row["request_rate"] == "inf" and prompts:
+        return float(prompts.group(1)), True
+    raise BadInput("left out: open loop or load not stated", row["id"])
+
+
+def _prompts(row: Mapping[str, Any]) -> float:
+    found = re.search(r"(\d+) (?:prompts|ShareGPT requests)", str(row["notes"]))
+    return float(found.group(1)) if found else math.inf
+
+
+def _check_load(row: Mapping[str, Any], concurrency: float, outputs: float) -> None:
+    """Leave out a run whose own figures say that its load was not reached (Little's law, within 40 %)."""
+    rate, ttft, tpot = row["output_tok_s"], row["ttft_ms"], row["tpot_ms"]
+    if None in (rate, ttft, tpot):
+        return
+    in_flight = float(rate) / outputs * (float(ttft) + outputs * float(tpot)) / 1e3
+    if not 0.6 < in_flight / concurrency < 1.4:
+        raise BadInput("left out: in flight by its own figures far from the stated concurrency", row["id"])
+
+
+def _lengths(row: Mapping[str, Any]) -> tuple[float, float]:
+    notes, given = str(row["notes"]), (row["input_len"], row["output_len"])
+    if None not in given:
+        return float(given[0]), float(given[1])
+    if "ShareGPT" in notes and given == (None, None) and "reasoning" not in notes:
+        return float(SHAREGPT[0]), float(SHAREGPT[1])
+    if given[0] is None and given[1] is not None:
+        return float(SHORT_PROMPT_TOKENS), float(given[1])
+    raise BadInput("left out: lengths not stated", row["id"])
+
+
+def _checks(row: Mapping[str, Any]) -> None:
+    notes = str(row["notes"])
+    if row["tp"] is None:
+        raise BadInput("left out: tensor parallelism not stated", row["id"])
+    if row["model"] not in models():
+        raise BadInput("left out: model not described", row["model"])
+    if "enforce-eager" in notes or "speculative" in notes:
+        raise BadInput("left out: eager or speculative", row["id"])
+
+
+def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> EngineOverrides:
+    notes = str(row["notes"])
+    seqs = re.search(r"max-num-seqs (\d+)|(\d+) seqs", notes)
+    version = row["vllm_version"] or ("0.6.0" if "V0" in notes else "0.15.0")
+    batched = re.search(r"(\d+) batched", notes)
+    return EngineOverrides(
+        vllm_version="0.6.0" if version < "0.6" and version.startswith("0.") and "." in version[2:] and
+        int(version.split(".")[1]) < 6 else version,
+        tensor_parallel=int(row["tp"]),
+        max_model_len=int(min(max(2 * tokens, 4096), model.max_position_embeddings)),
+        max_num_seqs=int(seqs.group(1) or seqs.group(2)) if seqs else None,
+        max_num_batched_tokens=int(batched.group(1)) if batched else None,
+        kv_cache_dtype="fp8" if "fp8 KV" in f"{row['quantization']} {notes}" else None,
+        enable_expert_parallel=True if re.search(r"\bep=(?!1\b)\d+|expert.parallel", notes) else None,
+    )  # fmt: skip
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    _checks(row)
+    concurrency, burst = _concurrency(row)
+    inputs, outputs = _lengths(row)
+    if not burst:
+        _check_load(row, concurrency, outputs)
+    gpu = load_catalogue().gpu(str(row["gpu_type"]).replace("H100-80GB", "H100"))
+    model = _model(row["model"])
+    engine = resolve_engine(model, gpu, _overrides(row, inputs + outputs, model))
+    memory = estimate_memory(model, gpu, engine)
+    if not memory.kv_tokens:
+        raise BadInput("left out: does not fit by our estimate", f"{row['id']} {model.name} {gpu.name}")
+    measures = ("output_tok_s",) if burst else MEASURES
+    measured = {key: float(row[key]) for key in measures if row[key] is not None}
+    notes = str(row["notes"])
+    if re.search(r"ttft_ms is P95", notes):
+        measured.pop("ttft_ms", None)
+    elif re.search(r"P95|p95", notes):
+        measured = {key: value for key, value in measured.items() if key == "output_tok_s"}
+    if not measured:
+        raise BadInput("left out: nothing comparable was measured", row["id"])
+    return Point(
+        id=row["id"],
+        source=source_of(row),
+        tier=row["tier"],
+        model=model,
+        gpu=gpu,
+        engine=engine,
+        memory=memory,
+        load=load_of(model, engine),
+        concurrency=concurrency,
+        burst=burst,
+        prompts=_prompts(row),
+        varied="ShareGPT" in notes or (inputs, outputs) == SHAREGPT,
+        input_tokens=inputs,
+        output_tokens=outputs,
+        old="V0" in notes,
+        measured=measured,
+    )
+
+
+@lru_cache(maxsize=1)
+def read_points() -> tuple[tuple[Point, ...], Mapping[str, int]]:
+    """Return the rows that can be compared, and how many were left out for which reason."""
+    points, left_out = [], dict[str, int]()
+    for line in (DATA / "throughput-points.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        try:
+            points.append(_point(row))
+        except BadInput as error:
+            reason = error.where if error.where.startswith("left out") else f"refused: {error.where}: {error.problem}"
+            left_out[reason] = left_out.get(reason, 0) + 1
+    return tuple(points), dict(sorted(left_out.items()))
