@@ -81,7 +81,7 @@ def _start(facts: Mapping[str, Any], shape: Mapping[str, Any]) -> Start:
 
 
 def _reason(error: BadInput) -> str:
-    return f"refuses it: {error.where.removeprefix('config.json: ')}: {error.problem[:80]}"
+    return f"refuses it: {error.where.removeprefix('config.json: ')}: {error.problem[:120]}"
 
 
 def _case(facts: Mapping[str, Any], shape: Mapping[str, Any], row: Row | None) -> Case:

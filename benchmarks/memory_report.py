@@ -34,6 +34,10 @@ recorded vLLM starts (`benchmarks/data/memory-logs.jsonl`: public logs, issues a
 page). The constants of ours are fitted on one side of a split by family and source; the first tables show the side
 that was **not** fitted. An error is the absolute difference as a share of what the column names; a cell reads
 `median / 90th percentile (rows)`. A peer is compared only where it answers: a dash means that it does not speak of it.
+
+No hub is reached. Peers that read a checkpoint there get its bytes as ours counts them from the shapes (where ours
+refuses the model: two bytes a parameter of unquantised models), so on weights they differ from ours by what they do
+with a checkpoint, not by how they read it. Every estimator gets the total that CUDA reports for the card.
 """
 
 BETTER = """The tables above have other rows for every estimator: each answers what it can. Here each peer stands
