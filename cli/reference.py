@@ -1,4 +1,7 @@
-"""Writes ``docs/reference/command.md`` from ``--help``: ``python -m cli.reference`` (``--check`` only compares)."""
+"""Writes the reference: ``docs/reference/command.md`` from ``--help``, ``architectures.md`` from the families.
+
+``python -m cli.reference``; with ``--check`` it only compares and leaves with 1 when a page is stale.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from cli.app import command
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "command.md"
+ARCHITECTURES = ROOT / "docs" / "reference" / "architectures.md"
 INTRODUCTION = """# The command
 
 Written by `make docs` from `tonnage VERB --help`; do not edit. `--format json` is a stable contract: each document has
@@ -27,6 +31,27 @@ def page() -> str:
     paths = [(), *_verbs(command(), ())]
     sections = [f"## {' '.join(('tonnage', *path))}\n\n```text\n{_help(path)}\n```\n" for path in paths]
     return "\n".join([INTRODUCTION, *sections])
+
+
+def architectures() -> str:
+    """Return the page of modelled architectures: one line a family with what its file says it is."""
+    from sizing.families import FAMILIES
+
+    lines = [
+        "# Architectures that are modelled",
+        "",
+        "Written by `make docs` from `sizing/families`; do not edit. The names are those of `architectures` in",
+        "`config.json`. Anything else is refused by name; `--weights-gib` does not help there, because the cache is not",
+        "known either.",
+        "",
+        "| family | what it is | architectures |",
+        "|---|---|---|",
+    ]
+    for family in FAMILIES:
+        what = (family.__doc__ or "").strip().splitlines()[0]
+        names = ", ".join(f"`{name}`" for name in sorted(family.ARCHITECTURES))
+        lines.append(f"| `{family.__name__.rsplit('.', maxsplit=1)[-1]}` | {what} | {names} |")
+    return "\n".join([*lines, ""])
 
 
 def _verbs(group: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -44,12 +69,13 @@ def _help(path: tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    """Write the page, or with ``--check`` leave with 1 when it is stale."""
-    wanted = page()
+    """Write the pages, or with ``--check`` leave with 1 when one is stale."""
+    pages = {PAGE: page(), ARCHITECTURES: architectures()}
     if "--check" in sys.argv[1:]:
-        sys.exit(0 if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == wanted else 1)
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(wanted, encoding="utf-8")
+        sys.exit(int(any(not p.is_file() or p.read_text(encoding="utf-8") != text for p, text in pages.items())))
+    for path, text in pages.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Find the model that a user names: the catalogue, a ``config.json``, or a folder with one and its checkpoint.
 
 Local files only; a Hub id that is not in the catalogue is the caller's to download. Reading is bounded: a
-configuration over 1 MiB or nested deeper than Python's parser allows is refused.
+configuration over 4 MiB or nested deeper than Python's parser allows is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sizing.errors import BadInput
 from sizing.families.embedding import served_as_embedding
 from sizing.model import ModelSpec, model_from_config
 
-CONFIG_LIMIT_BYTES = 1 << 20
+CONFIG_LIMIT_BYTES = 4 << 20
 LONGEST_NAME = 200
 NAME = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*(/[A-Za-z0-9][\w-]*(\.[\w-]+)*)?")
 """A name as the Hub allows it: no path, no ``..``."""
