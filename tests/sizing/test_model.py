@@ -158,7 +158,7 @@ def test_a_checkpoint_that_the_configuration_does_not_describe_is_refused(tmp_pa
         ("{", "not JSON"),
         ("[" * 100_000, "nested|not JSON"),
         ("[]", "no JSON object"),
-        (" " * (1 << 21), "too large"),
+        (" " * (5 << 20), "too large"),
         ("\xff", "cannot be read"),
     ],
 )
