@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import catalogue, measure, plan, preview, rehearse, size, throughput
+from cli import advise, catalogue, measure, plan, preview, rehearse, size, throughput
 
 HELP = "Sizing, offline preview and rehearsal of self-hosted LLM serving on AWS EKS."
 EPILOGUE = (
@@ -19,6 +19,7 @@ app.command("size")(size.size)
 app.command("plan")(plan.plan)
 app.command("throughput")(throughput.throughput)
 app.command("measure")(measure.measure)
+app.command("advise")(advise.advise)
 app.command("preview")(preview.preview)
 app.command("rehearse")(rehearse.rehearse)
 app.add_typer(catalogue.app, name="catalogue")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +15,7 @@ from sizing.errors import BadInput
 if TYPE_CHECKING:
     from sizing.endpoint_metrics import Sample
     from sizing.measured import Measured
+    from sizing.running import Running
 
 WHERE = "--endpoint"
 METRICS = "/metrics"
@@ -26,11 +28,31 @@ Answer = TypeVar("Answer")
 
 def read_endpoint(address: str, *, timeout_s: float = TIMEOUT_S) -> Measured:
     """Return what the server at ``address`` reports; BadInput in one line when it does not answer or is no vLLM."""
+    return _measured(server_address(address), scrape(address, timeout_s=timeout_s), timeout_s)
+
+
+def scrape(address: str, *, timeout_s: float = TIMEOUT_S) -> list[Sample]:
+    """Return the samples of ``/metrics``; BadInput in one line when nothing answers or it is no Prometheus text."""
+    return samples(_fetch(server_address(address) + METRICS, timeout_s))
+
+
+def read_twice(address: str, interval_s: float, *, timeout_s: float = TIMEOUT_S) -> tuple[Measured, Running]:
+    """Return what the server at ``address`` reports, and its traffic between two scrapes ``interval_s`` apart."""
+    from sizing.running import running_of_scrapes
+
+    before, began = scrape(address, timeout_s=timeout_s), time.monotonic()
+    measured = _measured(server_address(address), before, timeout_s)
+    time.sleep(max(interval_s - (time.monotonic() - began), 0.0))
+    after, ended = scrape(address, timeout_s=timeout_s), time.monotonic()
+    seconds = max(round(ended - began, 1), interval_s)
+    return measured, running_of_scrapes(before, after, seconds=seconds, scraped_at_s=time.time())
+
+
+def _measured(base: str, found: list[Sample], timeout_s: float) -> Measured:
     from sizing.endpoint_metrics import endpoint_metrics
     from sizing.measured import measured_of_endpoint
 
-    base = server_address(address)
-    metrics = endpoint_metrics(samples(_fetch(base + METRICS, timeout_s)))
+    metrics = endpoint_metrics(found)
     served = _optional(base + "/v1/models", timeout_s)
     entries = served.get("data")
     first = entries[0] if isinstance(entries, list) and entries and isinstance(entries[0], dict) else {}
