@@ -261,7 +261,7 @@ def describe(
         tie_word_embeddings=shape.tied,
         quantisation=fields.pop("quantisation", None) or quantisation_of(config),
         kv_cache_dtype=kv_cache_dtype_of(config),
-        weights=tuple(weights),
+        weights=tuple(group for group in weights if len(group.layers)),
         kv_groups=tuple(group for group in kv_groups if len(group.layers)),
         **fields,
     )

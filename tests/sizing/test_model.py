@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from sizing.errors import BadInput, TonnageError
 from sizing.model import model_from_config, pipeline_stages, tensor_parallel_sizes
 from sizing.model_source import load_model
 
+ORACLE = Path(__file__).resolve().parents[1] / "oracle" / "configs"
 CATALOGUE = load_catalogue()
 LLAMA = dict(CATALOGUE.model_document("meta-llama/Llama-3.1-8B-Instruct")["config"])
 GIB = 1 << 30
@@ -172,3 +174,13 @@ def test_a_name_with_a_path_in_it_never_leaves_the_catalogue():
     for name in ("../constants", "a/../../constants", "models--x", "/etc/passwd", "x\0y"):
         with pytest.raises(BadInput):
             load_model(name, CATALOGUE)
+
+
+def test_a_kind_of_layer_that_a_hybrid_has_none_of_takes_nothing():
+    config = json.loads((ORACLE / "ibm-granite--granite-4.0-h-tiny.json").read_text())["config"]
+    mixed = model_from_config(config, name="granite")
+    config["layer_types"] = ["attention"] * config["num_hidden_layers"]
+    model = model_from_config(config, name="granite")
+    assert {group.kind for group in mixed.kv_groups} == {"full", "state"}
+    assert {group.kind for group in model.kv_groups} == {"full"}
+    assert model.weight_bytes(tensor_parallel=2) < model.weight_bytes()
