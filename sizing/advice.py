@@ -35,6 +35,8 @@ KEEP = 0.05
 NOTHING = "nothing has to change"
 SEQUENCES_STEP = 8
 """Batch sizes are captured in steps of 8."""
+NONE_SEEN = 3.0
+"""Requests that a window without any still allows for, at 95 % (rule of three); the least that is planned on."""
 MOST_PREFIX_SHARE = 0.95
 """More is not planned on: a cache that is emptied once would miss every promise."""
 ANY_BUDGET_USD = 1_000_000_000.0
@@ -239,7 +241,9 @@ def _proposed(
     by_name = {one.name: one for one in findings}
     rate, found = by_name["requests_per_second"], sized
     if rate.differs and rate.measured is not None:
-        found = _with_workload(found, {"requests_per_second": _rounded_up(rate.measured)}, figures.source)
+        least = NONE_SEEN / figures.seconds if figures.seconds else 0.0
+        wanted_rate = _rounded_up(rate.measured or least)
+        found = _with_workload(found, {"requests_per_second": wanted_rate}, figures.source)
     if by_name["kv_tokens"].differs and tokens is not None:
         wanted = _sequences(found, plan, tokens, figures)
         if wanted is not None:
