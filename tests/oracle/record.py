@@ -179,11 +179,25 @@ def _reference_backend(name: str) -> type:
     return made
 
 
+def _cache_config(model: Any, ask: dict[str, Any]) -> Any:
+    """Cache settings as ``EngineArgs.create_engine_config`` derives them from the model."""
+    from vllm.config import CacheConfig
+    from vllm.utils.torch_utils import resolve_kv_cache_dtype_string
+
+    layer_types = getattr(model.hf_text_config, "layer_types", None)
+    same_window = layer_types is None or all(kind == "sliding_attention" for kind in layer_types)
+    return CacheConfig(
+        enable_prefix_caching=ask.get("prefix_caching", True),
+        cache_dtype=resolve_kv_cache_dtype_string(ask.get("kv_cache_dtype", "auto"), model),
+        is_attention_free=model.is_attention_free,
+        sliding_window=model.get_sliding_window() if same_window else None,
+    )
+
+
 def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
     """The engine's configuration as ``vllm serve`` would make it, without executor."""
-    from vllm.config import CacheConfig, DeviceConfig, LoadConfig, ModelConfig, ParallelConfig, VllmConfig
+    from vllm.config import DeviceConfig, LoadConfig, ModelConfig, ParallelConfig, VllmConfig
     from vllm.config.scheduler import SchedulerConfig
-    from vllm.utils.torch_utils import resolve_kv_cache_dtype_string
 
     ways = {"tensor_parallel_size": ask["tp"], "pipeline_parallel_size": ask.get("pp", 1)}
     if ask["tp"] * ask.get("pp", 1) > 1:
@@ -206,21 +220,11 @@ def engine_config(folder: Path, ask: dict[str, Any]) -> Any:
     return VllmConfig(
         model_config=model,
         parallel_config=ParallelConfig(**ways, enable_expert_parallel=ask.get("ep", False)),
-        cache_config=CacheConfig(
-            enable_prefix_caching=ask.get("prefix_caching", True),
-            cache_dtype=resolve_kv_cache_dtype_string(ask.get("kv_cache_dtype", "auto"), model),
-            sliding_window=_window_of_all_layers(model),
-        ),
+        cache_config=_cache_config(model, ask),
         scheduler_config=scheduler,
         device_config=DeviceConfig("cpu"),
         load_config=LoadConfig(load_format="dummy"),
     )
-
-
-def _window_of_all_layers(model: Any) -> int | None:
-    """The window that the engine's arguments give to every layer: only where none of them sees everything."""
-    kinds = getattr(model.hf_text_config, "layer_types", None)
-    return model.get_sliding_window() if kinds is None or set(kinds) <= {"sliding_attention"} else None
 
 
 def _plain_configuration(folder: Path) -> None:
@@ -235,18 +239,31 @@ def _plain_configuration(folder: Path) -> None:
         AutoConfig.register(kind, _plain_class(fields))
 
 
+class Fields(dict[str, Any]):
+    """A dictionary whose keys are attributes too (the blocks of Nemotron-NAS)."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(name)
+        return Fields(self[name]) if isinstance(self[name], dict) else self[name]
+
+
 def _plain_class(fields: dict[str, Any]) -> type:
     """Class of a configuration with these fields; parts with a model type of their own become configurations."""
     from transformers import PretrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     def nested(value: Any) -> Any:
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            return [Fields(item) for item in value]
         if not isinstance(value, dict) or "model_type" not in value:
             return value
         kind = value["model_type"]
         return CONFIG_MAPPING[kind](**value) if kind in CONFIG_MAPPING else _plain_class(value)(**value)
 
     def start(self: Any, **options: Any) -> None:
+        if options.get("use_sliding_window") is False:  # as Qwen2Config, which such classes extend
+            options["sliding_window"] = None
         PretrainedConfig.__init__(self, **{key: nested(value) for key, value in options.items()})
 
     scalars = {key: value for key, value in fields.items() if isinstance(value, int | float | str | None)}
@@ -409,6 +426,8 @@ def answer(folder: Path, ask: dict[str, Any]) -> dict[str, Any]:
     result = {
         "architecture": config.model_config.architecture,
         "max_model_len": config.model_config.max_model_len,
+        "prefix_caching_by_default": config.model_config.is_prefix_caching_supported,
+        "kv_cache_dtype": config.cache_config.cache_dtype,
         "tensors": rows,
         "parameter_bytes": sum(row[4] for row in rows if row[0] == "parameter"),
         "buffer_bytes": sum(row[4] for row in rows if row[0] == "buffer"),
@@ -427,7 +446,7 @@ def answer(folder: Path, ask: dict[str, Any]) -> dict[str, Any]:
 def one_line(error: BaseException) -> str:
     """First sentence of an error, without paths of this machine."""
     text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r"/\S*/", "", text)
+    text = re.sub(r"/\S*/", "", re.sub(r"\btmp\w{8}\b", "FOLDER", text))
     return f"{type(error).__name__}: {text}"[:300]
 
 
@@ -551,6 +570,8 @@ def summary(answers: dict[int, dict[str, Any]], first: dict[str, Any]) -> dict[s
     return {
         "architecture": first["architecture"],
         "max_model_len": first["max_model_len"],
+        "kv_cache_dtype": first["kv_cache_dtype"],
+        "prefix_caching_by_default": first["prefix_caching_by_default"],
         "ranks": ranks,
         "kv": kv,
         **tensor_table(known),
@@ -635,10 +656,12 @@ def prepare() -> None:
     import vllm.v1.attention.backends.flash_attn
     import vllm.v1.core.kv_cache_utils
     import vllm.v1.worker.gpu_model_runner  # noqa: F401
+    from vllm.model_executor.layers.fused_moe import expert_map_manager
     from vllm.model_executor.models import registry
 
     act_as_cuda()
     torch.fx.experimental._config.meta_nonzero_assume_all_nonzero = True
+    expert_map_manager.ExpertMapManager.get_compressed_map_string = lambda manager: ""
     registry._run_in_subprocess = lambda look: look()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,37 @@ from sizing.plan import EngineSettings
 
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE.parent.parent / "sizing" / "catalogue" / "models"
+VERSION = "0.32.0"
 TOLERANCE = 0.005
-NOT_MODELLED: dict[str, str] = {}
-"""Architecture -> why sizing refuses it by name; exact, so that a new family must leave this table."""
+NOT_MODELLED = {
+    "InternVLForConditionalGeneration": "refused by name",
+    "KimiK3ForConditionalGeneration": "refused by name",
+}
+"""Architectures with an answer that sizing has no family for; exact, so that a new family must leave this table."""
+REFUSED_BY_VLLM = {
+    "ibm-ai-platform--Bamba-9B-v2": "no class of its own, and its layers do not fit the Transformers back end",
+    "meta-llama--Llama-3.2-11B-Vision-Instruct": "no class of its own; the Transformers back end wants a processor",
+    "mosaicml--mpt-7b": "dropped after 0.28.0",
+    "unsloth--Meta-Llama-3.1-8B-Instruct-bnb-4bit": "no bitsandbytes among its quantisation methods",
+}
+WINDOW_OF_CONTEXT = "a window as long as the context still takes a block more: tokens differ by 0.2 % at most"
+DIFFERENT = {
+    "weights Qwen--Qwen3-30B-A3B-GPTQ-Int4": "experts carry zero points and biases that a symmetric checkpoint lacks",
+    "weights Qwen--Qwen3-Embedding-8B": "built as an embedding model, without the head; config.json does not say so",
+    "cache tiiuae--falcon-7b-instruct TP1 2048 fp8 cached": "vLLM hands no cache settings to Falcon's attention",
+    "cache tiiuae--falcon-40b-instruct TP1 2048 fp8 cached": "vLLM hands no cache settings to Falcon's attention",
+    "cache microsoft--Phi-3.5-MoE-instruct TP1 131072 auto cached": WINDOW_OF_CONTEXT,
+    "cache microsoft--Phi-3.5-MoE-instruct TP8 131072 auto cached": WINDOW_OF_CONTEXT,
+    "cache microsoft--Phi-3.5-MoE-instruct TP1 131072 fp8 cached": WINDOW_OF_CONTEXT,
+    "cache microsoft--Phi-3.5-MoE-instruct TP1 8192 auto cached": WINDOW_OF_CONTEXT,
+}
+"""Known differences and their cause; strict, so that a repaired one must leave this table."""
 
 
 @cache
 def recorded() -> dict[str, dict[str, Any]]:
-    """Answers by model, without those that vLLM refused."""
-    found = {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "recorded").glob("*.json"))}
-    return {name: answer for name, answer in found.items() if "refused" not in answer}
+    """Answers by model, refusals too."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted((HERE / "recorded").glob("*.json"))}
 
 
 @cache
@@ -46,68 +68,92 @@ def spec(name: str) -> ModelSpec:
     return model_from_config(configuration(name), name=name.replace("--", "/", 1))
 
 
-MODELLED = [name for name in recorded() if architecture(name) in REGISTRY]
+BUILT = [name for name in recorded() if "refused" not in recorded()[name]]
+MODELLED = [name for name in BUILT if architecture(name) in REGISTRY]
 
 
-def test_at_least_forty_classes_are_recorded():
-    assert len({architecture(name) for name in recorded()}) >= 40
+def cases(kind: str, found: Iterable[tuple[str, Any]]) -> list[Any]:
+    """Parameters of a test with a readable name; those in DIFFERENT are expected to fail."""
+    made = []
+    for name, row in found:
+        label = f"{kind} {name}"
+        marks = [pytest.mark.xfail(reason=DIFFERENT[label])] if label in DIFFERENT else []
+        made.append(pytest.param(name.partition(" ")[0], row, id=label, marks=marks))
+    return made
 
 
-def test_every_configuration_has_an_answer():
-    asked = {path.stem for folder in (HERE / "configs", CATALOGUE) for path in folder.glob("*.json")}
-    assert asked == {path.stem for path in (HERE / "recorded").glob("*.json")}
-
-
-def test_what_is_not_modelled_is_listed_exactly():
-    assert {architecture(name) for name in recorded()} - REGISTRY.keys() == NOT_MODELLED.keys()
-
-
-@pytest.mark.parametrize("name", MODELLED)
-def test_weights_of_every_rank_are_those_of_vllm(name):
-    for size, rank in recorded()[name]["ranks"].items():
-        if "refused" not in rank:
-            assert spec(name).weight_bytes(tensor_parallel=int(size)) == pytest.approx(
-                rank["parameter_bytes"], rel=TOLERANCE
-            ), f"TP {size}"
-
-
-@pytest.mark.parametrize("name", [name for name in MODELLED if "pipeline" in recorded()[name]])
-def test_weights_of_a_pipeline_stage_are_those_of_vllm(name):
-    for row, stage in zip(recorded()[name]["pipeline"], pipeline_stages(spec(name).num_layers, 2), strict=True):
-        assert spec(name).weight_bytes(stage=stage) == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
-
-
-@pytest.mark.parametrize("name", [name for name in MODELLED if "expert_parallel" in recorded()[name]])
-def test_weights_with_whole_experts_on_a_rank_are_those_of_vllm(name):
-    for row in recorded()[name]["expert_parallel"]:
-        found = spec(name).weight_bytes(tensor_parallel=row["tp"], expert_parallel=row["tp"])
-        assert found == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
+def whole(model: ModelSpec) -> Stage:
+    return Stage(first=0, layers=model.num_layers, of=model.num_layers)
 
 
 def settings(row: dict[str, Any]) -> EngineSettings:
     """Settings under which vLLM gave this row."""
     return EngineSettings(
-        vllm_version="0.32.0", tensor_parallel=row["tp"], pipeline_parallel=1, max_model_len=row["max_model_len"],
+        vllm_version=VERSION, tensor_parallel=row["tp"], pipeline_parallel=1, max_model_len=row["max_model_len"],
         max_num_seqs=256, max_num_batched_tokens=8192, gpu_memory_utilization=0.9,
         kv_cache_dtype=row["kv_cache_dtype"], enforce_eager=True, dtype="bfloat16",
         enable_prefix_caching=row["prefix_caching"],
     )  # fmt: skip
 
 
-CAPACITIES = [
-    pytest.param(name, row, id=f"{name}-tp{row['tp']}-{row['max_model_len']}-{row['kv_cache_dtype']}")
-    for name in MODELLED
-    for row in recorded()[name]["capacity"]
-    if row.get("groups")
-]
+def test_at_least_sixty_classes_are_recorded():
+    assert len({architecture(name) for name in BUILT}) >= 60
 
 
-@pytest.mark.parametrize(("name", "row"), CAPACITIES)
+def test_every_configuration_has_an_answer_of_the_same_vllm():
+    asked = {path.stem for folder in (HERE / "configs", CATALOGUE) for path in folder.glob("*.json")}
+    assert asked == recorded().keys()
+    assert {answer["vllm"] for answer in recorded().values()} == {VERSION}
+
+
+def test_what_is_not_modelled_is_listed_exactly():
+    assert {architecture(name) for name in BUILT} - REGISTRY.keys() == NOT_MODELLED.keys()
+
+
+def test_what_vllm_refuses_is_listed_exactly():
+    assert recorded().keys() - set(BUILT) == REFUSED_BY_VLLM.keys()
+
+
+@pytest.mark.parametrize(("name", "ranks"), cases("weights", ((n, recorded()[n]["ranks"]) for n in MODELLED)))
+def test_weights_of_every_rank_are_those_of_vllm(name, ranks):
+    for size, rank in ranks.items():
+        if "refused" not in rank:
+            found = spec(name).weight_bytes(tensor_parallel=int(size))
+            assert found == pytest.approx(rank["parameter_bytes"], rel=TOLERANCE), f"TP {size}"
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), cases("stages", ((n, recorded()[n]["pipeline"]) for n in MODELLED if "pipeline" in recorded()[n]))
+)
+def test_weights_of_a_pipeline_stage_are_those_of_vllm(name, rows):
+    model = spec(name)
+    for row, stage in zip(rows, pipeline_stages(model.num_layers, len(rows)), strict=True):
+        assert model.weight_bytes(stage=stage) == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    cases("experts", ((n, recorded()[n]["expert_parallel"]) for n in MODELLED if "expert_parallel" in recorded()[n])),
+)
+def test_weights_with_whole_experts_on_a_rank_are_those_of_vllm(name, rows):
+    for row in rows:
+        found = spec(name).weight_bytes(tensor_parallel=row["tp"], expert_parallel=row["tp"])
+        assert found == pytest.approx(row["parameter_bytes"], rel=TOLERANCE)
+
+
+def capacities() -> Iterable[tuple[str, Any]]:
+    for name in MODELLED:
+        for row in recorded()[name]["capacity"]:
+            if row.get("groups"):
+                prefixes = "cached" if row["prefix_caching"] else "uncached"
+                yield f"{name} TP{row['tp']} {row['max_model_len']} {row['kv_cache_dtype']} {prefixes}", row
+
+
+@pytest.mark.parametrize(("name", "row"), cases("cache", capacities()))
 def test_groups_blocks_and_tokens_are_those_of_vllm(name, row):
-    model, engine, rules = spec(name), settings(row), version_rules("0.32.0")
+    model, engine, rules = spec(name), settings(row), version_rules(VERSION)
     layout = cache_layout(model, engine, rules)
-    block = layout.bytes_per_block(Stage(first=0, layers=model.num_layers, of=model.num_layers))
-    assert block == row["bytes_per_block"]
+    assert layout.bytes_per_block(whole(model)) == row["bytes_per_block"]
     layers = sorted(sum(len(page.layers) for page in group.pages) for group in layout.groups)
     assert layers == sorted(group["layers"] for group in row["groups"])
     if "tokens" in row:
