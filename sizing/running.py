@@ -168,20 +168,31 @@ class _Stats:
 def running_of_log(chunks: Iterable[bytes]) -> Running | None:
     """Return what the throughput lines of a log say; None when it has none. ``chunks`` are its bytes in any cut.
 
-    Requests are the answered POST lines of the API server, which ``--disable-uvicorn-access-log`` leaves out.
+    Requests are the answered POST lines of the API server, which ``--disable-uvicorn-access-log`` leaves out. Each
+    throughput line tells of the time since the one before, so the first only begins the count where there are more.
     """
-    stats, answered = [], 0
+    stats: list[_Stats] = []
+    answered = [0]
     for line in log_lines(chunks):
         if (found := _STATS.search(line)) is not None:
             stats.append(_stats(line, found))
+            answered.append(0)
         elif _ANSWERED.search(line):
-            answered += 1
-    if not stats:
-        return None
-    times = [one.at_s for one in stats if one.at_s is not None]
-    gaps = [(later - earlier) % (366 * DAY_S) for earlier, later in pairwise(times)]
-    interval = median(gaps) if gaps else LOG_INTERVAL_S
-    seconds = max(sum(gaps), 0.0) + interval if interval > 0 else 0.0
+            answered[-1] += 1
+    return _of_stats(stats, answered) if stats else None
+
+
+def _of_stats(stats: Sequence[_Stats], answered: Sequence[int]) -> Running:
+    """Return the figures of throughput lines; ``answered`` are the requests before each and after the last."""
+    times = [one.at_s for one in stats]
+    gaps = [
+        (later - earlier) % (366 * DAY_S) if earlier is not None and later is not None else LOG_INTERVAL_S
+        for earlier, later in pairwise(times)
+    ]
+    told, counted = (stats[1:], sum(answered[1:-1])) if gaps else (stats, sum(answered))
+    gaps = gaps or [LOG_INTERVAL_S]
+    interval, seconds = median(gaps), sum(gaps)
+    lasted = [min(gap, interval) for gap in gaps]  # a server without work prints nothing
     share = stats[-1].prefix_share or 0.0
     load = ServingLoad(
         running=stats[-1].running,
@@ -189,20 +200,22 @@ def running_of_log(chunks: Iterable[bytes]) -> Running | None:
         kv_cache_usage=max(one.kv_cache_usage for one in stats),
         preemptions=0,
         prefix_hit_rate=share,
-        prompt_tokens=round(sum(one.prompt_tokens_per_s for one in stats) * interval / (1 - share)),
-        generation_tokens=round(sum(one.generation_tokens_per_s for one in stats) * interval),
-        requests=answered,
+        prompt_tokens=_tokens([one.prompt_tokens_per_s / (1 - share) for one in told], lasted),
+        generation_tokens=_tokens([one.generation_tokens_per_s for one in told], lasted),
+        requests=counted,
         ttft=None,
         tpot=None,
     )
-    rate = answered / seconds if answered and seconds > 0 else None
-    notes = [] if answered else ["the log has no line of an answered request: the rate is not known"]
+    rate = counted / seconds if counted and seconds > 0 else None
+    notes = [] if counted else ["the log has no line of an answered request: the rate is not known"]
     if share:
         notes.append("the log counts prompt tokens without cached ones: the length is with them, by the hit rate")
-    measured = _Rate(
-        source="log", rate_of="the whole log", seconds=seconds or None, requests=answered, requests_per_s=rate
-    )
+    measured = _Rate(source="log", rate_of="the log", seconds=seconds or None, requests=counted, requests_per_s=rate)
     return _of_load(measured, load, load, notes)
+
+
+def _tokens(per_second: Sequence[float], seconds: Sequence[float]) -> int:
+    return round(sum(rate * span for rate, span in zip(per_second, seconds, strict=True)))
 
 
 def _stats(line: str, found: re.Match[str]) -> _Stats:

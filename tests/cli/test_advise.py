@@ -97,12 +97,12 @@ def test_a_log_is_advised_upon(tonnage: Tonnage, tmp_path: Path) -> None:
         "INFO 11-21 15:{:02d}:00 [loggers.py:259] Engine 000: Avg prompt throughput: 90.0 tokens/s, "
         "Avg generation throughput: 62.0 tokens/s, Running: 1 reqs, Waiting: 0 reqs, GPU KV cache usage: 1.0%\n"
     )
+    answer = 'INFO:     10.0.0.7:41 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n'
     log.write_text(
         "(APIServer pid=1) INFO 1 [u.py:1] vLLM API server version 0.32.0\n"
         "(APIServer pid=1) INFO 1 [u.py:1] non-default args: {'model': 'meta-llama/Llama-3.1-8B-Instruct'}\n"
         "(EngineCore pid=2) INFO 1 [k.py:1] GPU KV cache size: 203,184 tokens\n"
-        + "".join(stats.format(minute) for minute in range(50))
-        + 'INFO:     10.0.0.7:41 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n' * 300
+        + "".join(stats.format(minute) + answer * 6 for minute in range(50))
     )
     called = tonnage("advise", "prod", "--log", str(log), "--replicas", "1", "--format", "json")
     found = {one["name"]: one["measured"] for one in called.document["findings"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from sizing.errors import BadInput
 from sizing.running import Running, running_of_log, running_of_scrapes, window
 from tests.support.metrics import metrics
 
+DATA = Path(__file__).resolve().parent.parent / "data" / "metrics"
 NOW = 1_000_000.0
 STATS = (
     "(APIServer pid=1) INFO 11-21 {at} [loggers.py:259] Engine 000: Avg prompt throughput: {prompt} tokens/s, "
@@ -83,20 +86,47 @@ def test_latencies_are_those_of_the_window() -> None:
 
 
 def log(lines: int, answers: int, hits: float = 0.0) -> list[bytes]:
+    """Return throughput lines a minute apart with ``answers`` requests before each."""
     stats = [STATS.format(at=f"15:0{i}:00", prompt=300.0, generation=125.0, hits=hits) for i in range(lines)]
-    return ["".join([*stats, ANSWER * answers]).encode()]
+    return ["".join(ANSWER * answers + line for line in stats).encode()]
 
 
 def test_a_log_gives_rate_and_lengths() -> None:
-    running = running_of_log(log(4, 120))
+    running = running_of_log(log(5, 30))
     assert running is not None
     assert (running.seconds, running.requests, running.requests_per_s) == (240.0, 120, 0.5)
     assert (running.input_tokens, running.output_tokens) == (pytest.approx(600), pytest.approx(250))
     assert (running.running, running.waiting, running.kv_cache_usage) == (3, 2, 0.125)
 
 
+def test_a_pause_without_lines_counts_for_the_rate_and_not_for_the_tokens() -> None:
+    lines = [STATS.format(at=at, prompt=300.0, generation=125.0, hits=0.0) for at in
+             ("15:00:00", "15:01:00", "15:02:00", "16:02:00")]  # fmt: skip
+    running = running_of_log(["".join(ANSWER * 30 + line for line in lines).encode()])
+    assert running is not None
+    assert running.seconds == 3720.0
+    assert running.input_tokens == pytest.approx(600)
+
+
+def test_a_real_log_agrees_with_the_scrapes_of_the_same_quarter_of_a_minute() -> None:
+    running = running_of_log([(DATA / "v0.32.0-cpu-load.log").read_bytes()])
+    assert running is not None
+    assert running.requests_per_s == pytest.approx(8, rel=0.2)
+    assert running.input_tokens == pytest.approx(100, rel=0.02)
+    assert running.output_tokens == pytest.approx(32, rel=0.02)
+
+
+def test_two_real_scrapes_hold_what_was_sent_between_them() -> None:
+    before, after = (samples((DATA / f"v0.32.0-cpu-load-{part}.txt").read_bytes()) for part in ("before", "after"))
+    running = running_of_scrapes(before, after, seconds=15.0, scraped_at_s=0.0)
+    assert (running.requests, running.requests_per_s, running.judged_requests) == (120, 8.0, 120)
+    assert (running.input_tokens, running.output_tokens) == (100.0, 32.0)
+    assert running.tpot_p95_ms is not None
+    assert 0 < running.tpot_p95_ms < 100
+
+
 def test_cached_tokens_which_a_log_leaves_out_are_put_back() -> None:
-    running = running_of_log(log(4, 120, hits=50.0))
+    running = running_of_log(log(5, 30, hits=50.0))
     assert running is not None
     assert running.prefix_share == 0.5
     assert running.input_tokens == pytest.approx(1200)
