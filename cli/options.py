@@ -127,6 +127,14 @@ def engine_overrides(**values: object) -> EngineOverrides:
     return stated(EngineOverrides, values)
 
 
+def engine_of(options: Mapping[str, object]) -> EngineOverrides:
+    """Return the engine settings among the options of a verb (``locals()`` at its start); a flag not set is absent."""
+    from sizing.inputs import EngineOverrides
+
+    names = [name for name in EngineOverrides.model_fields if name in options and name != "gpu"]
+    return engine_overrides(**{name: None if options[name] is False else options[name] for name in names})
+
+
 def does_not_fit(sizing: Sizing) -> Exception:
     """Return the clear no of a verb that needs a model in memory."""
     from sizing.errors import DoesNotFit

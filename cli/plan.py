@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,13 +73,18 @@ def plan(
     result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
     document = plan_document(result, entry, region, catalogue.date)
     if html:
-        from cli.output import tell, write_file
-        from cli.render import plan_page
-        from sizing.plan_study import study_plan
-
-        study = study_plan(result, entry, capacity, region, catalogue, max_monthly_usd=limit, progress=tell)
-        write_file(html, plan_page.html(document, study), "--html")
+        _write_page(html, document, (result, entry, capacity, region, catalogue), limit)
     show(document, output_format, text=render.text, markdown=render.markdown)
+
+
+def _write_page(html: Path, document: Mapping[str, Any], planned: tuple[Any, ...], limit: float | None) -> None:
+    """Study the plan around its workload and write the page with plots."""
+    from cli.output import tell, write_file
+    from cli.render import plan_page
+    from sizing.plan_study import study_plan
+
+    study = study_plan(*planned, max_monthly_usd=limit, progress=tell)
+    write_file(html, plan_page.html(document, study), "--html")
 
 
 def service_name(model: str) -> str:

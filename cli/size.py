@@ -34,6 +34,7 @@ def size(
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """Memory of one engine on one GPU type, by term; exit 3 when it does not fit."""
+    overrides = o.engine_of(locals())
     from cli.output import show
     from cli.render import size as render
     from cli.sources import find_model
@@ -41,26 +42,6 @@ def size(
     from sizing.size import size_document, size_model
 
     catalogue = load_catalogue()
-    overrides = o.engine_overrides(
-        tensor_parallel=tensor_parallel,
-        pipeline_parallel=pipeline_parallel,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        gpu_memory_utilization=gpu_memory_utilization,
-        kv_cache_dtype=kv_cache_dtype,
-        vllm_version=vllm_version,
-        enforce_eager=enforce_eager or None,
-        block_size=block_size,
-        enable_prefix_caching=enable_prefix_caching,
-        enable_expert_parallel=enable_expert_parallel or None,
-        data_parallel=data_parallel,
-        decode_context_parallel=decode_context_parallel,
-        max_loras=max_loras,
-        max_lora_rank=max_lora_rank,
-        speculative_method=speculative_method,
-        num_speculative_tokens=num_speculative_tokens,
-    )
     sizing = size_model(
         find_model(model, catalogue),
         catalogue.gpu(gpu),

@@ -28,6 +28,7 @@ def throughput(
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """Predicted TTFT, TPOT and tokens per second of one replica, with p10 and p90."""
+    overrides = o.engine_of(locals())
     from cli.output import show
     from cli.render import throughput as render
     from cli.sources import find_model
@@ -37,17 +38,6 @@ def throughput(
     from sizing.throughput import predict_throughput
 
     catalogue = load_catalogue()
-    overrides = o.engine_overrides(
-        tensor_parallel=tensor_parallel,
-        pipeline_parallel=pipeline_parallel,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
-        max_num_batched_tokens=max_num_batched_tokens,
-        gpu_memory_utilization=gpu_memory_utilization,
-        kv_cache_dtype=kv_cache_dtype,
-        vllm_version=vllm_version,
-        enforce_eager=enforce_eager or None,
-    )
     sizing = size_model(find_model(model, catalogue), catalogue.gpu(gpu), overrides)
     if not sizing.memory.fits:
         raise o.does_not_fit(sizing)

@@ -121,7 +121,7 @@ def step_s(
     compute = 2 * (load.parameters_active * tokens - load.head_parameters * prompt_tokens)
     compute /= load.gpus * speed.compute_flops_per_s
     larger, smaller = (memory, compute) if memory > compute else (compute, memory)
-    matrices = larger * (1 + (smaller / larger) ** ROUNDING) ** (1 / ROUNDING)
+    matrices = larger * math.pow(1 + math.pow(smaller / larger, ROUNDING), 1 / ROUNDING)
     seen = sum(min(context_tokens, window) * size for window, size in load.windows)
     cache = batch * (context_tokens * load.kv_bytes_per_token + seen + load.state_bytes)
     attention = cache / (speed.attention_bytes_per_s or speed.bandwidth_bytes_per_s)
