@@ -26,7 +26,7 @@ from sizing.kv_cache import PLAIN_FP8
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec, model_from_config
 from sizing.plan import EngineSettings, MemoryEstimate
-from sizing.quantisation import for_engine, online_quantisation
+from sizing.storage.quantisation import for_engine, online_quantisation
 
 DATA = Path(__file__).resolve().parent / "data"
 HELD_OUT_SHARE = 0.4

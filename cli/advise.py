@@ -11,9 +11,9 @@ import typer
 from cli import options as o
 
 if TYPE_CHECKING:
-    from sizing.advice import Stack
-    from sizing.measured import Measured
-    from sizing.running import Running
+    from sizing.observe.advice import Stack
+    from sizing.observe.measured import Measured
+    from sizing.observe.running import Running
 
 CHUNK_BYTES = 1 << 18
 INTERVAL_S = 15.0
@@ -53,10 +53,10 @@ def advise(
     """
     from cli.output import show
     from cli.render import advise as render
-    from sizing.advice import advise as weigh
-    from sizing.advice import check_served, find_entry
-    from sizing.advice_document import advice_document
     from sizing.errors import BadInput
+    from sizing.observe.advice import advise as weigh
+    from sizing.observe.advice import check_served, find_entry
+    from sizing.observe.advice_document import advice_document
 
     if (log is None) == (endpoint is None):
         raise BadInput("--endpoint", "give an endpoint or a log, one of both", way_out="--endpoint URL or --log FILE")
@@ -76,9 +76,9 @@ def _stack(name: str) -> Stack:
     from cli.stacks import stacks_dir
     from infra.config import settings_from_file, stack_file
     from infra.settings import ServingSettings
-    from sizing.advice import Stack
     from sizing.catalogue import load_catalogue
     from sizing.errors import BadInput
+    from sizing.observe.advice import Stack
 
     settings = settings_from_file(stack_file(name, stacks_dir()))
     if not isinstance(settings, ServingSettings):
@@ -105,9 +105,9 @@ def _of_endpoint(address: str, interval: float) -> tuple[Measured, Running]:
 
 def _of_log(name: str) -> tuple[Measured, Running | None]:
     """Read the log twice: its start-up, and its throughput lines."""
-    from sizing.measured import measured_of_log
-    from sizing.running import running_of_log
-    from sizing.startup_log import parse_startup_log
+    from sizing.observe.measured import measured_of_log
+    from sizing.observe.running import running_of_log
+    from sizing.observe.startup_log import parse_startup_log
 
     return measured_of_log(parse_startup_log(_chunks(name))), running_of_log(_chunks(name))
 

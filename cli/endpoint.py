@@ -13,9 +13,9 @@ from cli.files import MIB, parse_json_object
 from sizing.errors import BadInput
 
 if TYPE_CHECKING:
-    from sizing.endpoint_metrics import Sample
-    from sizing.measured import Measured
-    from sizing.running import Running
+    from sizing.observe.endpoint_metrics import Sample
+    from sizing.observe.measured import Measured
+    from sizing.observe.running import Running
 
 WHERE = "--endpoint"
 METRICS = "/metrics"
@@ -38,7 +38,7 @@ def scrape(address: str, *, timeout_s: float = TIMEOUT_S) -> list[Sample]:
 
 def read_twice(address: str, interval_s: float, *, timeout_s: float = TIMEOUT_S) -> tuple[Measured, Running]:
     """Return what the server at ``address`` reports, and its traffic between two scrapes ``interval_s`` apart."""
-    from sizing.running import running_of_scrapes
+    from sizing.observe.running import running_of_scrapes
 
     before, began = scrape(address, timeout_s=timeout_s), time.monotonic()
     measured = _measured(server_address(address), before, timeout_s)
@@ -49,8 +49,8 @@ def read_twice(address: str, interval_s: float, *, timeout_s: float = TIMEOUT_S)
 
 
 def _measured(base: str, found: list[Sample], timeout_s: float) -> Measured:
-    from sizing.endpoint_metrics import endpoint_metrics
-    from sizing.measured import measured_of_endpoint
+    from sizing.observe.endpoint_metrics import endpoint_metrics
+    from sizing.observe.measured import measured_of_endpoint
 
     metrics = endpoint_metrics(found)
     served = _optional(base + "/v1/models", timeout_s)
@@ -87,7 +87,7 @@ def samples(content: bytes) -> list[Sample]:
     """Return the samples in Prometheus text; BadInput when it is none."""
     from prometheus_client.parser import text_string_to_metric_families
 
-    from sizing.endpoint_metrics import Sample
+    from sizing.observe.endpoint_metrics import Sample
 
     try:
         families = list(text_string_to_metric_families(content.decode("utf-8")))

@@ -12,9 +12,9 @@ import typer
 from cli import options as o
 
 if TYPE_CHECKING:
-    from sizing.log_settings import Setting
-    from sizing.measured import Measured
-    from sizing.prediction import Prediction
+    from sizing.observe.log_settings import Setting
+    from sizing.observe.measured import Measured
+    from sizing.observe.prediction import Prediction
 
 CHUNK_BYTES = 1 << 18
 STANDARD_INPUT = "-"
@@ -60,8 +60,8 @@ def measure(
     """
     from cli.output import show
     from cli.render import measure as render
-    from sizing.measurement import measure as compare
-    from sizing.measurement import measurement_document
+    from sizing.observe.measurement import measure as compare
+    from sizing.observe.measurement import measurement_document
 
     stated: dict[str, Setting | None] = {
         "tensor_parallel": tensor_parallel,
@@ -104,8 +104,8 @@ def _measured(log: str | None, endpoint: str | None) -> Measured:
         from cli.endpoint import read_endpoint
 
         return read_endpoint(endpoint)
-    from sizing.measured import measured_of_log
-    from sizing.startup_log import parse_startup_log
+    from sizing.observe.measured import measured_of_log
+    from sizing.observe.startup_log import parse_startup_log
 
     return measured_of_log(parse_startup_log(_chunks(str(log))))
 
@@ -137,8 +137,8 @@ def _of_settings(
 ) -> Prediction:
     from cli.sources import find_model
     from sizing.catalogue import load_catalogue
-    from sizing.measured import find_gpu, find_model_name
-    from sizing.prediction import predict
+    from sizing.observe.measured import find_gpu, find_model_name
+    from sizing.observe.prediction import predict
 
     catalogue = load_catalogue()
     card, why = find_gpu(measured, gpu, catalogue)
@@ -159,8 +159,8 @@ def _of_stack(measured: Measured, stack: str, model: str | None) -> Prediction:
     from infra.settings import ServingSettings
     from sizing.catalogue import load_catalogue
     from sizing.errors import BadInput
+    from sizing.observe.prediction import stack_prediction
     from sizing.planner import plan_stack
-    from sizing.prediction import stack_prediction
 
     settings = settings_from_file(stack_file(stack, stacks_dir()))
     if not isinstance(settings, ServingSettings):

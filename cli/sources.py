@@ -41,9 +41,9 @@ def find_model(name: str, catalogue: Catalogue) -> ModelSpec:
 
 def _from_hub(name: str, problem: str, way_out: str) -> ModelSpec:
     from cli.hub import CONFIG_LIMIT_BYTES, fetch_checkpoint, fetch_json
-    from sizing.checkpoint import with_checkpoint
     from sizing.model import model_from_config
     from sizing.model_source import modelopt_of
+    from sizing.storage.checkpoint import with_checkpoint
 
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
         raise BadInput("MODEL", f"{problem}, and HF_HUB_OFFLINE forbids to ask the Hub", way_out=way_out)

@@ -24,7 +24,7 @@ from sizing.errors import BadInput
 from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens, sparse_on_card
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
-from sizing.quantisation import for_engine
+from sizing.storage.quantisation import for_engine
 
 GIB = 1 << 30
 OLDEST_FP8_CACHE = 8.0

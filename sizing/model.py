@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sizing.errors import BadInput
-from sizing.quantisation import Quantisation, blocks_divide, group_bytes
+from sizing.storage.quantisation import Quantisation, blocks_divide, group_bytes
 
 Split = Literal["out", "in", "kv", "vocabulary", "replicated"]
 Place = Literal["layers", "first", "last", "every"]

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sizing.catalogue import Catalogue
-from sizing.checkpoint import read_checkpoint, with_checkpoint
 from sizing.errors import BadInput
 from sizing.families.embedding import served_as_embedding
 from sizing.model import ModelSpec, model_from_config
+from sizing.storage.checkpoint import read_checkpoint, with_checkpoint
 
 CONFIG_LIMIT_BYTES = 4 << 20
 LONGEST_NAME = 200

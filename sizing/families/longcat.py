@@ -12,7 +12,7 @@ from sizing.families.mixture import chosen_experts
 from sizing.families.mla import absorbed, latent_attention, latent_caches, latent_of, latent_shape
 from sizing.families.parts import LAYER, Identity, describe, embeddings, experts, mlp, vector
 from sizing.model import ModelSpec, WeightGroup
-from sizing.quantisation import quantisation_of
+from sizing.storage.quantisation import quantisation_of
 
 ARCHITECTURES = ("LongcatFlashForCausalLM",)
 HALVES = 2

@@ -26,7 +26,7 @@ from sizing.families.parts import (
     vector,
 )
 from sizing.model import KvGroup, ModelSpec, WeightGroup
-from sizing.quantisation import Quantisation, quantisation_of
+from sizing.storage.quantisation import Quantisation, quantisation_of
 
 ARCHITECTURES = (
     "DeepseekV2ForCausalLM",

@@ -14,7 +14,7 @@ from typing import Any
 from sizing.errors import BadInput
 from sizing.families.fields import dtype_of, flag, max_positions, whole
 from sizing.model import KvGroup, ModelSpec, Place, Split, WeightGroup
-from sizing.quantisation import kv_cache_dtype_of, quantisation_of
+from sizing.storage.quantisation import kv_cache_dtype_of, quantisation_of
 
 LAYER = "model.layers.{i}."
 

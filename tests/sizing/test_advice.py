@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from sizing.advice import Advice, Stack, advise, check_served, find_entry
-from sizing.advice_document import advice_document, changed_keys, entry_document
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, ReplicaBounds, Workload
-from sizing.measured import Measured
-from sizing.running import Running
+from sizing.observe.advice import Advice, Stack, advise, check_served, find_entry
+from sizing.observe.advice_document import advice_document, changed_keys, entry_document
+from sizing.observe.measured import Measured
+from sizing.observe.running import Running
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 ENTRY = ModelEntry(

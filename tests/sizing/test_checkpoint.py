@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sizing.catalogue import load_catalogue
-from sizing.checkpoint import INDEX, checkpoint_of, read_checkpoint, read_tensors
 from sizing.errors import BadInput
 from sizing.model_source import load_model, model_name
-from sizing.safetensors_header import BITS, HEADER_LIMIT_BYTES, parse_header
+from sizing.storage.checkpoint import INDEX, checkpoint_of, read_checkpoint, read_tensors
+from sizing.storage.safetensors_header import BITS, HEADER_LIMIT_BYTES, parse_header
 
 CATALOGUE = load_catalogue()
 HIDDEN, WIDTH, VOCABULARY, LAYERS = 128, 256, 1024, 2

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from sizing.catalogue import load_catalogue
-from sizing.endpoint_metrics import Sample, endpoint_metrics
 from sizing.errors import BadInput
 from sizing.inputs import ModelEntry, Objectives, Workload
-from sizing.log_wordings import Failure
-from sizing.measured import Measured, find_gpu, find_model_name, measured_of_endpoint, measured_of_log
-from sizing.measurement import Measurement, measure, measurement_document
-from sizing.prediction import Prediction, overrides_of, predict, prediction_of_plan, stack_prediction
-from sizing.startup_log import parse_startup_log
-from sizing.verdict import Term
+from sizing.observe.endpoint_metrics import Sample, endpoint_metrics
+from sizing.observe.log_wordings import Failure
+from sizing.observe.measured import Measured, find_gpu, find_model_name, measured_of_endpoint, measured_of_log
+from sizing.observe.measurement import Measurement, measure, measurement_document
+from sizing.observe.prediction import Prediction, overrides_of, predict, prediction_of_plan, stack_prediction
+from sizing.observe.startup_log import parse_startup_log
+from sizing.observe.verdict import Term
 from tests.support.plans import serving_plan, stack_plan
 
 LOGS = Path(__file__).resolve().parent.parent / "data" / "startup-logs"

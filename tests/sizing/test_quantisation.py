@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sizing.errors import BadInput
-from sizing.module_names import module_names
-from sizing.quantisation import (
+from sizing.storage.module_names import module_names
+from sizing.storage.quantisation import (
     NONE,
     Quantisation,
     blocks_divide,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.endpoint import samples
-from sizing.endpoint_metrics import Sample
 from sizing.errors import BadInput
-from sizing.running import Running, running_of_log, running_of_scrapes, window
+from sizing.observe.endpoint_metrics import Sample
+from sizing.observe.running import Running, running_of_log, running_of_scrapes, window
 from tests.support.metrics import metrics
 
 DATA = Path(__file__).resolve().parent.parent / "data" / "metrics"

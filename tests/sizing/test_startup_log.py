@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sizing.errors import BadInput
-from sizing.log_lines import LONGEST_LINE, log_lines
-from sizing.startup_log import StartupLog, parse_startup_log
+from sizing.observe.log_lines import LONGEST_LINE, log_lines
+from sizing.observe.startup_log import StartupLog, parse_startup_log
 
 LOGS = Path(__file__).resolve().parent.parent / "data" / "startup-logs"
 USAGE = "v0.26.1-usage.log"

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sizing.errors import BadInput
-from sizing.module_names import MOST_NAMES, ModuleNames, module_names
-from sizing.quantised_layers import PLAIN, Granularity, LayerGroup, Quantisation, Scheme
+from sizing.storage.module_names import MOST_NAMES, ModuleNames, module_names
+from sizing.storage.quantised_layers import PLAIN, Granularity, LayerGroup, Quantisation, Scheme
 
 WHERE = "quantization_config"
 WAY_OUT = "supply the weights per GPU with --weights-gib and leave quantization_config out"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sizing.measured import TERMS, Measured
+from sizing.observe.measured import TERMS, Measured
+from sizing.observe.prediction import Prediction
+from sizing.observe.verdict import Term, Verdict, judge
 from sizing.plan import Interval
-from sizing.prediction import Prediction
-from sizing.verdict import Term, Verdict, judge
 
 CAPACITIES = ("kv_cache_gib", "kv_tokens")
 MEASURE_SCHEMA = 1

@@ -9,9 +9,9 @@ from sizing.catalogue import Catalogue, Gpu
 from sizing.engine import version_rules
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, ModelEntry
-from sizing.log_settings import Setting
-from sizing.measured import Measured, find_model_name
 from sizing.model import ModelSpec
+from sizing.observe.log_settings import Setting
+from sizing.observe.measured import Measured, find_model_name
 from sizing.plan import EngineSettings, Interval, MemoryEstimate, ServingPlan, StackPlan
 from sizing.size import Sizing, size_model
 

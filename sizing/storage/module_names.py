@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Literal
 
 from sizing.errors import BadInput
-from sizing.name_patterns import NamePattern, UnreadablePatternError
+from sizing.storage.name_patterns import NamePattern, UnreadablePatternError
 
 MOST_NAMES = 20_000
 MOST_PATTERNS = 500

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 from sizing.errors import BadInput
-from sizing.log_settings import Setting
+from sizing.observe.log_settings import Setting
 
 GIB = 1 << 30
 WHERE = "endpoint"

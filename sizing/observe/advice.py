@@ -1,8 +1,8 @@
 """What a stack should say instead, given what runs: the measured workload planned by the same planner.
 
-The entry with every figure that differs (``sizing.advice_findings``) is planned within the stack and compared with
-keeping the stack as it is under the measured traffic. Months have 730 hours; costs are of the GPU nodes of the one
-model.
+The entry with every figure that differs (``sizing.observe.advice_findings``) is planned within the stack and compared
+with keeping the stack as it is under the measured traffic. Months have 730 hours; costs are of the GPU nodes of the
+one model.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sizing.advice_findings import Finding, cache_finding, gauges, latency_findings, length_findings, rate_finding
 from sizing.catalogue import Catalogue
 from sizing.errors import BadInput, OverBudget, TonnageError
 from sizing.inputs import (
@@ -23,12 +22,20 @@ from sizing.inputs import (
     VectorStore,
     Workload,
 )
-from sizing.measured import Measured
+from sizing.observe.advice_findings import (
+    Finding,
+    cache_finding,
+    gauges,
+    latency_findings,
+    length_findings,
+    rate_finding,
+)
+from sizing.observe.measured import Measured
+from sizing.observe.running import Running
 from sizing.options import Option, enumerate_options, replicas_of
 from sizing.plan import HOURS_PER_MONTH, Bounds, Replicas, ServingPlan, StackPlan
 from sizing.plan_study import per_month, plan_name
 from sizing.planner import plan_stack
-from sizing.running import Running
 
 KEEP = 0.05
 """A change of the expected bill below this share is not worth a rollout."""

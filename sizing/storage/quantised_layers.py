@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
-from sizing.module_names import ModuleNames
+from sizing.storage.module_names import ModuleNames
 
 Granularity = Literal["none", "tensor", "channel", "group", "block", "flat"]
 """What one scale covers: nothing, the matrix, an output row, a group of a row's columns, a block of rows and

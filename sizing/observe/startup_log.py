@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sizing.errors import BadInput
-from sizing.log_lines import LONGEST_LINE, WHERE, log_lines
-from sizing.log_settings import Setting
-from sizing.log_wordings import WHILE_SERVING, Draft, Failure, read_record
+from sizing.observe.log_lines import LONGEST_LINE, WHERE, log_lines
+from sizing.observe.log_settings import Setting
+from sizing.observe.log_wordings import WHILE_SERVING, Draft, Failure, read_record
 
 CLOSES_GIB = 0.03
 """Two decimals of up to four printed terms: a sum that differs by less is the same sum."""

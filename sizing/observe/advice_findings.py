@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from sizing.inputs import ModelEntry
+from sizing.observe.running import Running
 from sizing.plan import ServingPlan
 from sizing.plan_study import p95_ms
-from sizing.running import Running
 
 DIFFERS = 0.05
 PREFIX_DIFFERS = 0.05

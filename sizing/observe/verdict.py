@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 
-from sizing.measured import Measured
+from sizing.observe.measured import Measured
+from sizing.observe.prediction import OTHER_CARD, Prediction
 from sizing.plan import EngineSettings, Interval
-from sizing.prediction import OTHER_CARD, Prediction
 
 WEIGHTS_P90 = 0.03
 """The estimate's own limit for nine models out of ten (docs/accuracy.md): beyond it the description is another one."""

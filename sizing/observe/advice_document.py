@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from sizing.advice import Advice, Side
-from sizing.advice_findings import Finding
 from sizing.inputs import ModelEntry
+from sizing.observe.advice import Advice, Side
+from sizing.observe.advice_findings import Finding
 
 ADVICE_SCHEMA = 1
 """Version of the document; a key is never renamed or removed within one."""

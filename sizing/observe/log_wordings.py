@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from sizing.log_settings import Setting, engine_arguments
+from sizing.observe.log_settings import Setting, engine_arguments
 
 GIB = 1 << 30
 MOST_RANKS = 1024

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from sizing.errors import BadInput
 from sizing.model import BYTES_OF_DTYPE, CHECKPOINT_TOLERANCE, ModelSpec
-from sizing.module_names import EXPERT, LAYER, MOST_NAMES, TOWERS, ModuleNames
-from sizing.quantisation import Quantisation
-from sizing.safetensors_header import LENGTH_BYTES, Tensor, header_length, parse_header
+from sizing.storage.module_names import EXPERT, LAYER, MOST_NAMES, TOWERS, ModuleNames
+from sizing.storage.quantisation import Quantisation
+from sizing.storage.safetensors_header import LENGTH_BYTES, Tensor, header_length, parse_header
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

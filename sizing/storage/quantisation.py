@@ -3,7 +3,7 @@
 Known: fp8 (per tensor, channel, block; experts in MXFP4 beside), fbgemm_fp8, AWQ, GPTQ with its ``dynamic`` rules,
 AutoRound, compressed-tensors with any number of groups, NVIDIA ModelOpt (FP8, NVFP4, MXFP8, mixed per layer), MXFP4,
 MXFP8, bitsandbytes 4 and 8 bit. Embeddings, norms, gates and the head stay in the model's type unless the checkpoint
-says otherwise. Anything else is refused by name. The storage itself is in ``sizing.quantised_layers``.
+says otherwise. Anything else is refused by name. The storage itself is in ``sizing.storage.quantised_layers``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from sizing import quantisation_formats as formats
 from sizing.errors import BadInput
-from sizing.quantised_layers import (
+from sizing.storage import quantisation_formats as formats
+from sizing.storage.quantised_layers import (
     NONE,
     PLAIN,
     LayerGroup,
