@@ -35,10 +35,14 @@ class KvCacheDtype(StrEnum):
 
 
 class SpeculativeMethod(StrEnum):
-    """Source of draft tokens: repeated text of the prompt, or the model's own layers for it."""
+    """Source of draft tokens: repeated text of the prompt, the model's own layers for it, or a model of its own."""
 
     NGRAM = "ngram"
     MTP = "mtp"
+    EAGLE = "eagle"
+    EAGLE3 = "eagle3"
+    MEDUSA = "medusa"
+    DRAFT = "draft"
 
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to show it; json is the stable contract.")]
@@ -100,6 +104,10 @@ SpeculativeMethodOption = Annotated[
 ]
 NumSpeculativeTokens = Annotated[
     int | None, typer.Option("--num-speculative-tokens", metavar="N", help="Draft tokens of one step.")
+]
+DraftModel = Annotated[
+    str | None,
+    typer.Option("--draft-model", metavar="MODEL", help="Model or head that drafts tokens: named as MODEL is."),
 ]
 GpuTotalGib = Annotated[
     float | None, typer.Option("--gpu-total-gib", metavar="X", help="Memory of the card as CUDA reports it, in GiB.")

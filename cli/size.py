@@ -29,6 +29,7 @@ def size(
     max_lora_rank: o.MaxLoraRank = None,
     speculative_method: o.SpeculativeMethodOption = None,
     num_speculative_tokens: o.NumSpeculativeTokens = None,
+    draft_model: o.DraftModel = None,
     gpu_total_gib: o.GpuTotalGib = None,
     weights_gib: o.WeightsGib = None,
     output_format: o.FormatOption = o.Format.TEXT,
@@ -37,7 +38,7 @@ def size(
     overrides = o.engine_of(locals())
     from cli.output import show
     from cli.render import size as render
-    from cli.sources import find_model
+    from cli.sources import find_draft, find_model
     from sizing.catalogue import load_catalogue
     from sizing.size import size_document, size_model
 
@@ -48,6 +49,7 @@ def size(
         overrides,
         gpu_total_gib=o.positive("--gpu-total-gib", gpu_total_gib),
         weights_gib=o.positive("--weights-gib", weights_gib),
+        draft=None if draft_model is None else find_draft(draft_model, speculative_method, catalogue),
     )
     show(size_document(sizing), output_format, text=render.text, markdown=render.markdown)
     if not sizing.memory.fits:

@@ -21,14 +21,27 @@ LONGEST_NAME = 300
 HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[A-Za-z0-9][\w-]*(\.[\w-]+)*")
 
 
-def find_model(name: str, catalogue: Catalogue) -> ModelSpec:
-    """Return the model that ``name`` stands for; BadInput says what was tried and the way out."""
+def find_draft(name: str, method: str | None, catalogue: Catalogue) -> ModelSpec:
+    """Return the draft model that ``name`` stands for, a head of another model for every method but ``draft``."""
+    try:
+        return find_model(name, catalogue, head=method != "draft")
+    except BadInput as error:
+        if error.where.lower() != "model":
+            raise
+        raise BadInput("--draft-model", error.problem, limit=error.limit, way_out=error.way_out) from error
+
+
+def find_model(name: str, catalogue: Catalogue, *, head: bool = False) -> ModelSpec:
+    """Return the model that ``name`` stands for; BadInput says what was tried and the way out.
+
+    The checkpoint of a ``head`` leaves out what it shares with its model, and is not compared.
+    """
     from sizing.model_source import is_local, load_model
 
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise BadInput("MODEL", f"{name[:40]!r} is no name of a model", limit=f"{LONGEST_NAME} printable characters")
     if is_local(name):
-        return load_model(name, catalogue)
+        return load_model(name, catalogue, head=head)
     try:
         return catalogue.model(name)
     except BadInput as unknown:
@@ -36,10 +49,10 @@ def find_model(name: str, catalogue: Catalogue) -> ModelSpec:
         way_out = f"{nearest}; or name its config.json or a folder with one"
         if not HUB_ID.fullmatch(name):
             raise BadInput("MODEL", unknown.problem, way_out=way_out) from unknown
-        return _from_hub(name, unknown.problem, way_out)
+        return _from_hub(name, unknown.problem, way_out, head=head)
 
 
-def _from_hub(name: str, problem: str, way_out: str) -> ModelSpec:
+def _from_hub(name: str, problem: str, way_out: str, *, head: bool) -> ModelSpec:
     from cli.hub import CONFIG_LIMIT_BYTES, fetch_checkpoint, fetch_json
     from sizing.model import model_from_config
     from sizing.model_source import modelopt_of
@@ -57,6 +70,8 @@ def _from_hub(name: str, problem: str, way_out: str) -> ModelSpec:
         with contextlib.suppress(OSError):  # only ModelOpt keeps it in a file of its own
             config["quantization_config"] = modelopt_of(fetch_json(name, "hf_quant_config.json", CONFIG_LIMIT_BYTES))
     model = model_from_config(config, name=name)
+    if head:
+        return model
     return with_checkpoint(model, fetch_checkpoint(name, tied=model.tie_word_embeddings))
 
 

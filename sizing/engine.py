@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from sizing.catalogue import Gpu, load_catalogue
+from sizing.draft import VLLM_METHODS, check_draft
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.model import ModelSpec, check_parallel, pipeline_stages
@@ -86,11 +87,12 @@ def resolve_engine(
     tensor_parallel: int | None = None,
     pipeline_parallel: int | None = None,
     gpu_total_gib: float | None = None,
+    draft: ModelSpec | None = None,
 ) -> EngineSettings:
     """Return the settings with every default filled in; see ``explain_engine`` for where each comes from."""
     return explain_engine(
         model, gpu, overrides, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel,
-        gpu_total_gib=gpu_total_gib,
+        gpu_total_gib=gpu_total_gib, draft=draft,
     )[0]  # fmt: skip
 
 
@@ -102,8 +104,9 @@ def explain_engine(
     tensor_parallel: int | None = None,
     pipeline_parallel: int | None = None,
     gpu_total_gib: float | None = None,
+    draft: ModelSpec | None = None,
 ) -> tuple[EngineSettings, Mapping[str, str]]:
-    """Return the settings and, for each, its source.
+    """Return the settings and, for each, its source; ``draft`` is a model that drafts tokens for ``model``.
 
     Raises BadInput for a parallel size that the shapes do not allow, a context beyond the model's, an unknown
     version, or settings that contradict each other.
@@ -134,8 +137,10 @@ def explain_engine(
         enforce_eager=pick("enforce_eager", overrides.enforce_eager, False, "default"),
         dtype=pick("dtype", None, *_dtype(model, gpu)),
         **_extras(model, overrides, rules, pick),
+        **_draft(draft, pick),
     )
     _check_extras(model, settings)
+    check_draft(model, draft, settings.speculative_method, settings.num_speculative_tokens, tp)
     return settings, pick.sources
 
 
@@ -156,6 +161,10 @@ def _extras(model: ModelSpec, overrides: EngineOverrides, rules: VersionRules, p
     }
     why = f"vLLM {rules.since} and later"
     return {key: pick(key, getattr(overrides, key), default, why) for key, default in defaults.items()}
+
+
+def _draft(draft: ModelSpec | None, pick: _Pick) -> dict[str, Any]:
+    return {} if draft is None else {"draft_model": pick("draft_model", draft.name, "", "")}
 
 
 def _check_extras(model: ModelSpec, engine: EngineSettings) -> None:
@@ -272,6 +281,9 @@ def _extra_args(engine: EngineSettings) -> list[str]:
     if engine.max_loras:
         args += ["--enable-lora", "--max-loras", str(engine.max_loras), "--max-lora-rank", str(engine.max_lora_rank)]
     if engine.num_speculative_tokens:
-        document = {"method": engine.speculative_method, "num_speculative_tokens": engine.num_speculative_tokens}
+        method = VLLM_METHODS.get(engine.speculative_method, engine.speculative_method)
+        document = {"method": method, "num_speculative_tokens": engine.num_speculative_tokens}
+        if engine.draft_model:
+            document["model"] = engine.draft_model
         args += ["--speculative-config", json.dumps(document, sort_keys=True)]
     return args

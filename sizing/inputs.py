@@ -64,7 +64,7 @@ class EngineOverrides(Stated):
     decode_context_parallel: int | None = Field(None, ge=1, le=64)
     max_loras: int | None = Field(None, ge=0, le=1024)
     max_lora_rank: int | None = Field(None, ge=1, le=512)
-    speculative_method: Literal["ngram", "mtp"] | None = None
+    speculative_method: Literal["ngram", "mtp", "eagle", "eagle3", "medusa", "draft"] | None = None
     num_speculative_tokens: int | None = Field(None, ge=0, le=64)
 
 

@@ -175,8 +175,11 @@ def _token_bytes(model: ModelSpec, engine: EngineSettings, group: KvGroup) -> in
 
 
 def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
-    """Return the tokens of a block; it grows until a page of attention holds the largest recurrent state."""
-    attention = [group for group in model.kv_groups if group.grows]
+    """Return the tokens of a block; it grows until a page of attention holds the largest recurrent state.
+
+    Layers of a draft model do not count.
+    """
+    attention = [group for group in model.kv_groups if group.grows and group.layers[0] < model.num_layers]
     states = [group for group in model.kv_groups if group.kind == "state"]
     if not states and any(group.kind == "latent" and group.element_bytes for group in attention):
         return max(engine.block_size, SPARSE_BLOCK)

@@ -5,8 +5,8 @@
 
 Weights come from the shapes; the peak activation is the larger of the forward pass over
 ``max_num_batched_tokens`` and the sampler over ``max_num_seqs`` x vocabulary; constants are calibrated
-(``catalogue/constants.json``, from start-up logs) and give the spread. Known limits: dense and MoE models with
-full attention; LoRA slots and draft models are not counted.
+(``catalogue/constants.json``, from start-up logs) and give the spread. A draft model for speculative decoding
+(``sizing.draft``) takes weights on the last stage, and its layers join the cache.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 from sizing.catalogue import Gpu, load_catalogue
+from sizing.draft import beside, check_draft, draft_bytes, with_caches
 from sizing.engine import VersionRules, version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens, sparse_on_card
@@ -42,6 +43,8 @@ class _Case:
     total: float
     weights_gib: float | None
     """Weights of one rank where the caller states them."""
+    draft: ModelSpec | None = None
+    """A model that drafts tokens, as it is loaded beside ``model``, whose caches hold its layers."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -113,16 +116,18 @@ def estimate_memory(
     *,
     gpu_total_gib: float | None = None,
     weights_gib: float | None = None,
+    draft: ModelSpec | None = None,
 ) -> MemoryEstimate:
     """Return the memory of one engine per GPU.
 
-    ``gpu_total_gib`` replaces the catalogue's CUDA total, ``weights_gib`` the computed weights of one GPU.
+    ``gpu_total_gib`` replaces the catalogue's CUDA total, ``weights_gib`` the computed weights of one GPU; ``draft``
+    is the model that drafts tokens, where ``engine`` names a method that needs one.
     ``fits`` is true when one request of ``max_model_len`` tokens fits in the cache and the card can give what
     is requested. Raises BadInput for overrides that cannot be.
     """
     _check_override("gpu-total-gib", gpu_total_gib)
     _check_override("weights-gib", weights_gib)
-    case = _case(model, gpu, engine, gpu_total_gib, weights_gib)
+    case = _case(model, gpu, engine, gpu_total_gib=gpu_total_gib, weights_gib=weights_gib, draft=draft)
     budget = _budget(case)
     fits, binding = _verdict(budget, case.rules)
     terms, given = budget.terms, weights_gib is not None
@@ -140,7 +145,7 @@ def estimate_memory(
         fits_at_p90=fits and replace(budget, kv=interval.p10).starts,
         kv_tokens=capacity_tokens(budget.layout, engine, case.rules, budget.blocks),
         max_concurrency=max(0.0, budget.concurrency(engine)),
-        kv_bytes_per_token=None if model.is_hybrid else model.kv_bytes_per_token(engine.kv_cache_dtype),
+        kv_bytes_per_token=None if case.model.is_hybrid else case.model.kv_bytes_per_token(engine.kv_cache_dtype),
         binding=binding,
         hints=_hints(case, budget, fits=fits, binding=binding),
         figures=_figures(case, budget, given=given),
@@ -148,10 +153,22 @@ def estimate_memory(
 
 
 def _case(
-    model: ModelSpec, gpu: Gpu, engine: EngineSettings, gpu_total_gib: float | None, weights_gib: float | None
+    model: ModelSpec,
+    gpu: Gpu,
+    engine: EngineSettings,
+    *,
+    gpu_total_gib: float | None,
+    weights_gib: float | None,
+    draft: ModelSpec | None,
 ) -> _Case:
+    check_draft(model, draft, engine.speculative_method, engine.num_speculative_tokens, engine.tensor_parallel)
+    loaded = as_loaded(model, engine.vllm_version, gpu.compute_capability)
+    if draft is not None:
+        draft = as_loaded(beside(draft, loaded, engine), engine.vllm_version, gpu.compute_capability)
+        loaded = with_caches(loaded, draft)
     return _Case(
-        model=as_loaded(model, engine.vllm_version, gpu.compute_capability),
+        model=loaded,
+        draft=draft,
         gpu=gpu,
         engine=engine,
         rules=version_rules(engine.vllm_version),
@@ -216,11 +233,11 @@ def _terms(case: _Case, stage: Stage) -> _Terms:
     model, engine = case.model, case.engine
     weights = case.weights_gib
     if weights is None:
-        weights = loaded_bytes(model, engine, stage) / GIB
+        weights = loaded_bytes(model, engine, stage) / GIB + _draft_gib(case, stage)
     sampler = _sampler_bytes(model, engine, case.rules) / GIB if stage.is_last and model.generates else 0.0
     return _Terms(
         weights=weights,
-        forward=_forward_bytes(model, engine) / GIB,
+        forward=_forward_gib(case),
         sampler=sampler,
         encoder=_encoder_bytes(model, engine) / GIB if stage.is_first else 0.0,
         workspace=_workspace_bytes(model, engine) / GIB,
@@ -297,6 +314,23 @@ def lora_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:
             columns = -(-group.columns // n) if group.split == "in" else group.columns
             total += (rows + columns) * group.copies * len(stage.held(group.layers))
     return total * engine.max_lora_rank * engine.max_loras * BYTES_OF_DTYPE[model.dtype]
+
+
+def _draft_gib(case: _Case, stage: Stage) -> float:
+    """Return the weights of the draft model, which stands on the last stage."""
+    if case.draft is None or not stage.is_last:
+        return 0.0
+    return draft_bytes(case.draft, case.engine.tensor_parallel) / GIB
+
+
+def _forward_gib(case: _Case) -> float:
+    """Return the larger of the forward passes of model and draft; EAGLE-3 keeps what it reads beside the model's."""
+    forward = _forward_bytes(case.model, case.engine)
+    if case.draft is None:
+        return forward / GIB
+    read = sum(group.columns for group in case.draft.weights if group.name == "fc")
+    beside_it = case.engine.max_num_batched_tokens * read * 2 if case.engine.speculative_method == "eagle3" else 0
+    return max(forward + beside_it, _forward_bytes(case.draft, case.engine)) / GIB
 
 
 def _forward_bytes(model: ModelSpec, engine: EngineSettings) -> float:
@@ -391,9 +425,10 @@ def longest_context(
     *,
     gpu_total_gib: float | None = None,
     weights_gib: float | None = None,
+    draft: ModelSpec | None = None,
 ) -> int:
     """Return the largest ``max_model_len`` in tokens (whole blocks) that one request may have; 0 when none."""
-    case = _case(model, gpu, engine, gpu_total_gib, weights_gib)
+    case = _case(model, gpu, engine, gpu_total_gib=gpu_total_gib, weights_gib=weights_gib, draft=draft)
     return _longest(case, _budget(case))
 
 
@@ -467,6 +502,8 @@ def _more_gpus(case: _Case) -> list[str]:
     for size in (2, 4, 8, 16):
         if size <= case.engine.tensor_parallel or size not in _sizes(case.model):
             continue
+        if case.draft is not None and case.draft.kv_groups and size not in _sizes(case.draft):
+            continue
         wider = case.with_engine(tensor_parallel=size)
         budget = _budget(wider)
         if _verdict(budget, case.rules)[0]:
@@ -508,7 +545,17 @@ def _figures(case: _Case, budget: _Budget, *, given: bool) -> tuple[Figure, ...]
                  "groups": len(budget.layout.groups)}, version),
         _figure("max_concurrency", budget.concurrency(engine), "blocks / blocks of one request of max_model_len",
                 {"blocks": budget.blocks, "blocks_per_request": budget.blocks_per_request}, version),
+        *_draft_figure(case),
     )  # fmt: skip
+
+
+def _draft_figure(case: _Case) -> tuple[Figure, ...]:
+    if case.draft is None:
+        return ()
+    value = _draft_gib(case, case.stages[-1])
+    inputs: dict[str, float | str] = {"method": case.engine.speculative_method, "parameters": case.draft.parameters}
+    rule = "weights on one rank of the last stage, without what the model shares; within weights_gib"
+    return (_figure("draft_gib", value, rule, inputs, "config.json of " + case.draft.name),)
 
 
 def _figure(name: str, value: float, rule: str, inputs: Mapping[str, float | str], source: str) -> Figure:

@@ -28,8 +28,11 @@ def is_local(argument: str) -> bool:
     return argument.endswith(".json") or argument.startswith((".", "/", "~")) or Path(argument).is_dir()
 
 
-def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
-    """Return the model that ``argument`` names: a catalogue name first, else a local file or folder."""
+def load_model(argument: str, catalogue: Catalogue, *, head: bool = False) -> ModelSpec:
+    """Return the model that ``argument`` names: a catalogue name first, else a local file or folder.
+
+    The checkpoint of a ``head`` that drafts for another model leaves out what the two share, and is not compared.
+    """
     if len(argument) > 4096 or "\0" in argument:
         raise BadInput("model", "the name is too long or holds a zero byte")
     if not is_local(argument):
@@ -43,6 +46,8 @@ def load_model(argument: str, catalogue: Catalogue) -> ModelSpec:
     if (file.parent / "modules.json").is_file():
         config = dict(served_as_embedding(config))
     model = model_from_config(config, name=model_name(config, file))
+    if head:
+        return model
     return with_checkpoint(model, read_checkpoint(file.parent, tied=model.tie_word_embeddings))
 
 

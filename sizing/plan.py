@@ -83,8 +83,10 @@ class EngineSettings:
     """Adapters resident at once; 0 without LoRA."""
     max_lora_rank: int = 16
     speculative_method: str = ""
-    """Empty, ngram, mtp, or draft (a model of its own)."""
+    """Empty, ngram, mtp (layers of the model), eagle, eagle3, medusa (heads of their own), draft (a smaller model)."""
     num_speculative_tokens: int = 0
+    draft_model: str = ""
+    """Name of the draft; empty where the method needs none."""
 
 
 @dataclass(frozen=True, kw_only=True)

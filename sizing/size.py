@@ -37,14 +37,15 @@ def size_model(
     *,
     gpu_total_gib: float | None = None,
     weights_gib: float | None = None,
+    draft: ModelSpec | None = None,
 ) -> Sizing:
     """Estimate the memory of one engine per GPU.
 
-    ``gpu_total_gib`` replaces what CUDA reports, ``weights_gib`` the computed weights of one GPU. Raises
-    BadInput; a model that does not fit is an answer (``memory.fits`` false), not an error.
+    ``gpu_total_gib`` replaces what CUDA reports, ``weights_gib`` the computed weights of one GPU; ``draft`` drafts
+    tokens for ``model``. Raises BadInput; a model that does not fit is an answer (``memory.fits`` false), not an error.
     """
-    engine, sources = explain_engine(model, gpu, overrides, gpu_total_gib=gpu_total_gib)
-    memory = estimate_memory(model, gpu, engine, gpu_total_gib=gpu_total_gib, weights_gib=weights_gib)
+    engine, sources = explain_engine(model, gpu, overrides, gpu_total_gib=gpu_total_gib, draft=draft)
+    memory = estimate_memory(model, gpu, engine, gpu_total_gib=gpu_total_gib, weights_gib=weights_gib, draft=draft)
     return Sizing(
         model=model,
         gpu=gpu,

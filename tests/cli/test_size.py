@@ -141,3 +141,41 @@ def test_a_hub_that_does_not_know_the_model_is_named_with_the_way_out(
 def test_a_token_is_not_sent_to_a_catalogue_model(tonnage: Tonnage, hub: list[tuple[str, str | None]]) -> None:
     tonnage("size", MODEL, "--gpu", "L4", "--max-model-len", "8192")
     assert hub == []
+
+
+EAGLE3 = {
+    **json.loads(CONFIG), "architectures": ["LlamaForCausalLMEagle3"], "num_hidden_layers": 1,
+    "draft_vocab_size": 32000, "max_position_embeddings": 2048, "rope_scaling": None,
+}  # fmt: skip
+SPECULATIVE = ("--speculative-method", "eagle3", "--num-speculative-tokens", "3")
+
+
+def test_a_draft_model_reaches_weights_cache_and_flags(tonnage: Tonnage, tmp_path: Path) -> None:
+    folder = tmp_path / "eagle3-head"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(EAGLE3))
+    rest = ("--gpu", "H100", "--format", "json")
+    alone = tonnage("size", MODEL, *rest).document
+    document = tonnage("size", MODEL, "--draft-model", str(folder), *SPECULATIVE, *rest).document
+    assert document["per_gpu"]["weights_gib"] - alone["per_gpu"]["weights_gib"] == pytest.approx(0.8225, abs=0.0011)
+    assert document["kv"]["bytes_per_token"] - alone["kv"]["bytes_per_token"] == 4096
+    told = document["engine_args"][document["engine_args"].index("--speculative-config") + 1]
+    assert json.loads(told) == {"method": "eagle3", "model": "eagle3-head", "num_speculative_tokens": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (SPECULATIVE, "speculative-method: eagle3 without a draft model"),
+        (("--draft-model", "Qwen/Qwen3-8B"), "draft-model: Qwen/Qwen3-8B with method 'none'"),
+        (("--draft-model", "Qwen/Qwen3-8B", *SPECULATIVE), "draft-model: Qwen/Qwen3-8B (Qwen3ForCausalLM) is no draft"),
+        (("--draft-model", "nobody", *SPECULATIVE), "--draft-model: 'nobody' is not in the catalogue"),
+        (("--draft-model", "../no/config.json", *SPECULATIVE), "--draft-model: there is no config.json"),
+    ],
+)
+def test_a_draft_that_does_not_belong_is_refused_in_one_line(
+    tonnage: Tonnage, options: tuple[str, ...], said: str
+) -> None:
+    called = tonnage("size", MODEL, "--gpu", "L4", *options)
+    assert called.line.startswith(said)
+    assert called.code == 2
