@@ -121,7 +121,7 @@ def step_s(
     compute = 2 * (load.parameters_active * tokens - load.head_parameters * prompt_tokens)
     compute /= load.gpus * speed.compute_flops_per_s
     larger, smaller = (memory, compute) if memory > compute else (compute, memory)
-    matrices = larger * (1 + (smaller / larger) ** ROUNDING) ** (1 / ROUNDING)
+    matrices: float = larger * (1 + (smaller / larger) ** ROUNDING) ** (1 / ROUNDING)
     seen = sum(min(context_tokens, window) * size for window, size in load.windows)
     cache = batch * (context_tokens * load.kv_bytes_per_token + seen + load.state_bytes)
     attention = cache / (speed.attention_bytes_per_s or speed.bandwidth_bytes_per_s)
@@ -144,6 +144,35 @@ def first_token_s(
     return chunks * step_s(load, speed, batch, context_tokens, prompt_tokens=size, pairs=pairs) + speed.request_s
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Time in which each of ``batch`` requests is served once: its prompt and all its output tokens."""
+
+    step_s: float
+    """One step without prompts."""
+    steps: float
+    cycle_s: float
+    prefill_s: float
+    """Seconds that one prompt adds to the steps of the others."""
+
+
+def cycle_of(  # noqa: PLR0917
+    load: Load, speed: Speed, batch: float, context: float, new: float, pairs: float, output_tokens: float
+) -> Cycle:
+    """Return the cycle of ``batch`` requests of ``new`` prompt tokens with ``pairs``, which decode at ``context``."""
+    room = max(load.chunk_tokens - batch, 1.0)
+    mixed = max(min(batch, output_tokens), batch * new / room)
+    with_prompts = step_s(load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * pairs / mixed)
+    plain = step_s(load, speed, batch, context)
+    steps = max(output_tokens, mixed)
+    return Cycle(
+        step_s=plain,
+        steps=steps,
+        cycle_s=(steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s,
+        prefill_s=max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s,
+    )
+
+
 def closed_loop(
     load: Load,
     speed: Speed,
@@ -158,15 +187,8 @@ def closed_loop(
     batch = max(min(concurrency, slots), 1.0)
     cached = input_tokens * prefix_share
     new, context = input_tokens - cached, input_tokens + output_tokens / 2
-    room = max(load.chunk_tokens - batch, 1.0)
-    mixed = max(min(batch, output_tokens), batch * new / room)
-    with_prompts = step_s(
-        load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * prompt_pairs(new, cached) / mixed
-    )
-    plain = step_s(load, speed, batch, context)
-    steps = max(output_tokens, mixed)
-    cycle = (steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s
-    prefill = max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s
+    once = cycle_of(load, speed, batch, context, new, prompt_pairs(new, cached), output_tokens)
+    plain, cycle, prefill = once.step_s, once.cycle_s, once.prefill_s
     others = min((batch - 1) * prefill / cycle, 0.99)
     served = first_token_s(load, speed, batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
     waiting = max(concurrency / batch - 1, 0.0) * cycle
@@ -176,6 +198,6 @@ def closed_loop(
         prefill_s=prefill,
         cycle_s=cycle,
         ttft_s=served + waiting,
-        tpot_s=(steps * plain + (batch - 1) * prefill) / output_tokens,
+        tpot_s=(once.steps * plain + (batch - 1) * prefill) / output_tokens,
         output_tokens_per_s=batch * output_tokens / cycle,
     )
