@@ -67,6 +67,8 @@ def random_problem(seed: int) -> Problem:
     entry = ModelEntry(
         name="served", model=model, workload=workload, objectives=objectives, replicas=bounds,
         scale_to_zero=chance.random() < 0.2, engine=EngineOverrides(),
+        allowed_variants=VARIANTS.get(model, ()) if chance.random() < 0.5 else (),
+        allow_fp8_kv_cache=chance.random() < 0.3,
     )  # fmt: skip
     gpus = None if chance.random() < 0.5 else tuple(chance.sample(GPUS, chance.randint(2, 5)))
     capacity = Capacity(spot_share=round(chance.random(), 2), zones=chance.choice((1, 1, 2, 3)), gpus=gpus)

@@ -82,6 +82,9 @@ class ReplicaBounds(Stated):
         return self
 
 
+CheckpointName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class ModelEntry(Stated):
     """One served model: what it is, for what traffic, at what latency."""
 
@@ -95,6 +98,13 @@ class ModelEntry(Stated):
     scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
     replicas: ReplicaBounds = ReplicaBounds()
     engine: EngineOverrides = EngineOverrides()
+    allowed_variants: tuple[CheckpointName, ...] = Field(
+        (),
+        strict=False,
+        max_length=16,
+        description="other checkpoints of the same model, such as FP8 or AWQ, that may serve it",
+    )
+    allow_fp8_kv_cache: bool = Field(False, description="the KV cache may be kept in FP8 where the card computes in it")
 
 
 class Capacity(Stated):

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from sizing.bill import bill_of, budget_plan, shared_lines, total
 from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
+from sizing.engines import Rejected
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
-from sizing.options import Option, Rejected, Search, enumerate_options
+from sizing.options import Option, Search, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
@@ -53,7 +54,7 @@ def plan_model(
     ``max_monthly_usd`` bounds the ceiling of its own cost (nodes, disks, weights, logs). Raises BadInput, NoPlan
     when nothing meets the objectives, OverBudget when nothing that does fits the limit.
     """
-    search = _search(entry, capacity, region, catalogue)
+    search = _search(entry, capacity, region, catalogue, keep=top + 1)
     options = search.options
     if max_monthly_usd is not None:
         options = [option for option in options if option.ceiling_usd_per_hour * HOURS_PER_MONTH <= max_monthly_usd]
@@ -94,8 +95,8 @@ def _dearer(option: Option, chosen: Option) -> str:
     return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
 
 
-def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue) -> Search:
-    search = enumerate_options(entry, capacity, region, catalogue)
+def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:
+    search = enumerate_options(entry, capacity, region, catalogue, keep=keep)
     if not search.options:
         raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=_no_plan_way_out(search))
     return search
@@ -104,10 +105,10 @@ def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catal
 def _no_plan(entry: ModelEntry, search: Search) -> str:
     """Say what is the best that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
-    (ttft, ttft_by), (tpot, tpot_by) = search.best_ttft_ms, search.best_tpot_ms
+    (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
     if math.isinf(ttft):
         return f"{entry.model} fits no GPU that is allowed: {_last_reasons(search)}"
-    if search.missed and not search.placed:
+    if search.reach.missed and not search.placed:
         return (
             f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
             f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}"
@@ -118,7 +119,9 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
 def _no_plan_way_out(search: Search) -> str:
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
-    return "loosen the objectives, allow more GPUs or choose a smaller model" if search.missed else "allow more GPUs"
+    return (
+        "loosen the objectives, allow more GPUs or choose a smaller model" if search.reach.missed else "allow more GPUs"
+    )
 
 
 _TELLING = ("needs", "sold in", "pods of", "misses", "does not fit")

@@ -38,7 +38,9 @@ SHORT_ANSWER = 0.3
 """Length over the mean of the answers whose TPOT is the 95th percentile of all: few steps to spread a prompt over."""
 STEP_ASIDE = 1.1
 """Factor on the number in flight over which the slope of the rate is taken."""
-BISECTIONS = 24
+BISECTIONS = 40
+CLOSE = 1e-6
+"""Width, as a share, at which the most traffic is known well enough."""
 LEAST = 0.02
 """Requests in flight on average at which a replica counts as idle."""
 
@@ -158,22 +160,40 @@ def tpot_p95_s(once: Cycle, rate: float, crowded_s: float, output_tokens: float)
 
 
 def most_traffic(replica: Replica, workload: Workload, objectives: Objectives) -> Traffic | None:
-    """Return the most traffic that one replica carries within the objectives; None when even one request misses."""
-    low, high = LEAST, replica.slots(float(workload.input_tokens + workload.output_tokens))
-    best = traffic_at(replica, workload, low)
+    """Return the most traffic that one replica carries within the objectives; None when even one request misses.
+
+    The excess over what binds grows with the requests in flight; its zero is bracketed and closed in on by false
+    position with halved ends (the Illinois rule), down to ``CLOSE`` of the number in flight.
+    """
+    low, high = LEAST, max(replica.slots(float(workload.input_tokens + workload.output_tokens)), 1.0)
+    best, top = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
     if not best.meets(objectives):
         return None
-    top = traffic_at(replica, workload, high)
     if top.meets(objectives):
         return top
+    below, above = _excess(best, objectives), _excess(top, objectives)
     for _ in range(BISECTIONS):
-        middle = (low + high) / 2
+        middle = (low * above - high * below) / (above - below) if math.isfinite(above) else (low + high) / 2
+        middle = min(max(middle, low + (high - low) * 1e-3), high - (high - low) * 1e-3)
         state = traffic_at(replica, workload, middle)
         if state.meets(objectives):
-            low, best = middle, state
+            low, best, below, above = middle, state, _excess(state, objectives), above / 2
         else:
-            high = middle
+            high, above, below = middle, _excess(state, objectives), below / 2
+        if high - low < CLOSE * high:
+            break
     return best
+
+
+def _excess(state: Traffic, objectives: Objectives) -> float:
+    """How far the state is beyond what binds first, as a share of it; negative within, infinite without bound."""
+    excess = max(
+        state.ttft_p95_ms / objectives.ttft_p95_ms,
+        state.tpot_p95_ms / objectives.tpot_p95_ms,
+        state.concurrency_p95 / state.slots,
+        state.kv_tokens_p95 / state.replica.kv_tokens if state.concurrency > LEAST else 0.0,
+    )
+    return excess - 1.0 if excess > 1.0 or state.meets(objectives) else 1e-9
 
 
 def traffic_for(replica: Replica, workload: Workload, requests_per_s: float, most: Traffic) -> Traffic:
@@ -185,4 +205,6 @@ def traffic_for(replica: Replica, workload: Workload, requests_per_s: float, mos
             low = middle
         else:
             high = middle
+        if high - low < CLOSE * high:
+            break
     return traffic_at(replica, workload, max(high, 1e-6))

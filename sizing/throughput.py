@@ -163,13 +163,18 @@ def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int)
 
 def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
     """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
+    return replica_with(model, gpu, engine, kv_tokens=max(memory.kv_tokens, 1))
+
+
+def replica_with(model: ModelSpec, gpu: Gpu, engine: EngineSettings, *, kv_tokens: int) -> Replica:
+    """Return one replica with a cache of ``kv_tokens``; ``load`` and ``speed`` are those of one stage's GPUs."""
     speed, stages = gpu_speed(model, gpu), engine.pipeline_parallel
     return Replica(
         load=load_of(model, replace(engine, pipeline_parallel=1)),
         speed=replace(speed, host_step_s=speed.host_step_s + (stages - 1) * speed.link_latency_s),
         stages=stages,
         max_num_seqs=engine.max_num_seqs,
-        kv_tokens=max(memory.kv_tokens, 1),
+        kv_tokens=kv_tokens,
         longest=engine.max_model_len,
     )
 
