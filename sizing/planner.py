@@ -23,7 +23,9 @@ from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
 from sizing.serving import disk, drain, probes, scaling, start_up
+from sizing.spot import spot_figures
 from sizing.throughput import estimate_of
+from sizing.transfer import StackTraffic
 from sizing.vector import plan_vector_store
 
 SECONDS_PER_HOUR = 3600
@@ -188,7 +190,10 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
         weights_bytes=engine.weights_bytes,
         meets=traffic.meets(entry.objectives),
-        figures=plan_figures(entry, option, traffic, capacity),
+        figures=(
+            *plan_figures(entry, option, traffic, capacity),
+            *spot_figures(pools, option.replicas, option.per_node, start),
+        ),
     )
 
 
@@ -221,6 +226,7 @@ class _Request:
     region: str
     catalogue: Catalogue
     vector_store: VectorStore | None
+    internet_facing: bool = False
 
     def searches(self) -> list[Search]:
         return [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
@@ -230,9 +236,14 @@ class _Request:
         return None if self.vector_store is None else plan_vector_store(self.vector_store)
 
     @property
+    def traffic(self) -> StackTraffic:
+        """What the stack carries."""
+        return StackTraffic(entries=self.models, zones=self.capacity.zones, internet_facing=self.internet_facing)
+
+    @property
     def most_ceiling_usd_per_hour(self) -> float:
         """What the budget leaves for the ceilings of the models."""
-        shared = total(shared_lines(self.store, self.region, self.catalogue)).ceiling
+        shared = total(shared_lines(self.store, self.region, self.catalogue, self.traffic)).ceiling
         return self.budget.monthly_usd / HOURS_PER_MONTH - shared
 
 
@@ -275,8 +286,10 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     region: str,
     catalogue: Catalogue,
     vector_store: VectorStore | None = None,
+    *,
+    internet_facing: bool = False,
 ) -> StackPlan:
-    """Plan a whole serving stack within its budget.
+    """Plan a whole serving stack within its budget; ``internet_facing`` adds transfer out to the bill.
 
     Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
     """
@@ -289,6 +302,7 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
         region=region,
         catalogue=catalogue,
         vector_store=vector_store,
+        internet_facing=internet_facing,
     )
     choices = _choices(request.searches(), request.most_ceiling_usd_per_hour)
     for choice in choices:
@@ -315,7 +329,7 @@ def _assemble(request: _Request, choice: _Choice) -> StackPlan:
         plans.append(serving_plan(entry, option, capacity))
         pools.extend(option_pools(entry, option))
     store = request.store
-    bill = bill_of(plans, pools, store, region, request.catalogue)
+    bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
     return StackPlan(

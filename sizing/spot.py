@@ -58,6 +58,12 @@ class SpotOutlook:
         )
 
 
+def region_of(pool: NodePoolPlan) -> str:
+    """Return the region of a pool's zone ids; empty when the catalogue does not know them."""
+    zones: dict[str, list[str]] = dated_file("instances")["zone_ids"]
+    return next((region for region, known in sorted(zones.items()) if set(pool.zones) & set(known)), "")
+
+
 def reclaim_band(instance_type: str, region: str) -> int:
     """Return the index of the band of one type in one region; the open band where nothing is published."""
     facts = dated_file("spot_interruptions")
@@ -102,7 +108,7 @@ def spare_nodes(needed: int, missing: float, share: float) -> int:
 
 
 def spot_outlook(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, region: str
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp
 ) -> SpotOutlook | None:
     """Return the outlook of one model's pools; None without spot.
 
@@ -115,7 +121,8 @@ def spot_outlook(
     nodes = pool.expected_instances if planned else pool.ceiling_instances
     count = replicas.expected if planned else replicas.ceiling
     on_spot = min(nodes * per_node, count)
-    facts, band = dated_file("spot_interruptions"), max(reclaim_band(o.instance_type, region) for o in pool.offers)
+    facts, region = dated_file("spot_interruptions"), region_of(pool)
+    band = max(reclaim_band(offer.instance_type, region) for offer in pool.offers)
     rate = reclaims_per_node_hour(band)
     missing, promise = missing_share(rate, start.total_s), float(facts["promise_share"])
     spare = spare_nodes(nodes, missing, promise)
@@ -165,10 +172,10 @@ def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: Sta
 
 
 def spot_figures(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, region: str
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp
 ) -> tuple[Figure, ...]:
     """Return the figure that explains spot in a plan; empty without spot."""
-    made = spot_outlook(pools, replicas, per_node, start, region)
+    made = spot_outlook(pools, replicas, per_node, start)
     if made is None:
         return ()
     facts = dated_file("spot_interruptions")
