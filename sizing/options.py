@@ -23,6 +23,7 @@ from sizing.model import ModelSpec
 from sizing.plan import Bounds, EngineSettings, InstanceOffer, MemoryEstimate, PodResources, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.queue import Traffic, most_traffic, traffic_at
+from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node, pod_resources
 from sizing.throughput import Replica, replica_of
 
@@ -74,6 +75,16 @@ class Option:
     usd_per_hour: Bounds
     ceiling_usd_per_hour: float
     zones: tuple[str, ...]
+
+    @property
+    def purchases(self) -> tuple[Purchase, ...]:
+        """Nodes at the most traffic by capacity type, as quotas count them."""
+        split = self.split
+        return (
+            Purchase(capacity_type="on-demand", nodes=split.floor, offers=self.offers[:1]),
+            Purchase(capacity_type="on-demand", nodes=split.burst_ceiling, offers=self.offers),
+            Purchase(capacity_type="spot", nodes=split.spot_ceiling, offers=self.offers),
+        )
 
     @property
     def gpus(self) -> int:
@@ -301,7 +312,12 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
             continue
         offers = _offers(engine, instance, usable, supply.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            search.options.append(_option(engine, instance, bought, replicas, supply))
+            option = _option(engine, instance, bought, replicas, supply)
+            short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
+            if short:
+                search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
+            else:
+                search.options.append(option)
 
 
 def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
@@ -349,6 +365,7 @@ def enumerate_options(entry: ModelEntry, capacity: Capacity, region: str, catalo
     model, search = catalogue.model(entry.model), Search()
     supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
     catalogue.region(region)
+    check_quotas(capacity, catalogue)
     check_lengths(entry, model)
     widths = (entry.engine.tensor_parallel,) if entry.engine.tensor_parallel else TENSOR_PARALLEL
     for gpu in allowed_gpus(entry, capacity, catalogue):

@@ -22,6 +22,7 @@ from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, V
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
+from sizing.quotas import purchases_of, quota_shortage
 from sizing.serving import disk, drain, probes, scaling, start_up
 from sizing.spot import spot_figures
 from sizing.throughput import estimate_of
@@ -308,8 +309,17 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     for choice in choices:
         plan = _assemble(request, choice)
         if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
+            _check_quotas(request, plan)
             return plan
     raise _over_budget(request, plan)
+
+
+def _check_quotas(request: _Request, plan: StackPlan) -> None:
+    """Raise NoPlan when the models fit the stated quotas one by one but not together."""
+    short = quota_shortage(request.capacity, purchases_of(plan.pools), request.catalogue)
+    if short:
+        way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
+        raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
