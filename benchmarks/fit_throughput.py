@@ -45,7 +45,7 @@ EULER = 0.5772
 """The longest of n exponential lengths is ln n + this many means."""
 START: Mapping[str, float] = {
     "bandwidth": 0.80, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
-    "host.step_us": 1500.0, "host.sequence_us": 12.0, "host.first_token_us": 20000.0, "host.request_us": 2000.0,
+    "host.step_us": 1500.0, "host.sequence_us": 12.0, "host.first_token_us": 30000.0, "host.request_us": 2000.0,
     "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
     "old.latency": 1.5, "old.experts": 0.7, "link.nvlink.latency_us": 8.0, "link.nvlink.efficiency": 0.6,
     "link.pcie.latency_us": 25.0, "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.75, "experts.compute": 0.6,
@@ -54,7 +54,8 @@ START: Mapping[str, float] = {
 }  # fmt: skip
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
-    "link": 0.2, "experts.bandwidth": 0.2, "experts.compute": 0.3, "host.step_us": 0.3, "old": 3.0,
+    "link": 0.2, "experts.bandwidth": 0.2, "experts.compute": 0.3, "host.step_us": 0.3, "host.first_token_us": 3.0,
+    "old": 3.0,
 }  # fmt: skip
 """How well a constant is known before any row, as a logarithm; 0.6 where absent. Copies, reductions over NVLink and
 matrix products have been measured for years; what an older engine added to them is nuisance."""
@@ -89,6 +90,8 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
         tail = drain * step_s(point.load, speed, math.sqrt(loop.batch), inputs + 2 * outputs)
         rate = requests * outputs / (loop.cycle_s * requests / loop.batch + tail)
     if not point.burst:
+        # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
+        ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
         # the first wave arrives at once: half of it is prefilled before a request of the middle
         waves = requests / loop.batch if math.isfinite(requests) else WAVES
         first = min(1 / waves, 1.0)
