@@ -24,7 +24,7 @@ from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
 from sizing.quotas import purchases_of, quota_shortage
 from sizing.serving import disk, drain, probes, scaling, start_up
-from sizing.spot import spot_figures
+from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
 from sizing.transfer import StackTraffic
 from sizing.vector import plan_vector_store
@@ -342,6 +342,7 @@ def _assemble(request: _Request, choice: _Choice) -> StackPlan:
     bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
+    warnings += [text for plan in plans for text in spot_warnings(plan, pools)]
     return StackPlan(
         stack=request.stack,
         region=region,

@@ -206,6 +206,7 @@ def markdown(document: Document) -> str:
     parts += [safe(document["summary"]), _markdown_burn(document)]
     if document["models"]:
         parts.append(_markdown_models(document))
+        parts.append(bullets(f"{one['name']}: {said}" for one in document["models"] for said in costs.sentences(one)))
     parts.append(markdown_table(POLICY_HEADS, policy_rows(document)))
     if document["warnings"]:
         parts.append(bullets(document["warnings"]))

@@ -85,7 +85,17 @@ def test_spot_only_above_the_planned_traffic_is_judged_at_the_ceiling() -> None:
     made = spot_outlook((pool("spot", (0, 0, 3)),), Replicas(floor=1, expected=1, ceiling=4), 1, START)
     assert made is not None
     assert (made.replicas, made.spot_nodes) == (4, 3)
+    assert made.sentence.startswith("spot at the peak: 3 of 4 replicas")
     assert made.saving_usd_per_hour == pytest.approx(3 * 1.006 * 0.4)
+
+
+def test_nodes_that_start_slowly_need_spares_and_may_save_nothing() -> None:
+    slow = StartUp(node_s=60, image_pull_s=60, weights_load_s=200_000, compile_s=60, warm_up_s=60)
+    made = spot_outlook((pool("spot", (0, 8, 8)),), Replicas(floor=0, expected=8, ceiling=8), 1, slow)
+    assert made is not None
+    assert made.spare_nodes > 0
+    assert made.at_least < 8
+    assert made.net_saving_usd_per_hour < made.saving_usd_per_hour - made.spare_nodes * 0.5
 
 
 def test_without_spot_there_is_nothing_to_say() -> None:
