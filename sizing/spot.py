@@ -56,7 +56,8 @@ class SpotOutlook:
         when = " at the peak" if self.at_peak else ""
         return (
             f"spot{when}: {self.spot_replicas} of {self.replicas} replicas, "
-            f"{self.interruptions_per_day:.2g} interruptions a day, at least {self.at_least} in {self.promise_share:.0%} of the time, "
+            f"{self.interruptions_per_day:.2g} interruptions a day, "
+            f"at least {self.at_least} in {self.promise_share:.0%} of the time, "
             + (pays if self.net_saving_usd_per_hour > 0 else "does not pay")
         )
 
