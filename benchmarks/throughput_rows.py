@@ -32,6 +32,8 @@ SHORT_PROMPT_TOKENS = 40
 """Prompts of the varad-more source: 13 to 18 words (its notes), with the chat template about 40 tokens."""
 SHAREGPT = (217, 202)
 """Mean prompt and output of the ShareGPT runs that print them (gpustack, vllm-project)."""
+LONGEST_MEAN = 1000
+"""Runs of fixed lengths in sources that print means have prompts from this length, or outputs of a few tokens."""
 MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
 
 
@@ -131,6 +133,12 @@ def _lengths(row: Mapping[str, Any]) -> tuple[float, float]:
     raise BadInput("left out: lengths not stated", row["id"])
 
 
+def _varied(notes: str, inputs: float, outputs: float) -> bool:
+    """Return whether the lengths are those of a corpus of conversations: named, or printed as means of short texts."""
+    means = "means of the run" in notes and inputs < LONGEST_MEAN and outputs > LONGEST_MEAN / 10
+    return "ShareGPT" in notes or (inputs, outputs) == SHAREGPT or means
+
+
 def _checks(row: Mapping[str, Any]) -> None:
     notes = str(row["notes"])
     if row["tp"] is None:
@@ -143,16 +151,16 @@ def _checks(row: Mapping[str, Any]) -> None:
 
 def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> EngineOverrides:
     notes = str(row["notes"])
-    seqs = re.search(r"max-num-seqs (\d+)|(\d+) seqs", notes)
+    seqs = re.search(r"max-num-seqs[ =](\d+)|(\d+) seqs", notes)
     version = row["vllm_version"] or ("0.6.0" if "V0" in notes else "0.15.0")
-    batched = re.search(r"(\d+) batched", notes)
+    batched = re.search(r"max-num-batched-tokens[ =](\d+)|(\d+) batched", notes)
     return EngineOverrides(
         vllm_version="0.6.0" if version < "0.6" and version.startswith("0.") and "." in version[2:] and
         int(version.split(".")[1]) < 6 else version,
         tensor_parallel=int(row["tp"]),
         max_model_len=int(min(max(2 * tokens, 4096), model.max_position_embeddings)),
         max_num_seqs=int(seqs.group(1) or seqs.group(2)) if seqs else None,
-        max_num_batched_tokens=int(batched.group(1)) if batched else None,
+        max_num_batched_tokens=int(batched.group(1) or batched.group(2)) if batched else None,
         kv_cache_dtype="fp8" if "fp8 KV" in f"{row['quantization']} {notes}" else None,
         enable_expert_parallel=True if re.search(r"\bep=(?!1\b)\d+|expert.parallel", notes) else None,
     )  # fmt: skip
@@ -191,7 +199,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         concurrency=concurrency,
         burst=burst,
         prompts=_prompts(row),
-        varied="ShareGPT" in notes or (inputs, outputs) == SHAREGPT,
+        varied=_varied(notes, inputs, outputs),
         input_tokens=inputs,
         output_tokens=outputs,
         old="V0" in notes,

@@ -70,7 +70,7 @@ def plan(
     capacity, catalogue = o.stated(Capacity, {"spot_share": spot_share}), catalogue.with_model(spec)
     limit = o.positive("--max-monthly-usd", max_monthly_usd)
     result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
-    document = plan_document(result, entry, region, catalogue.date)
+    document = plan_document(result, entry, region, catalogue.date, catalogue)
     if html:
         from cli.output import tell, write_file
         from cli.render import plan_page

@@ -32,6 +32,7 @@ from sizing.inputs import Capacity, ModelEntry
 from sizing.model import ModelSpec
 from sizing.plan import Bounds, InstanceOffer, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
+from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node
 
 MOST_REPLICAS = 1000
@@ -52,6 +53,16 @@ class Option:
     usd_per_hour: Bounds
     ceiling_usd_per_hour: float
     zones: tuple[str, ...]
+
+    @property
+    def purchases(self) -> tuple[Purchase, ...]:
+        """Nodes at the most traffic by capacity type, as quotas count them."""
+        split = self.split
+        return (
+            Purchase(capacity_type="on-demand", nodes=split.floor, offers=self.offers[:1]),
+            Purchase(capacity_type="on-demand", nodes=split.burst_ceiling, offers=self.offers),
+            Purchase(capacity_type="spot", nodes=split.spot_ceiling, offers=self.offers),
+        )
 
     @property
     def gpus(self) -> int:
@@ -189,7 +200,12 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
             continue
         offers = _offers(engine, instance, usable, supply.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            search.options.append(_option(engine, instance, bought, replicas, supply))
+            option = _option(engine, instance, bought, replicas, supply)
+            short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
+            if short:
+                search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
+            else:
+                search.options.append(option)
 
 
 def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
@@ -244,6 +260,7 @@ def enumerate_options(
     models, search = checkpoints(entry, catalogue), Search()
     supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
     catalogue.region(region)
+    check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
     for shape in _shapes(entry, models, supply, search):
         below = None if keep is None else _beaten(shape, supply, search, keep)

@@ -23,8 +23,11 @@ from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, V
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
+from sizing.quotas import purchases_of, quota_shortage
 from sizing.serving import disk, drain, probes, scaling, start_up
+from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
+from sizing.transfer import StackTraffic
 from sizing.vector import plan_vector_store
 
 SECONDS_PER_HOUR = 3600
@@ -191,7 +194,10 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
         weights_bytes=engine.weights_bytes,
         meets=traffic.meets(entry.objectives),
-        figures=plan_figures(entry, option, traffic, capacity),
+        figures=(
+            *plan_figures(entry, option, traffic, capacity),
+            *spot_figures(pools, option.replicas, option.per_node, start),
+        ),
     )
 
 
@@ -224,6 +230,7 @@ class _Request:
     region: str
     catalogue: Catalogue
     vector_store: VectorStore | None
+    internet_facing: bool = False
 
     def searches(self) -> list[Search]:
         return [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
@@ -233,9 +240,14 @@ class _Request:
         return None if self.vector_store is None else plan_vector_store(self.vector_store)
 
     @property
+    def traffic(self) -> StackTraffic:
+        """What the stack carries."""
+        return StackTraffic(entries=self.models, zones=self.capacity.zones, internet_facing=self.internet_facing)
+
+    @property
     def most_ceiling_usd_per_hour(self) -> float:
         """What the budget leaves for the ceilings of the models."""
-        shared = total(shared_lines(self.store, self.region, self.catalogue)).ceiling
+        shared = total(shared_lines(self.store, self.region, self.catalogue, self.traffic)).ceiling
         return self.budget.monthly_usd / HOURS_PER_MONTH - shared
 
 
@@ -278,8 +290,10 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     region: str,
     catalogue: Catalogue,
     vector_store: VectorStore | None = None,
+    *,
+    internet_facing: bool = False,
 ) -> StackPlan:
-    """Plan a whole serving stack within its budget.
+    """Plan a whole serving stack within its budget; ``internet_facing`` adds transfer out to the bill.
 
     Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
     """
@@ -292,13 +306,23 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
         region=region,
         catalogue=catalogue,
         vector_store=vector_store,
+        internet_facing=internet_facing,
     )
     choices = _choices(request.searches(), request.most_ceiling_usd_per_hour)
     for choice in choices:
         plan = _assemble(request, choice)
         if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
+            _check_quotas(request, plan)
             return plan
     raise _over_budget(request, plan)
+
+
+def _check_quotas(request: _Request, plan: StackPlan) -> None:
+    """Raise NoPlan when the models fit the stated quotas one by one but not together."""
+    short = quota_shortage(request.capacity, purchases_of(plan.pools), request.catalogue)
+    if short:
+        way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
+        raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
@@ -318,9 +342,10 @@ def _assemble(request: _Request, choice: _Choice) -> StackPlan:
         plans.append(serving_plan(entry, option, capacity))
         pools.extend(option_pools(entry, option))
     store = request.store
-    bill = bill_of(plans, pools, store, region, request.catalogue)
+    bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
+    warnings += [text for plan in plans for text in spot_warnings(plan, pools)]
     return StackPlan(
         stack=request.stack,
         region=region,

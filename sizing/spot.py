@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizing.facts import dated_file, serving_facts
-from sizing.plan import HOURS_PER_MONTH, Figure, InstanceOffer, NodePoolPlan, Replicas, StartUp
+from sizing.plan import HOURS_PER_MONTH, Figure, InstanceOffer, NodePoolPlan, Replicas, ServingPlan, StartUp
 
 SECONDS_PER_HOUR = 3600
 HOURS_PER_DAY = 24
@@ -25,6 +25,8 @@ MOST_SPARE_NODES = 100
 class SpotOutlook:
     """What the spot nodes of one model do to its capacity and its cost."""
 
+    at_peak: bool
+    """True where the planned traffic needs no spot: the figures are those of the most traffic."""
     replicas: int
     spot_replicas: int
     spot_nodes: int
@@ -51,11 +53,19 @@ class SpotOutlook:
     def sentence(self) -> str:
         """The outlook in one line."""
         pays = f"saves {self.net_saving_usd_per_hour:.2f} USD/h net of {self.saving_usd_per_hour:.2f}"
+        when = " at the peak" if self.at_peak else ""
         return (
-            f"spot: {self.spot_replicas} of {self.replicas} replicas, {self.interruptions_per_day:.2g} interruptions "
-            f"a day, at least {self.at_least} in {self.promise_share:.0%} of the time, "
+            f"spot{when}: {self.spot_replicas} of {self.replicas} replicas, "
+            f"{self.interruptions_per_day:.2g} interruptions a day, "
+            f"at least {self.at_least} in {self.promise_share:.0%} of the time, "
             + (pays if self.net_saving_usd_per_hour > 0 else "does not pay")
         )
+
+
+def region_of(pool: NodePoolPlan) -> str:
+    """Return the region of a pool's zone ids; empty when the catalogue does not know them."""
+    zones: dict[str, list[str]] = dated_file("instances")["zone_ids"]
+    return next((region for region, known in sorted(zones.items()) if set(pool.zones) & set(known)), "")
 
 
 def reclaim_band(instance_type: str, region: str) -> int:
@@ -102,7 +112,7 @@ def spare_nodes(needed: int, missing: float, share: float) -> int:
 
 
 def spot_outlook(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, region: str
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp
 ) -> SpotOutlook | None:
     """Return the outlook of one model's pools; None without spot.
 
@@ -115,13 +125,15 @@ def spot_outlook(
     nodes = pool.expected_instances if planned else pool.ceiling_instances
     count = replicas.expected if planned else replicas.ceiling
     on_spot = min(nodes * per_node, count)
-    facts, band = dated_file("spot_interruptions"), max(reclaim_band(o.instance_type, region) for o in pool.offers)
+    facts, region = dated_file("spot_interruptions"), region_of(pool)
+    band = max(reclaim_band(offer.instance_type, region) for offer in pool.offers)
     rate = reclaims_per_node_hour(band)
     missing, promise = missing_share(rate, start.total_s), float(facts["promise_share"])
     spare = spare_nodes(nodes, missing, promise)
     gross, net = _savings(pool, nodes, spare, rate, start)
     lost_with_zone = min(math.ceil(nodes / max(len(pool.zones), 1)) * per_node, on_spot)
     return SpotOutlook(
+        at_peak=not planned,
         replicas=count,
         spot_replicas=on_spot,
         spot_nodes=nodes,
@@ -165,10 +177,10 @@ def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: Sta
 
 
 def spot_figures(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, region: str
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp
 ) -> tuple[Figure, ...]:
     """Return the figure that explains spot in a plan; empty without spot."""
-    made = spot_outlook(pools, replicas, per_node, start, region)
+    made = spot_outlook(pools, replicas, per_node, start)
     if made is None:
         return ()
     facts = dated_file("spot_interruptions")
@@ -193,6 +205,23 @@ def spot_figures(
     )
 
 
+def spot_warnings(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> tuple[str, ...]:
+    """Return what to know of a model's spot before deploying: replicas missing too often, a saving that is none."""
+    own = [pool for pool in pools if plan.name in pool.models]
+    made = spot_outlook(own, plan.replicas, plan.replicas_per_instance, plan.start_up)
+    if made is None:
+        return ()
+    found = []
+    if made.spare_nodes:
+        found.append(
+            f"{plan.name}: spot keeps {made.at_least} of {made.replicas} replicas for {made.promise_share:.0%} of the "
+            f"time; {made.spare_nodes} more spot nodes (replicas.ceiling) or a lower capacity.spotShare would keep all"
+        )
+    if made.net_saving_usd_per_hour <= 0:
+        found.append(f"{plan.name}: spot saves nothing net of its interruptions; capacity.spotShare 0 is as cheap")
+    return tuple(found)
+
+
 def spot_document(outlook: SpotOutlook | None) -> dict[str, object] | None:
     """Return the outlook for a document; null without spot."""
     if outlook is None:
@@ -200,6 +229,7 @@ def spot_document(outlook: SpotOutlook | None) -> dict[str, object] | None:
     facts = dated_file("spot_interruptions")
     return {
         "says": outlook.sentence,
+        "at": "most traffic" if outlook.at_peak else "planned traffic",
         "replicas": outlook.replicas,
         "spot_replicas": outlook.spot_replicas,
         "spot_nodes": outlook.spot_nodes,

@@ -79,6 +79,9 @@ def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: 
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
         request_s=constants["host.first_token_us"] * 1e-6,
         request_host_s=constants["host.request_us"] * 1e-6,
+        token_s=constants["host.token_us"] * 1e-6,
+        routing=constants["experts.routing"],
+        passes=constants["passes"] + constants["experts.passes"] * model.experts_per_token,
     )
 
 
@@ -120,7 +123,7 @@ def _matrices(model: ModelSpec, tp: int) -> _Matrices:
         size = group_on_rank(model, group, tp, 1, whole)
         if group.expert:
             experts += size
-        elif group.place == "first" and group.name != head_name:
+        elif group.place in {"first", "every"} and group.name != head_name:
             skipped += group.elements
         else:
             read += size

@@ -67,7 +67,7 @@ def test_nodes_are_binomial_and_spares_keep_the_promise() -> None:
 
 def test_an_outlook_says_what_is_missing_and_what_is_saved() -> None:
     pools = (pool("floor", (2, 2, 2)), pool("spot", (0, 2, 4)))
-    made = spot_outlook(pools, Replicas(floor=2, expected=4, ceiling=6), 1, START, "us-east-1")
+    made = spot_outlook(pools, Replicas(floor=2, expected=4, ceiling=6), 1, START)
     rate = -math.log(0.5) / 730
     away = rate * 0.1 / (1 + rate * 0.1)
     assert made is not None
@@ -78,20 +78,30 @@ def test_an_outlook_says_what_is_missing_and_what_is_saved() -> None:
     expected = 1.006 - rate * 2 * 0.1 * 0.503 - rate * 0.5 * 12 * 2 * 0.503
     assert made.net_saving_usd_per_hour == pytest.approx(expected)
     assert made.sentence.startswith("spot: 2 of 4 replicas, 0.046 interruptions a day, at least 4 in 99% of the time")
-    assert "assumed" in spot_figures(pools, Replicas(floor=2, expected=4, ceiling=6), 1, START, "us-east-1")[0].rule
+    assert "assumed" in spot_figures(pools, Replicas(floor=2, expected=4, ceiling=6), 1, START)[0].rule
 
 
 def test_spot_only_above_the_planned_traffic_is_judged_at_the_ceiling() -> None:
-    made = spot_outlook((pool("spot", (0, 0, 3)),), Replicas(floor=1, expected=1, ceiling=4), 1, START, "us-east-1")
+    made = spot_outlook((pool("spot", (0, 0, 3)),), Replicas(floor=1, expected=1, ceiling=4), 1, START)
     assert made is not None
     assert (made.replicas, made.spot_nodes) == (4, 3)
+    assert made.sentence.startswith("spot at the peak: 3 of 4 replicas")
     assert made.saving_usd_per_hour == pytest.approx(3 * 1.006 * 0.4)
+
+
+def test_nodes_that_start_slowly_need_spares_and_may_save_nothing() -> None:
+    slow = StartUp(node_s=60, image_pull_s=60, weights_load_s=200_000, compile_s=60, warm_up_s=60)
+    made = spot_outlook((pool("spot", (0, 8, 8)),), Replicas(floor=0, expected=8, ceiling=8), 1, slow)
+    assert made is not None
+    assert made.spare_nodes > 0
+    assert made.at_least < 8
+    assert made.net_saving_usd_per_hour < made.saving_usd_per_hour - made.spare_nodes * 0.5
 
 
 def test_without_spot_there_is_nothing_to_say() -> None:
     replicas = Replicas(floor=1, expected=1, ceiling=1)
-    assert spot_outlook((pool("floor", (1, 1, 1)),), replicas, 1, START, "us-east-1") is None
-    assert spot_figures((), replicas, 1, START, "us-east-1") == ()
+    assert spot_outlook((pool("floor", (1, 1, 1)),), replicas, 1, START) is None
+    assert spot_figures((), replicas, 1, START) == ()
     assert spot_document(None) is None
 
 
