@@ -42,9 +42,12 @@ def plan(
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """The cheapest plan that meets the objectives, alternatives, and why the others lost; exit 3 when there is none."""
-    from cli.output import show
+    from datetime import UTC, datetime
+
+    from cli.output import show, tell
     from cli.render import plan as render
     from cli.sources import find_model
+    from sizing.ages import stale_prices
     from sizing.catalogue import load_catalogue
     from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, Workload
     from sizing.plan_document import plan_document
@@ -72,12 +75,14 @@ def plan(
     result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
     document = plan_document(result, entry, region, catalogue.date, catalogue)
     if html:
-        from cli.output import tell, write_file
+        from cli.output import write_file
         from cli.render import plan_page
         from sizing.plan_study import study_plan
 
         study = study_plan(result, entry, capacity, region, catalogue, max_monthly_usd=limit, progress=tell)
         write_file(html, plan_page.html(document, study), "--html")
+    for line in stale_prices(datetime.now(UTC).date()):
+        tell(line)
     show(document, output_format, text=render.text, markdown=render.markdown)
 
 

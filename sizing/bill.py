@@ -93,6 +93,14 @@ def memory_usd_per_gib_hour(region: str, catalogue: Catalogue) -> float:
     return min(i.on_demand_usd_per_hour[region] / i.allocatable_memory_gib for i in system)
 
 
+def _snapshots(store: VectorStorePlan, region: str, catalogue: Catalogue) -> tuple[float, int]:
+    """Return USD per hour of the snapshots that S3 keeps, and of how many days; one takes its part of the disk."""
+    facts = serving_facts("vector_store")
+    days = facts["snapshot_days"] + facts["snapshot_version_days"]
+    gigabytes = store.replicas * store.disk_gib / facts["disk_factor"] * days
+    return gigabytes * catalogue.price("s3_standard_usd_per_gb_month", region) / HOURS_PER_MONTH, days
+
+
 def shared_lines(
     vector_store: VectorStorePlan | None, region: str, catalogue: Catalogue, traffic: StackTraffic | None = None
 ) -> tuple[BillLine, ...]:
@@ -102,9 +110,10 @@ def shared_lines(
         memory = vector_store.replicas * vector_store.memory_gib * memory_usd_per_gib_hour(region, catalogue)
         gigabytes = vector_store.replicas * vector_store.disk_gib
         disk = gigabytes * catalogue.price("ebs_gp3_usd_per_gb_month", region) / HOURS_PER_MONTH
+        kept, days = _snapshots(vector_store, region, catalogue)
         each = f"{vector_store.memory_gib:g} GiB of a system node, {vector_store.disk_gib} GiB gp3"
-        rule = f"{vector_store.replicas} x ({each})"
-        lines.append(BillLine(name="vector store", usd_per_hour=constant(memory + disk), rule=rule))
+        rule = f"{vector_store.replicas} x ({each}), daily snapshots of {days} days in S3"
+        lines.append(BillLine(name="vector store", usd_per_hour=constant(memory + disk + kept), rule=rule))
     month = catalogue.price("kms_key_usd_per_month", region) + 2 * catalogue.price("secret_usd_per_month", region)
     lines.append(
         BillLine(

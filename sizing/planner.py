@@ -120,6 +120,8 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
 
 
 def _no_plan_way_out(search: Search) -> str:
+    if any(" of quota L-" in one.reason for one in search.rejected):
+        return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
     return (

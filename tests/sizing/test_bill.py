@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.bill import budget_plan, default_cluster_bill, disk_usd_per_hour, fixed_bill_cluster, total
+from sizing.bill import (
+    budget_plan,
+    default_cluster_bill,
+    disk_usd_per_hour,
+    fixed_bill_cluster,
+    memory_usd_per_gib_hour,
+    shared_lines,
+    total,
+)
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore, Workload
@@ -116,6 +124,15 @@ def test_the_bill_has_a_line_for_all_that_a_stack_costs() -> None:
     cluster = [line.name for line in default_cluster_bill(REGION, CATALOGUE)]
     assert cluster == ["EKS control plane", "NAT gateways", "interface endpoints", "system nodes", "cluster key",
                        "NAT and endpoint data", "image registry", "cluster logs"]  # fmt: skip
+
+
+def test_the_snapshots_of_the_vector_store_are_on_the_bill_for_the_days_that_s3_keeps_them() -> None:
+    store = plan_vector_store(VectorStore(vectors=5_000_000, dimensions=1024))
+    line = next(one for one in shared_lines(store, REGION, CATALOGUE) if one.name == "vector store")
+    memory = store.replicas * store.memory_gib * memory_usd_per_gib_hour(REGION, CATALOGUE)
+    disks = store.replicas * store.disk_gib
+    month = disks * 0.08 + disks / 3 * 8 * 0.023
+    assert line.usd_per_hour.ceiling == pytest.approx(memory + month / HOURS_PER_MONTH)
 
 
 def test_transfer_is_bytes_of_prompts_and_answers_times_hops_between_zones() -> None:
