@@ -91,11 +91,17 @@ def missing_share(rate_per_hour: float, replacement_s: float) -> float:
 
 def share_with_at_least(count: int, nodes: int, missing: float) -> float:
     """Return the share of the time with ``count`` or more of ``nodes`` there, each missing for ``missing`` of it."""
-    there = 1 - missing
+    if count <= 0 or missing <= 0:
+        return 1.0 if count <= nodes else 0.0
     if count <= nodes / 2:
-        below = (math.comb(nodes, k) * there**k * missing ** (nodes - k) for k in range(count))
-        return 1 - math.fsum(below)
-    return math.fsum(math.comb(nodes, k) * there**k * missing ** (nodes - k) for k in range(count, nodes + 1))
+        return 1 - math.fsum(_exactly(k, nodes, missing) for k in range(count))
+    return math.fsum(_exactly(k, nodes, missing) for k in range(count, nodes + 1))
+
+
+def _exactly(count: int, nodes: int, missing: float) -> float:
+    """Binomial share with ``count`` of ``nodes`` there; in logarithms, as 1000 nodes need."""
+    ways = math.lgamma(nodes + 1) - math.lgamma(count + 1) - math.lgamma(nodes - count + 1)
+    return math.exp(ways + count * math.log1p(-missing) + (nodes - count) * math.log(missing))
 
 
 def nodes_there(nodes: int, missing: float, share: float) -> int:

@@ -63,6 +63,9 @@ def test_nodes_are_binomial_and_spares_keep_the_promise() -> None:
     assert nodes_there(2, 0.1, 0.95) == 1
     assert spare_nodes(2, 0.1, 0.95) == 1
     assert share_with_at_least(2, 3, 0.1) == pytest.approx(0.972)
+    assert share_with_at_least(1100, 1100, 1e-4) == pytest.approx(0.9999**1100)
+    assert 0 < spare_nodes(1000, 0.01, 0.99) < 30
+    assert (share_with_at_least(2, 2, 0.0), share_with_at_least(3, 2, 0.0)) == (1.0, 0.0)
 
 
 def test_an_outlook_says_what_is_missing_and_what_is_saved() -> None:
