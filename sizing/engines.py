@@ -154,14 +154,13 @@ def widths(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
 
 
 def ideal_rate(shape: Shape, settings: EngineSettings) -> float:
-    """Return requests per second that no settings of this shape exceed: the largest batch of tokens, the smallest
-    cache type that may be used, and room for every request. 0 where even these miss the objectives.
+    """Return requests per second that no settings of this shape exceed: the best batch of tokens and cache type
+    that may be used, with room for every request. 0 where even these miss the objectives.
     """
-    caches = {one.kv_cache_dtype for one in settings_of(shape, settings)}
-    batches = {one.max_num_batched_tokens for one in settings_of(shape, settings)}
+    tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(shape, settings)}
     rates = []
-    for cache in sorted(caches):
-        wide = replace(settings, max_num_batched_tokens=max(batches), kv_cache_dtype=cache)
+    for cache, batch in sorted(tried):
+        wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
         replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
         most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
         rates.append(most.requests_per_s if most else 0.0)
