@@ -19,7 +19,7 @@ import argparse
 import json
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +71,7 @@ CLASSES: Mapping[str, str] = {
 }  # fmt: skip
 """GPUs that share a fitted efficiency; one that is absent takes the default."""
 Residual = tuple[Point, str, float]
+Weighted = tuple[float, float]
 
 
 def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
@@ -232,29 +233,37 @@ def report(title: str, found: Iterable[Residual]) -> None:
         print(f"  {key:13} {group:46} figures {len(errors):4} median error {median:6.1%} bias {bias:+7.1%}")
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+def _quantile(values: Sequence[Weighted], share: float) -> float:
+    """Return the value below which this share of the weights lies."""
+    below, all_of_them = 0.0, sum(weight for _, weight in values)
+    for value, weight in sorted(values):
+        below += weight
+        if below >= share * all_of_them:
+            return value
+    return max(values)[0]
 
 
 def spread(found: Iterable[Residual]) -> dict[str, dict[str, dict[str, float]]]:
     """Return the factors from a prediction to p10 and p90 of the truth, by kind, from sources that were not fitted.
 
-    A kind with too few figures of a measure takes those of all kinds.
+    A kind with too few figures of a measure takes those of all kinds. A source weighs the square root of its figures,
+    as in the fit.
     """
-    by_kind: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in KINDS}
-    every: dict[str, list[float]] = defaultdict(list)
-    for point, key, residual in found:
-        if not point.old:
-            by_kind[kind_of(point)][key].append(-residual)
-            every[key].append(-residual)
+    by_kind: dict[str, dict[str, list[Weighted]]] = {kind: defaultdict(list) for kind in KINDS}
+    every: dict[str, list[Weighted]] = defaultdict(list)
+    new = [(point, key, residual) for point, key, residual in found if not point.old]
+    figures = Counter((point.source, key) for point, key, _ in new)
+    for point, key, residual in new:
+        weighted = (-residual, 1 / math.sqrt(figures[point.source, key]))
+        by_kind[kind_of(point)][key].append(weighted)
+        every[key].append(weighted)
     return {
         kind: {key: _factors(values[key] if len(values[key]) >= FEW_ROWS else every[key]) for key in sorted(every)}
         for kind, values in by_kind.items()
     }
 
 
-def _factors(values: Sequence[float]) -> dict[str, float]:
+def _factors(values: Sequence[Weighted]) -> dict[str, float]:
     return {
         "p10": round(min(math.exp(_quantile(values, 0.1)), 1.0), 3),
         "p90": round(max(math.exp(_quantile(values, 0.9)), 1.0), 3),

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 from benchmarks.fit_throughput import folds
 from benchmarks.memory_peers.environments import NotRun
 from benchmarks.throughput_peers import PEERS, peer
-from benchmarks.throughput_peers.case import Prediction
 from benchmarks.throughput_report import PICTURE, Results, document, targets
 from benchmarks.throughput_rows import read_points
 from benchmarks.throughput_score import COLUMNS, OURS, ask, case_of, errors, ours_of
@@ -49,19 +49,22 @@ def _options() -> argparse.Namespace:
 def run(chosen: Sequence[tuple[str, ModuleType]], *, offline: bool) -> Results:
     """Ask ours and the chosen peers about every point of an engine since V1; a peer that cannot run is noted."""
     points, left_out = read_points()
-    found = folds(points, print)
     asked = [point for point in points if not point.old]
-    predictions: dict[str, dict[str, Prediction]] = {OURS: ours_of(found)}
+    cases = [case_of(point) for point in asked]
     not_run: dict[str, str] = {}
-    for name, module in chosen:
-        try:
-            answers = ask(name, module, [case_of(point) for point in asked], offline=offline)
-        except NotRun as reason:
-            not_run[name] = str(reason)
-            print(f"{module.NAME}: not run: {reason}", flush=True)
-            continue
-        predictions[name] = {point.id: answer for point, answer in zip(asked, answers, strict=True)}
-        print(f"{module.NAME}: {sum(not a.refused for a in answers)} of {len(asked)} points answered", flush=True)
+    with ThreadPoolExecutor() as pool:  # the peers are processes of their own
+        waiting = {name: pool.submit(ask, name, module, cases, offline=offline) for name, module in chosen}
+        found = folds(points, print)
+        predictions = {OURS: ours_of(found)}
+        for name, module in chosen:
+            try:
+                answers = waiting[name].result()
+            except NotRun as reason:
+                not_run[name] = str(reason)
+                print(f"{module.NAME}: not run: {reason}", flush=True)
+                continue
+            predictions[name] = {point.id: answer for point, answer in zip(asked, answers, strict=True)}
+            print(f"{module.NAME}: {sum(not a.refused for a in answers)} of {len(asked)} points answered", flush=True)
     return Results(
         points=points, left_out=left_out, residuals=found, predictions=predictions, peers=dict(chosen), not_run=not_run
     )

@@ -1,7 +1,8 @@
 """Published serving benchmarks as comparable cases: model, card, engine settings and the load of each row.
 
 A row is left out, with the reason counted, when it does not state what a prediction needs (tensor parallelism,
-lengths, load), when its card or its model is not described, or when sizing refuses it. Lengths of ShareGPT runs
+lengths, load), when its card or its model is not described, when its source prints the very same figure for another
+card (one of the two is a slip, and nothing says which), or when sizing refuses it. Lengths of ShareGPT runs
 that print none are those of the runs that do (``SHAREGPT``).
 """
 
@@ -207,13 +208,23 @@ def _point(row: Mapping[str, Any]) -> Point:
     )
 
 
+def _figure(row: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what two rows of one measurement have in common, whatever card they name."""
+    return (source_of(row), row["model"], row["tp"], row["input_len"], row["output_len"], row["output_tok_s"])
+
+
 @lru_cache(maxsize=1)
 def read_points() -> tuple[tuple[Point, ...], Mapping[str, int]]:
     """Return the rows that can be compared, and how many were left out for which reason."""
     points, left_out = [], dict[str, int]()
-    for line in (DATA / "throughput-points.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    rows = [json.loads(line) for line in (DATA / "throughput-points.jsonl").read_text(encoding="utf-8").splitlines()]
+    cards: dict[tuple[object, ...], set[str]] = {}
+    for row in rows:
+        cards.setdefault(_figure(row), set()).add(row["gpu_type"])
+    for row in rows:
         try:
+            if row["output_tok_s"] is not None and len(cards[_figure(row)]) > 1:
+                raise BadInput("left out: same figure printed for two cards", row["id"])
             points.append(_point(row))
         except BadInput as error:
             reason = error.where if error.where.startswith("left out") else f"refused: {error.where}: {error.problem}"

@@ -91,7 +91,7 @@ def _flops(constants: Mapping[str, float], group: str, model: ModelSpec, gpu: Gp
     best = (rates.get("bf16") or rates.get("fp16") or 0.0) * 1e12 * constants[f"compute.{group}"]
     if stored.bits == 8 and stored.granularity != "group" and rates.get("fp8"):
         best = rates["fp8"] * 1e12 * constants[f"compute.{group}"] * constants["fp8.compute"]
-    elif stored.bits == 4:
+    elif stored.bits <= 8:  # the weights are unpacked to 16 bits on the way
         best *= constants["int4.compute"]
     return best * (constants["experts.compute"] if model.experts else 1.0)
 
