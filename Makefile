@@ -66,6 +66,14 @@ bench: $(STAMP) ## accuracy against measurements, and speed as ratios
 benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded starts; writes docs/accuracy.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.memory_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
+.PHONY: benchmark-plan
+benchmark-plan: $(STAMP) ## random planning problems against trying everything and a simulation (PROBLEMS=300)
+	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
+
+.PHONY: benchmark-throughput
+benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/accuracy-throughput.md (PEERS=none: ours only)
+	@$(BIN)/python -m benchmarks.throughput_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
+
 ORACLE := $(HOME)/.cache/tonnage/oracle
 ORACLE_STAMP := $(ORACLE)/.installed-vllm-0.32.0
 

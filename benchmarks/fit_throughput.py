@@ -8,7 +8,9 @@ The reported error of a source comes from constants that were fitted without it 
 of each other, so the split is by source, never by row). The committed constants are fitted on all sources, and the
 spread of an answer comes from the errors of the sources left out, so that it is not too narrow.
 Method: coordinate descent in the logarithm of each constant on the mean absolute logarithmic error, each source
-weighted by the square root of its rows, with a pull to the starting value so that a constant without rows keeps it.
+weighted by the square root of its rows. Partial pooling: a source may be faster or slower as a whole (its machine, its
+client), at a price, so that one source does not bend constants of physics. Each constant is pulled to its starting
+value, the harder the better it is known beforehand (``WIDTHS``); a constant without rows keeps it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import argparse
 import json
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,25 +29,41 @@ from sizing.roofline import Speed, closed_loop, step_s
 from sizing.throughput import speed_of
 
 CONSTANTS = Path(__file__).parents[1] / "sizing" / "catalogue" / "throughput_constants.json"
-PULL = 0.05
+PULL = 0.004
+"""Price of one width (``WIDTHS``) between a constant and its starting value."""
+POOLING = 0.5
+"""Price of a source's own speed, as a share of the price of an error: 0 forgives all of it, 1 none."""
+WAVES = 10.0
+"""Requests of a closed loop over those in flight, where the run does not state them: what the harnesses take."""
 TTFT_WEIGHT = 0.3
 """TTFT depends on the harness more than on the engine."""
 FEW_ROWS = 5
 """Sources with fewer rows are left out together."""
-LONGEST_OUTPUT = 4.0
-"""Longest output of a corpus of conversations over its mean: the last request ends a burst alone."""
+LONGEST_OUTPUT = 8.0
+"""Longest output of a corpus of conversations over its mean (217 of at most 2,048 tokens with the prompt)."""
+EULER = 0.5772
+"""The longest of n exponential lengths is ln n + this many means."""
 START: Mapping[str, float] = {
-    "bandwidth": 0.80, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.7, "attention.bandwidth": 0.6,
-    "host.step_us": 1500.0, "host.sequence_us": 8.0, "host.first_token_us": 12000.0, "host.request_us": 2000.0,
+    "bandwidth": 0.80, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
+    "host.step_us": 1500.0, "host.sequence_us": 12.0, "host.first_token_us": 30000.0, "host.request_us": 2000.0,
     "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
-    "old.latency": 1.5, "link.nvlink.latency_us": 10.0, "link.nvlink.efficiency": 0.6, "link.pcie.latency_us": 25.0,
-    "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.7, "experts.compute": 0.6, "experts.layer_us": 60.0,
-    "latent.layer_us": 40.0,
+    "old.latency": 1.5, "old.experts": 0.7, "link.nvlink.latency_us": 8.0, "link.nvlink.efficiency": 0.6,
+    "link.pcie.latency_us": 25.0, "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.75, "experts.compute": 0.6,
+    "experts.layer_us": 40.0, "experts.routing": 0.6, "host.token_us": 60.0, "passes": 8.0,
+    "experts.passes": 4.0, "latent.layer_us": 80.0,
 }  # fmt: skip
+WIDTHS: Mapping[str, float] = {
+    "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
+    "link": 0.2, "experts.bandwidth": 0.2, "experts.compute": 0.3, "host.step_us": 0.3, "host.first_token_us": 3.0,
+    "old": 3.0,
+}  # fmt: skip
+"""How well a constant is known before any row, as a logarithm; 0.6 where absent. Copies, reductions over NVLink and
+matrix products have been measured for years; what an older engine added to them is nuisance."""
 LIMITS: Mapping[str, tuple[float, float]] = {
     "bandwidth": (0.4, 0.98), "compute": (0.25, 0.95), "fp8.compute": (0.4, 1.2), "int4.compute": (0.3, 1.2),
     "attention.bandwidth": (0.2, 1.0), "old.compute": (0.4, 1.2), "old.bandwidth": (0.5, 1.2),
-    "experts.bandwidth": (0.2, 1.0), "experts.compute": (0.15, 1.0), "efficiency": (0.05, 1.0),
+    "experts.bandwidth": (0.2, 1.0), "experts.compute": (0.15, 1.0), "experts.routing": (0.1, 1.0),
+    "efficiency": (0.05, 1.0),
 }  # fmt: skip
 CLASSES: Mapping[str, str] = {
     "A100-40GB": "A100", "A100-80GB": "A100", "A10G": "A10G", "H100": "Hopper", "H100-NVL": "Hopper",
@@ -53,6 +71,7 @@ CLASSES: Mapping[str, str] = {
 }  # fmt: skip
 """GPUs that share a fitted efficiency; one that is absent takes the default."""
 Residual = tuple[Point, str, float]
+Weighted = tuple[float, float]
 
 
 def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
@@ -64,22 +83,34 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     )
     rate = loop.output_tokens_per_s
     requests = point.concurrency if point.burst else point.prompts
+    ttft = loop.ttft_s
     if math.isfinite(requests) and point.varied:
-        few = max(loop.batch / 8, 1.0)
-        tail = (LONGEST_OUTPUT - 1) * outputs * step_s(point.load, speed, few, inputs + 2 * outputs)
+        longest = min(math.log(loop.batch) + EULER, LONGEST_OUTPUT)
+        drain = max(longest - 1, 0.0) * outputs
+        # the batch shrinks by the same share in every step: its logarithm is halfway on average
+        tail = drain * step_s(point.load, speed, math.sqrt(loop.batch), inputs + 2 * outputs)
         rate = requests * outputs / (loop.cycle_s * requests / loop.batch + tail)
-    return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": loop.ttft_s * 1e3}
+    if not point.burst:
+        # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
+        ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
+        # the first wave arrives at once: half of it is prefilled before a request of the middle
+        waves = requests / loop.batch if math.isfinite(requests) else WAVES
+        first = min(1 / waves, 1.0)
+        ttft = (1 - first) * ttft + first * max(ttft, loop.batch * loop.prefill_s / 2)
+    return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": ttft * 1e3}
 
 
 def _speed(constants: Mapping[str, float], point: Point) -> Speed:
     speed = speed_of(constants, CLASSES, point.model, point.gpu)
     if not point.old:
         return speed
+    experts = constants["old.experts"] if point.model.experts else 1.0
     extra = speed.host_step_s - constants["host.step_us"] * 1e-6
     return replace(
         speed,
         bandwidth_bytes_per_s=speed.bandwidth_bytes_per_s * constants["old.bandwidth"],
-        compute_flops_per_s=speed.compute_flops_per_s * constants["old.compute"],
+        compute_flops_per_s=speed.compute_flops_per_s * constants["old.compute"] * experts,
+        expert_bytes_per_s=speed.expert_bytes_per_s * constants["old.bandwidth"] * experts,
         link_bytes_per_s=speed.link_bytes_per_s * constants["old.link"],
         link_latency_s=speed.link_latency_s * constants["old.latency"],
         host_step_s=constants["old.step_us"] * 1e-6 + extra,
@@ -97,13 +128,29 @@ def residuals(constants: Mapping[str, float], points: Iterable[Point]) -> list[R
 
 
 def _loss(constants: Mapping[str, float], points: Sequence[Point]) -> float:
-    by_source: dict[str, list[float]] = defaultdict(list)
+    by_source: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for point, key, residual in residuals(constants, points):
-        by_source[point.source].append(abs(residual) * (TTFT_WEIGHT if key == "ttft_ms" else 1.0))
-    weights = {source: math.sqrt(len(values)) for source, values in by_source.items()}
-    fit_error = sum(weights[source] * statistics.fmean(values) for source, values in by_source.items())
-    pull = statistics.fmean(abs(math.log(value / _start(key))) for key, value in constants.items())
-    return fit_error / sum(weights.values()) + PULL * pull
+        by_source[point.source][key].append(residual)
+    fit_error = total = 0.0
+    for by_key in by_source.values():
+        figures = sum(map(len, by_key.values()))
+        error = sum((TTFT_WEIGHT if key == "ttft_ms" else 1.0) * _pooled(values) for key, values in by_key.items())
+        fit_error += math.sqrt(figures) * error / figures
+        total += math.sqrt(figures)
+    pull = sum(abs(math.log(value / _start(key))) / _width(key) for key, value in constants.items())
+    return fit_error / total + PULL * pull
+
+
+def _pooled(values: Sequence[float]) -> float:
+    """Return the sum of absolute errors around the source's own speed, and the price of that."""
+    ordered = sorted(values)
+    low, high = ordered[int(len(ordered) * (1 - POOLING) / 2)], ordered[int(len(ordered) * (1 + POOLING) / 2)]
+    own = low if low > 0 else min(high, 0.0)
+    return sum(abs(value - own) for value in ordered) + POOLING * abs(own) * len(ordered)
+
+
+def _width(key: str) -> float:
+    return WIDTHS.get(key) or WIDTHS.get(key.split(".", maxsplit=1)[0], 0.6)
 
 
 def _start(key: str) -> float:
@@ -186,29 +233,37 @@ def report(title: str, found: Iterable[Residual]) -> None:
         print(f"  {key:13} {group:46} figures {len(errors):4} median error {median:6.1%} bias {bias:+7.1%}")
 
 
-def _quantile(values: Sequence[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+def _quantile(values: Sequence[Weighted], share: float) -> float:
+    """Return the value below which this share of the weights lies."""
+    below, all_of_them = 0.0, sum(weight for _, weight in values)
+    for value, weight in sorted(values):
+        below += weight
+        if below >= share * all_of_them:
+            return value
+    return max(values)[0]
 
 
 def spread(found: Iterable[Residual]) -> dict[str, dict[str, dict[str, float]]]:
     """Return the factors from a prediction to p10 and p90 of the truth, by kind, from sources that were not fitted.
 
-    A kind with too few figures of a measure takes those of all kinds.
+    A kind with too few figures of a measure takes those of all kinds. A source weighs the square root of its figures,
+    as in the fit.
     """
-    by_kind: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in KINDS}
-    every: dict[str, list[float]] = defaultdict(list)
-    for point, key, residual in found:
-        if not point.old:
-            by_kind[kind_of(point)][key].append(-residual)
-            every[key].append(-residual)
+    by_kind: dict[str, dict[str, list[Weighted]]] = {kind: defaultdict(list) for kind in KINDS}
+    every: dict[str, list[Weighted]] = defaultdict(list)
+    new = [(point, key, residual) for point, key, residual in found if not point.old]
+    figures = Counter((point.source, key) for point, key, _ in new)
+    for point, key, residual in new:
+        weighted = (-residual, 1 / math.sqrt(figures[point.source, key]))
+        by_kind[kind_of(point)][key].append(weighted)
+        every[key].append(weighted)
     return {
         kind: {key: _factors(values[key] if len(values[key]) >= FEW_ROWS else every[key]) for key in sorted(every)}
         for kind, values in by_kind.items()
     }
 
 
-def _factors(values: Sequence[float]) -> dict[str, float]:
+def _factors(values: Sequence[Weighted]) -> dict[str, float]:
     return {
         "p10": round(min(math.exp(_quantile(values, 0.1)), 1.0), 3),
         "p90": round(max(math.exp(_quantile(values, 0.9)), 1.0), 3),

@@ -52,9 +52,31 @@ def plan_ratio() -> None:
 
     path = ROOT / "stacks" / "Pulumi.prod.yaml"
     settings = settings_from_file(path)
+    first = seconds(lambda: plan_for.__wrapped__(settings, "prod"), 1)
     planning = seconds(lambda: plan_for.__wrapped__(settings, "prod"), 10)
     reading = seconds(lambda: settings_from_file(path), 10)
     print(f"planning prod: {planning * 1000:.1f} ms, {planning / reading:.1f} x reading its settings")
+    print(f"planning prod the first time in a process: {first * 1000:.1f} ms")
+    for count in (1, 5, 10, 50):
+        many = seconds(lambda: plan_many(count), 3)  # noqa: B023 (called at once)
+        print(f"planning {count} models: {many * 1000:.1f} ms, {many / count * 1000:.1f} ms each")
+
+
+def plan_many(count: int) -> None:
+    """Plan ``count`` models of different traffic."""
+    from sizing.catalogue import load_catalogue
+    from sizing.inputs import Budget, Capacity, ModelEntry, Workload
+    from sizing.planner import plan_stack
+
+    entries = [
+        ModelEntry(
+            name=f"m{number}",
+            model="meta-llama/Llama-3.1-8B-Instruct",
+            workload=Workload(requests_per_second=1 + number / 7, input_tokens=900, output_tokens=250),
+        )
+        for number in range(count)
+    ]
+    plan_stack("many", entries, Capacity(), Budget(monthly_usd=1e8), "us-east-1", load_catalogue())
 
 
 if __name__ == "__main__":

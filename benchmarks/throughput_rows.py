@@ -1,7 +1,8 @@
 """Published serving benchmarks as comparable cases: model, card, engine settings and the load of each row.
 
 A row is left out, with the reason counted, when it does not state what a prediction needs (tensor parallelism,
-lengths, load), when its card or its model is not described, or when sizing refuses it. Lengths of ShareGPT runs
+lengths, load), when its card or its model is not described, when its source prints the very same figure for another
+card (one of the two is a slip, and nothing says which), or when sizing refuses it. Lengths of ShareGPT runs
 that print none are those of the runs that do (``SHAREGPT``).
 """
 
@@ -32,6 +33,8 @@ SHORT_PROMPT_TOKENS = 40
 """Prompts of the varad-more source: 13 to 18 words (its notes), with the chat template about 40 tokens."""
 SHAREGPT = (217, 202)
 """Mean prompt and output of the ShareGPT runs that print them (gpustack, vllm-project)."""
+LONGEST_MEAN = 1000
+"""Runs of fixed lengths in sources that print means have prompts from this length, or outputs of a few tokens."""
 MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
 
 
@@ -131,6 +134,12 @@ def _lengths(row: Mapping[str, Any]) -> tuple[float, float]:
     raise BadInput("left out: lengths not stated", row["id"])
 
 
+def _varied(notes: str, inputs: float, outputs: float) -> bool:
+    """Return whether the lengths are those of a corpus of conversations: named, or printed as means of short texts."""
+    means = "means of the run" in notes and inputs < LONGEST_MEAN and outputs > LONGEST_MEAN / 10
+    return "ShareGPT" in notes or (inputs, outputs) == SHAREGPT or means
+
+
 def _checks(row: Mapping[str, Any]) -> None:
     notes = str(row["notes"])
     if row["tp"] is None:
@@ -143,16 +152,16 @@ def _checks(row: Mapping[str, Any]) -> None:
 
 def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> EngineOverrides:
     notes = str(row["notes"])
-    seqs = re.search(r"max-num-seqs (\d+)|(\d+) seqs", notes)
+    seqs = re.search(r"max-num-seqs[ =](\d+)|(\d+) seqs", notes)
     version = row["vllm_version"] or ("0.6.0" if "V0" in notes else "0.15.0")
-    batched = re.search(r"(\d+) batched", notes)
+    batched = re.search(r"max-num-batched-tokens[ =](\d+)|(\d+) batched", notes)
     return EngineOverrides(
         vllm_version="0.6.0" if version < "0.6" and version.startswith("0.") and "." in version[2:] and
         int(version.split(".")[1]) < 6 else version,
         tensor_parallel=int(row["tp"]),
         max_model_len=int(min(max(2 * tokens, 4096), model.max_position_embeddings)),
         max_num_seqs=int(seqs.group(1) or seqs.group(2)) if seqs else None,
-        max_num_batched_tokens=int(batched.group(1)) if batched else None,
+        max_num_batched_tokens=int(batched.group(1) or batched.group(2)) if batched else None,
         kv_cache_dtype="fp8" if "fp8 KV" in f"{row['quantization']} {notes}" else None,
         enable_expert_parallel=True if re.search(r"\bep=(?!1\b)\d+|expert.parallel", notes) else None,
     )  # fmt: skip
@@ -191,7 +200,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         concurrency=concurrency,
         burst=burst,
         prompts=_prompts(row),
-        varied="ShareGPT" in notes or (inputs, outputs) == SHAREGPT,
+        varied=_varied(notes, inputs, outputs),
         input_tokens=inputs,
         output_tokens=outputs,
         old="V0" in notes,
@@ -199,13 +208,23 @@ def _point(row: Mapping[str, Any]) -> Point:
     )
 
 
+def _figure(row: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what two rows of one measurement have in common, whatever card they name."""
+    return (source_of(row), row["model"], row["tp"], row["input_len"], row["output_len"], row["output_tok_s"])
+
+
 @lru_cache(maxsize=1)
 def read_points() -> tuple[tuple[Point, ...], Mapping[str, int]]:
     """Return the rows that can be compared, and how many were left out for which reason."""
     points, left_out = [], dict[str, int]()
-    for line in (DATA / "throughput-points.jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
+    rows = [json.loads(line) for line in (DATA / "throughput-points.jsonl").read_text(encoding="utf-8").splitlines()]
+    cards: dict[tuple[object, ...], set[str]] = {}
+    for row in rows:
+        cards.setdefault(_figure(row), set()).add(row["gpu_type"])
+    for row in rows:
         try:
+            if row["output_tok_s"] is not None and len(cards[_figure(row)]) > 1:
+                raise BadInput("left out: same figure printed for two cards", row["id"])
             points.append(_point(row))
         except BadInput as error:
             reason = error.where if error.where.startswith("left out") else f"refused: {error.where}: {error.problem}"

@@ -43,9 +43,12 @@ def plan(
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """The cheapest plan that meets the objectives, alternatives, and why the others lost; exit 3 when there is none."""
-    from cli.output import show
+    from datetime import UTC, datetime
+
+    from cli.output import show, tell
     from cli.render import plan as render
     from cli.sources import find_model
+    from sizing.ages import stale_prices
     from sizing.catalogue import load_catalogue
     from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, Workload
     from sizing.plan_document import plan_document
@@ -71,9 +74,11 @@ def plan(
     capacity, catalogue = o.stated(Capacity, {"spot_share": spot_share}), catalogue.with_model(spec)
     limit = o.positive("--max-monthly-usd", max_monthly_usd)
     result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
-    document = plan_document(result, entry, region, catalogue.date)
+    document = plan_document(result, entry, region, catalogue.date, catalogue)
     if html:
         _write_page(html, document, (result, entry, capacity, region, catalogue), limit)
+    for line in stale_prices(datetime.now(UTC).date()):
+        tell(line)
     show(document, output_format, text=render.text, markdown=render.markdown)
 
 

@@ -29,11 +29,14 @@ def preview(
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """Offline: what a stack deploys, on which GPUs, why, for how much; exit 3 when a policy is violated."""
+    from datetime import UTC, datetime
+
     from cli.files import read_json_object
-    from cli.output import show, write_file
+    from cli.output import show, tell, write_file
     from cli.render import page
     from cli.render import preview as render
     from cli.stacks import stacks_dir
+    from sizing.ages import stale_prices
 
     earlier = read_json_object(against, "--against", limit_bytes=EARLIER_LIMIT_BYTES) if against else None
     document = preview_document(stack, stacks_dir())
@@ -43,6 +46,8 @@ def preview(
         document["difference"] = compare(earlier, document)
     if html:
         write_file(html, page.html(document), "--html")
+    for line in stale_prices(datetime.now(UTC).date()):
+        tell(line)
     show(document, output_format, text=render.text, markdown=render.markdown)
     if any(verdict["level"] == "mandatory" and not verdict["passed"] for verdict in document["policies"]):
         raise typer.Exit(3)

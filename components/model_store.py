@@ -148,7 +148,8 @@ class ModelStore(pulumi.ComponentResource):
                     noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
                         noncurrent_days=days["old_version_days"]
                     ),
-                )
+                ),
+                *([_snapshots_end(days)] if self._args.snapshots else []),
             ],
             opts=pulumi.ResourceOptions(parent=self, depends_on=[versioning]),
         )
@@ -249,3 +250,16 @@ class ModelStore(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s"),
             ),
         )
+
+
+def _snapshots_end(days: Mapping[str, int]) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
+    """Return the rule that removes snapshots of vector stores; each has a key of its own, so they would pile up."""
+    return aws.s3.BucketLifecycleConfigurationRuleArgs(
+        id="snapshots",
+        status="Enabled",
+        filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix="snapshots/"),
+        expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=days["snapshot_days"]),
+        noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+            noncurrent_days=days["snapshot_version_days"]
+        ),
+    )

@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from infra.settings import ClusterSettings, StackSettings
+from infra.settings import ClusterSettings, ServingSettings, StackSettings
 from sizing.bill import fixed_bill_cluster, total
 from sizing.catalogue import Catalogue, load_catalogue
 from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, Figure, NodePoolPlan, ServingPlan, StackPlan
+from sizing.plan_costs import stack_costs
 from sizing.planner import PlanResult, plan_model
+from sizing.purchase import purchase_document, purchase_terms
 
 if TYPE_CHECKING:
     from infra.offline import OfflineGraph
@@ -39,6 +41,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
     plan, settings = graph.plan, graph.settings
     catalogue = load_catalogue()
     others = _others(settings, catalogue)
+    costs = stack_costs(plan, settings.models, catalogue) if plan and isinstance(settings, ServingSettings) else {}
     bill = plan.bill if plan else _cluster_bill(settings, graph.resources, catalogue)
     burn = plan.burn_usd_per_hour if plan else total(bill)
     document: Document = {
@@ -47,11 +50,14 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "layer": settings.layer,
         "region": settings.region,
         "prices_of": plan.catalogue_date if plan else catalogue.date,
-        "models": [_model(model, others.get(model.name)) for model in plan.models] if plan else [],
+        "models": [{**_model(one, others.get(one.name)), **costs.get(one.name, {})} for one in plan.models]
+        if plan
+        else [],
         "pools": [_pool(pool) for pool in plan.pools] if plan else [],
         "vector_store": _vector_store(plan),
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
         "burn": _burn(burn),
+        "purchase_terms": purchase_document(purchase_terms(plan.pools, plan.region)) if plan else None,
         "budget": _budget(plan, burn) if plan else None,
         "resources": _resources(graph.resources),
         "policies": [dict(verdict) for verdict in verdicts],

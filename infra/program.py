@@ -77,4 +77,5 @@ def plan_for(settings: ServingSettings, stack: str) -> StackPlan:
         settings.region,
         load_catalogue(),
         vector_store=settings.vector_store,
+        internet_facing=settings.gateway.scheme == "internet-facing",
     )

@@ -1,7 +1,7 @@
-"""The bill of a stack: GPU nodes, their disks, load balancer, vector store, weights, logs; per hour, three bounds.
+"""The bill of a stack: GPU nodes, disks, load balancer, transfer, vector store, weights, logs; three bounds an hour.
 
-``fixed_bill_cluster`` is the bill of the cluster stack (control plane, system nodes, NAT, endpoints), which has
-its own stack and no GPU. Monthly prices are divided by 730 hours.
+``fixed_bill_cluster`` is the bill of the cluster stack (control plane, system nodes, NAT, endpoints, registry), which
+has its own stack and no GPU. Monthly prices are divided by 730 hours.
 """
 
 from __future__ import annotations
@@ -11,13 +11,7 @@ from collections.abc import Sequence
 from sizing.catalogue import Catalogue
 from sizing.facts import serving_facts
 from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, BudgetPlan, Disk, NodePoolPlan, ServingPlan, VectorStorePlan
-
-GB_PER_GIB = 2**30 / 1e9
-
-
-def constant(usd_per_hour: float) -> Bounds:
-    """A cost that does not depend on traffic."""
-    return Bounds(floor=usd_per_hour, expected=usd_per_hour, ceiling=usd_per_hour)
+from sizing.transfer import StackTraffic, constant, traffic_lines
 
 
 def total(lines: Sequence[BillLine]) -> Bounds:
@@ -49,9 +43,13 @@ def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
 
 
 def model_fixed_usd_per_hour(weights_bytes: int, replicas: int, region: str, catalogue: Catalogue) -> float:
-    """USD per hour of what one model costs beside its nodes: weights in S3, alarms, logs of ``replicas``."""
+    """USD per hour of what one model costs beside its nodes: weights in S3, alarms, logs of ``replicas``.
+
+    The weights come in through NAT once a month at most: a new revision, or none.
+    """
     facts = serving_facts("logs")
-    month = weights_bytes / 1e9 * catalogue.price("s3_standard_usd_per_gb_month", region)
+    stored = catalogue.price("s3_standard_usd_per_gb_month", region) + catalogue.price("nat_gateway_usd_per_gb", region)
+    month = weights_bytes / 1e9 * stored
     month += facts["alarms_per_model"] * catalogue.price("cloudwatch_alarm_usd_per_month", region)
     month += replicas * facts["gb_per_replica_month"] * catalogue.price("cloudwatch_logs_usd_per_gb", region)
     return float(month / HOURS_PER_MONTH)
@@ -85,7 +83,7 @@ def _model_line(plan: ServingPlan, region: str, catalogue: Catalogue) -> BillLin
     return BillLine(
         name=f"weights, logs and alarms {plan.name}",
         usd_per_hour=Bounds(floor=floor, expected=expected, ceiling=ceiling),
-        rule=f"{plan.weights_bytes / 1e9:.1f} GB in S3, logs per replica, alarms",
+        rule=f"{plan.weights_bytes / 1e9:.1f} GB in S3, ingested once a month, logs per replica, alarms",
     )
 
 
@@ -95,18 +93,27 @@ def memory_usd_per_gib_hour(region: str, catalogue: Catalogue) -> float:
     return min(i.on_demand_usd_per_hour[region] / i.allocatable_memory_gib for i in system)
 
 
-def shared_lines(vector_store: VectorStorePlan | None, region: str, catalogue: Catalogue) -> tuple[BillLine, ...]:
-    """Lines of a serving stack that do not depend on its models."""
-    balancer = catalogue.price("network_load_balancer_usd_per_hour", region)
-    balancer += catalogue.price("network_load_balancer_usd_per_lcu_hour", region)
-    lines = [BillLine(name="load balancer", usd_per_hour=constant(balancer), rule="one NLB with one LCU")]
+def _snapshots(store: VectorStorePlan, region: str, catalogue: Catalogue) -> tuple[float, int]:
+    """Return USD per hour of the snapshots that S3 keeps, and of how many days; one takes its part of the disk."""
+    facts = serving_facts("vector_store")
+    days = facts["snapshot_days"] + facts["snapshot_version_days"]
+    gigabytes = store.replicas * store.disk_gib / facts["disk_factor"] * days
+    return gigabytes * catalogue.price("s3_standard_usd_per_gb_month", region) / HOURS_PER_MONTH, days
+
+
+def shared_lines(
+    vector_store: VectorStorePlan | None, region: str, catalogue: Catalogue, traffic: StackTraffic | None = None
+) -> tuple[BillLine, ...]:
+    """Lines of a serving stack that no choice of machines changes; ``traffic`` adds what is carried."""
+    lines = list(traffic_lines(traffic or StackTraffic(), region, catalogue))
     if vector_store is not None:
         memory = vector_store.replicas * vector_store.memory_gib * memory_usd_per_gib_hour(region, catalogue)
         gigabytes = vector_store.replicas * vector_store.disk_gib
         disk = gigabytes * catalogue.price("ebs_gp3_usd_per_gb_month", region) / HOURS_PER_MONTH
+        kept, days = _snapshots(vector_store, region, catalogue)
         each = f"{vector_store.memory_gib:g} GiB of a system node, {vector_store.disk_gib} GiB gp3"
-        rule = f"{vector_store.replicas} x ({each})"
-        lines.append(BillLine(name="vector store", usd_per_hour=constant(memory + disk), rule=rule))
+        rule = f"{vector_store.replicas} x ({each}), daily snapshots of {days} days in S3"
+        lines.append(BillLine(name="vector store", usd_per_hour=constant(memory + disk + kept), rule=rule))
     month = catalogue.price("kms_key_usd_per_month", region) + 2 * catalogue.price("secret_usd_per_month", region)
     lines.append(
         BillLine(
@@ -124,11 +131,13 @@ def bill_of(
     vector_store: VectorStorePlan | None,
     region: str,
     catalogue: Catalogue,
+    *,
+    traffic: StackTraffic | None = None,
 ) -> tuple[BillLine, ...]:
     """Return all lines of a serving stack, in the order of its pools and models."""
     lines = [line for pool in pools for line in _nodes_lines(pool, region, catalogue)]
     lines += [_model_line(plan, region, catalogue) for plan in plans]
-    return (*lines, *shared_lines(vector_store, region, catalogue))
+    return (*lines, *shared_lines(vector_store, region, catalogue, traffic))
 
 
 def fixed_bill_cluster(
@@ -157,8 +166,36 @@ def fixed_bill_cluster(
             f"{system_nodes} x {system_instance_type}, {system_disk_gib} GiB",
         ),
         ("cluster key", catalogue.price("kms_key_usd_per_month", region) / HOURS_PER_MONTH, "one KMS key"),
+        *_carried_and_kept(region, catalogue, endpoints=interface_endpoints > 0),
     )
     return tuple(BillLine(name=name, usd_per_hour=constant(usd), rule=rule) for name, usd, rule in rows)
+
+
+def _carried_and_kept(region: str, catalogue: Catalogue, *, endpoints: bool) -> tuple[tuple[str, float, str], ...]:
+    """Rows (name, USD per hour, rule) of what a cluster moves and stores: NAT data, images, its own logs."""
+    facts = serving_facts("cluster")
+    gigabytes, share = facts["nat_gb_per_month"], 0.5 if endpoints else 0.0
+    carried = gigabytes * (1 - share) * catalogue.price("nat_gateway_usd_per_gb", region)
+    carried += gigabytes * share * catalogue.price("interface_endpoint_usd_per_gb", region)
+    images = facts["registry_gb"] * catalogue.price("ecr_usd_per_gb_month", region)
+    logs = facts["log_gb_per_month"] * catalogue.price("cloudwatch_logs_usd_per_gb", region)
+    way = "half through endpoints" if endpoints else "through NAT"
+    return (
+        ("NAT and endpoint data", carried / HOURS_PER_MONTH, f"{gigabytes} GB a month, {way}"),
+        ("image registry", images / HOURS_PER_MONTH, f"{facts['registry_gb']} GB in ECR"),
+        (
+            "cluster logs",
+            logs / HOURS_PER_MONTH,
+            f"{facts['log_gb_per_month']} GB a month of control plane and flow logs",
+        ),
+    )
+
+
+def default_cluster_bill(region: str, catalogue: Catalogue) -> tuple[BillLine, ...]:
+    """Return the bill of the smallest cluster that the stack files default to; several serving stacks may share it."""
+    facts = serving_facts("cluster")
+    keys = ("zones", "nat_gateways", "interface_endpoints", "system_instance_type", "system_nodes", "system_disk_gib")
+    return fixed_bill_cluster(region, catalogue, **{key: facts[key] for key in keys})
 
 
 def budget_plan(

@@ -8,7 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-SERVING = Path(__file__).resolve().parent / "catalogue" / "serving.json"
+CATALOGUE = Path(__file__).resolve().parent / "catalogue"
+SERVING = CATALOGUE / "serving.json"
 
 
 @lru_cache(maxsize=1)
@@ -26,3 +27,10 @@ def serving_facts(block: str) -> Mapping[str, Any]:
 def serving_source(block: str) -> str:
     """Return where the figures of ``block`` come from, with the date of the file."""
     return f"serving.json of {_document()['date']}: {serving_facts(block)['source']}"
+
+
+@lru_cache(maxsize=8)
+def dated_file(name: str) -> Mapping[str, Any]:
+    """Return a whole file of the catalogue, ``spot_interruptions`` for example, with its ``source`` and ``date``."""
+    document: dict[str, Any] = json.loads((CATALOGUE / f"{name}.json").read_text(encoding="utf-8"))
+    return document

@@ -82,6 +82,9 @@ class ReplicaBounds(Stated):
         return self
 
 
+CheckpointName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class ModelEntry(Stated):
     """One served model: what it is, for what traffic, at what latency."""
 
@@ -95,6 +98,20 @@ class ModelEntry(Stated):
     scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
     replicas: ReplicaBounds = ReplicaBounds()
     engine: EngineOverrides = EngineOverrides()
+    allowed_variants: tuple[CheckpointName, ...] = Field(
+        (),
+        strict=False,
+        max_length=16,
+        description="other checkpoints of the same model, such as FP8 or AWQ, that may serve it",
+    )
+    allow_fp8_kv_cache: bool = Field(False, description="the KV cache may be kept in FP8 where the card computes in it")
+
+
+class Quota(Stated):
+    """One service quota of the account in the stack's region."""
+
+    code: str = Field(pattern=r"^L-[0-9A-F]{8}$", description="code in Service Quotas, for example L-DB2E81BA")
+    vcpus: int = Field(ge=0, le=10_000_000, description="vCPUs that it allows")
 
 
 class Capacity(Stated):
@@ -105,6 +122,19 @@ class Capacity(Stated):
     gpus: tuple[str, ...] | None = Field(
         None, strict=False, description="GPU types allowed; default: all of the region"
     )
+    quotas: tuple[Quota, ...] = Field(
+        (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"
+    )
+
+    @field_validator("quotas")
+    @classmethod
+    def _one_each(cls, value: tuple[Quota, ...]) -> tuple[Quota, ...]:
+        codes = [quota.code for quota in value]
+        repeated = sorted({code for code in codes if codes.count(code) > 1})
+        if repeated:
+            msg = f"quota {repeated[0]} is stated twice"
+            raise ValueError(msg)
+        return value
 
     @field_validator("gpus")
     @classmethod

@@ -1,4 +1,4 @@
-"""Every way to serve one model: GPU x instance type x tensor parallelism, judged by memory, objectives, availability.
+"""Every way to serve one model: the engines of ``sizing.engines`` x instance types, with replicas, nodes and cost.
 
 ``enumerate_options`` is exhaustive over a small space and keeps the reason of each rejection; choosing among the
 options is ``sizing.planner``.
@@ -6,58 +6,37 @@ options is ``sizing.planner``.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from sizing.bill import disk_usd_per_hour, model_fixed_usd_per_hour
 from sizing.catalogue import Catalogue, Gpu, Instance, load_catalogue
-from sizing.engine import resolve_engine
+from sizing.engines import (
+    Engine,
+    Reach,
+    Rejected,
+    Shape,
+    build_engine,
+    checkpoints,
+    first_settings,
+    ideal_rate,
+    widths,
+)  # fmt: skip
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import Capacity, ModelEntry, Workload
-from sizing.memory import estimate_memory
+from sizing.inputs import Capacity, ModelEntry
 from sizing.model import ModelSpec
-from sizing.plan import Bounds, EngineSettings, InstanceOffer, MemoryEstimate, PodResources, Replicas
+from sizing.plan import Bounds, InstanceOffer, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
-from sizing.queue import Traffic, most_traffic, traffic_at
-from sizing.serving import disk, fits_node, pod_resources
-from sizing.throughput import Replica, replica_of
+from sizing.quotas import Purchase, check_quotas, quota_shortage
+from sizing.serving import disk, fits_node
 
-TENSOR_PARALLEL = (1, 2, 4, 8)
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""
-GIB = 2**30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """An option that lost before its price was looked at, and why."""
-
-    option: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """One engine that fits: model on a GPU type with TP, its memory, and the most traffic within the objectives."""
-
-    model: ModelSpec
-    gpu: Gpu
-    settings: EngineSettings
-    memory: MemoryEstimate
-    replica: Replica
-    most: Traffic
-    capped_context: bool
-    weights_bytes: int
-    pod: PodResources
-
-    @property
-    def name(self) -> str:
-        """GPU and width, as rejections name it."""
-        return option_name(self.gpu.name, self.settings.tensor_parallel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +55,27 @@ class Option:
     zones: tuple[str, ...]
 
     @property
+    def purchases(self) -> tuple[Purchase, ...]:
+        """Nodes at the most traffic by capacity type, as quotas count them."""
+        split = self.split
+        return (
+            Purchase(capacity_type="on-demand", nodes=split.floor, offers=self.offers[:1]),
+            Purchase(capacity_type="on-demand", nodes=split.burst_ceiling, offers=self.offers),
+            Purchase(capacity_type="spot", nodes=split.spot_ceiling, offers=self.offers),
+        )
+
+    @property
     def gpus(self) -> int:
         """GPUs bought at the planned traffic."""
         return self.split.expected * self.instance.gpus
 
     @property
-    def order(self) -> tuple[float, int, int, float, int, str]:
-        """Cheapest expected first, then fewer GPUs, no idle GPUs, lower floor, more types for spot, name."""
+    def order(self) -> tuple[float, int, int, float, int, int, str]:
+        """Cheapest expected first, then fewer GPUs, no idle GPUs, lower floor, no pipeline, more spot types, name."""
         idle = self.split.expected * self.per_node - self.replicas.expected
         name = f"{self.engine.name} {self.instance.instance_type}"
-        return (round(self.usd_per_hour.expected, 9), self.gpus, idle, self.usd_per_hour.floor, -len(self.offers), name)
+        stages, cost = self.engine.settings.pipeline_parallel, self.usd_per_hour
+        return (round(cost.expected, 9), self.gpus, idle, cost.floor, stages, -len(self.offers), name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +95,7 @@ class Search:
     rejected: list[Rejected] = field(default_factory=list)
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
-    missed: bool = False
-    """At least one engine fits but misses the objectives."""
-    best_ttft_ms: tuple[float, str] = (math.inf, "")
-    best_tpot_ms: tuple[float, str] = (math.inf, "")
-
-
-def option_name(gpu: str, tensor_parallel: int) -> str:
-    """Name an engine by GPU and tensor parallelism: ``L40S TP4``."""
-    return f"{gpu} TP{tensor_parallel}"
+    reach: Reach = field(default_factory=Reach)
 
 
 @lru_cache(maxsize=16)
@@ -164,95 +146,12 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
         )
 
 
-def _context(entry: ModelEntry, model: ModelSpec) -> int:
-    facts, workload = serving_facts("context"), entry.workload
-    wanted: int = max(
-        facts["times_mean_request"] * (workload.input_tokens + workload.output_tokens), facts["min_tokens"]
-    )
-    return min(1 << (wanted - 1).bit_length(), model.max_position_embeddings)
+def replicas_of(entry: ModelEntry, each: float, per_node: int) -> Replicas | str:
+    """Return the replica counts where one carries ``each`` requests per second, or why there are none.
 
-
-def _holds_one_request(memory: MemoryEstimate, max_model_len: int) -> bool:
-    if not memory.fits or memory.kv_cache_gib <= 0:
-        return False
-    pessimistic = memory.kv_tokens * max(memory.kv_cache_gib_interval.p10, 0.0) / memory.kv_cache_gib
-    return pessimistic >= max_model_len
-
-
-def _settled(
-    entry: ModelEntry, model: ModelSpec, gpu: Gpu, tensor_parallel: int
-) -> tuple[EngineSettings, MemoryEstimate, bool]:
-    """Return settings and memory; a full context that does not fit is capped to what the workload needs."""
-    pipeline = entry.engine.pipeline_parallel or 1
-    settings = resolve_engine(model, gpu, entry.engine, tensor_parallel=tensor_parallel, pipeline_parallel=pipeline)
-    memory = estimate_memory(model, gpu, settings)
-    if _holds_one_request(memory, settings.max_model_len) or entry.engine.max_model_len is not None:
-        return settings, memory, False
-    capped = replace(settings, max_model_len=_context(entry, model))
-    return capped, estimate_memory(model, gpu, capped), True
-
-
-def build_engine(entry: ModelEntry, model: ModelSpec, gpu: Gpu, tensor_parallel: int, search: Search) -> Engine | None:
-    """Return the engine, or None after its reason was added to ``search``."""
-    name = option_name(gpu.name, tensor_parallel)
-    try:
-        settings, memory, capped = _settled(entry, model, gpu, tensor_parallel)
-    except BadInput as error:
-        search.rejected.append(Rejected(option=name, reason=error.line()))
-        return None
-    if not _holds_one_request(memory, settings.max_model_len):
-        search.rejected.append(Rejected(option=name, reason=_memory_reason(memory, settings)))
-        return None
-    replica = replica_of(model, gpu, settings, memory)
-    most = most_traffic(replica, entry.workload, entry.objectives)
-    _remember_best(search, entry.workload, replica, name)
-    if most is None:
-        search.missed = True
-        search.rejected.append(Rejected(option=name, reason=_objective_reason(entry, replica)))
-        return None
-    weights_bytes = model.checkpoint_bytes or math.ceil(
-        memory.weights_gib * GIB * settings.tensor_parallel * settings.pipeline_parallel
-    )
-    return Engine(
-        model=model,
-        gpu=gpu,
-        settings=settings,
-        memory=memory,
-        replica=replica,
-        most=most,
-        capped_context=capped,
-        weights_bytes=weights_bytes,
-        pod=pod_resources(settings, weights_bytes),
-    )
-
-
-def _remember_best(search: Search, workload: Workload, replica: Replica, name: str) -> None:
-    alone = traffic_at(replica, workload, 0.02)
-    search.best_ttft_ms = min(search.best_ttft_ms, (alone.ttft_p95_ms, name))
-    search.best_tpot_ms = min(search.best_tpot_ms, (alone.tpot_p95_ms, name))
-
-
-def _memory_reason(memory: MemoryEstimate, settings: EngineSettings) -> str:
-    return (
-        f"does not fit: weights {memory.weights_gib:.1f} GiB of {memory.requested_gib:.1f} GiB per GPU leave "
-        f"{max(memory.kv_cache_gib_interval.p10, 0.0):.1f} GiB of KV cache (p10), one request of "
-        f"{settings.max_model_len} tokens needs more"
-    )
-
-
-def _objective_reason(entry: ModelEntry, replica: Replica) -> str:
-    alone, wanted = traffic_at(replica, entry.workload, 0.02), entry.objectives
-    if alone.concurrency_p95 > alone.slots:
-        return "the KV cache does not hold one request of the workload"
-    return (
-        f"misses the objectives even with one request in flight: TTFT p95 {alone.ttft_p95_ms:.0f} ms "
-        f"(objective {wanted.ttft_p95_ms:g}), TPOT p95 {alone.tpot_p95_ms:.1f} ms (objective {wanted.tpot_p95_ms:g})"
-    )
-
-
-def replicas_of(entry: ModelEntry, engine: Engine, per_node: int) -> Replicas | str:
-    """Return the replica counts, or why there are none; they come in steps of what a node holds."""
-    workload, bounds, each = entry.workload, entry.replicas, engine.most.requests_per_s
+    They come in steps of what a node holds.
+    """
+    workload, bounds = entry.workload, entry.replicas
 
     def needed(share: float) -> int:
         return math.ceil(math.ceil(workload.requests_per_second * share / each - 1e-9) / per_node) * per_node
@@ -295,13 +194,18 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
     usable = [instance for instance, reason in judged if not reason]
     for instance in usable:
-        replicas = replicas_of(entry, engine, instance.gpus // engine.pod.gpus)
+        replicas = replicas_of(entry, engine.most.requests_per_s, instance.gpus // engine.pod.gpus)
         if isinstance(replicas, str):
             search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
             continue
         offers = _offers(engine, instance, usable, supply.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            search.options.append(_option(engine, instance, bought, replicas, supply))
+            option = _option(engine, instance, bought, replicas, supply)
+            short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
+            if short:
+                search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
+            else:
+                search.options.append(option)
 
 
 def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
@@ -344,28 +248,92 @@ def _option(
     )
 
 
-def enumerate_options(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue) -> Search:
-    """Return every option of one model and every rejection; BadInput for input that cannot mean anything."""
-    model, search = catalogue.model(entry.model), Search()
+def enumerate_options(
+    entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, *, keep: int | None = None
+) -> Search:
+    """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
+
+    With ``keep`` shapes are left out that cannot matter: those whose cost at the rate that no settings exceed is above
+    that of ``keep`` options on other shapes or machines, one of which has no higher ceiling either. What is left
+    out says so among the rejections; the cheapest for any budget is never left out.
+    """
+    models, search = checkpoints(entry, catalogue), Search()
     supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
     catalogue.region(region)
-    check_lengths(entry, model)
-    widths = (entry.engine.tensor_parallel,) if entry.engine.tensor_parallel else TENSOR_PARALLEL
-    for gpu in allowed_gpus(entry, capacity, catalogue):
-        instances = catalogue.instances(gpu.name, region)
-        if not instances:
-            search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {region}"))
+    check_quotas(capacity, catalogue)
+    check_lengths(entry, models[0])
+    for shape in _shapes(entry, models, supply, search):
+        below = None if keep is None else _beaten(shape, supply, search, keep)
+        if below is not None:
+            search.rejected.append(below)
             continue
-        most = max(instance.gpus for instance in instances)
-        for width in widths:
-            if width * (entry.engine.pipeline_parallel or 1) > most:
-                search.rejected.append(
-                    Rejected(option=option_name(gpu.name, width), reason=f"no machine has more than {most} of them")
-                )
-                continue
-            engine = build_engine(entry, model, gpu, width, search)
-            if engine is not None:
-                search.placed = True
-                place(entry, engine, supply, search)
+        engine = build_engine(shape, search.reach)
+        if isinstance(engine, Rejected):
+            search.rejected.append(engine)
+            continue
+        search.placed = True
+        place(entry, engine, supply, search)
     search.options.sort(key=lambda option: option.order)
     return search
+
+
+def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
+    """Return the shapes that some machine holds, those with the cheapest machine first."""
+    found: list[tuple[float, str, Shape]] = []
+    for gpu in allowed_gpus(entry, supply.capacity, supply.catalogue):
+        instances = supply.catalogue.instances(gpu.name, supply.region)
+        if not instances:
+            search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {supply.region}"))
+            continue
+        most = max(instance.gpus for instance in instances)
+        for model, (tensor, pipeline) in itertools.product(models, widths(entry)):
+            shape = Shape(
+                entry=entry, model=model, gpu=gpu, tensor_parallel=tensor, pipeline_parallel=pipeline,
+                variant=model is not models[0],
+            )  # fmt: skip
+            if tensor * pipeline > most:
+                reason = f"no machine has more than {most} of them"
+                search.rejected.append(Rejected(option=shape.name, reason=reason))
+                continue
+            wide = [i.on_demand_usd_per_hour[supply.region] for i in instances if i.gpus >= tensor * pipeline]
+            found.append((min(wide), shape.name, shape))
+    return [shape for _, _, shape in sorted(found, key=lambda row: row[:2])]
+
+
+def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected | None:
+    """Say that ``keep`` options beat the least that this shape can cost; None where it may still win."""
+    if len({(option.engine.name, option.instance.instance_type) for option in search.options}) < keep:
+        return None
+    for each in (math.inf, None):  # first as if one replica carried everything, then at the ideal rate
+        try:
+            rate = ideal_rate(shape, first_settings(shape)) if each is None else each
+        except BadInput:
+            return None
+        least = _least_costs(shape, rate, supply) if rate > 0 else []
+        if least and all(_loses(cost, search.options, keep) for cost in least):
+            lowest = min(cost.expected for cost in least)
+            best = min(search.options, key=lambda option: option.order)
+            told = f"{best.usd_per_hour.expected:.2f} USD/h of {best.engine.name} on {best.instance.instance_type}"
+            reason = f"dearer: at least {lowest:.2f} USD/h expected against {told}"
+            return Rejected(option=shape.name, reason=reason)
+    return None
+
+
+def _least_costs(shape: Shape, rate: float, supply: Supply) -> list[Bounds]:
+    """Return the cost on each machine if one replica carried ``rate``: no option of the shape costs less."""
+    gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
+    for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
+        if instance.gpus >= gpus:
+            replicas = replicas_of(shape.entry, rate, instance.gpus // gpus)
+            if not isinstance(replicas, str):
+                split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
+                offers = (instance.offer(supply.region),)
+                costs.append(fleet_usd_per_hour(split, offers, spot_price(instance, supply.region)))
+    return costs
+
+
+def _loses(least: Bounds, options: Sequence[Option], keep: int) -> bool:
+    """Tell whether ``keep`` options are cheaper than ``least`` and one of them has no higher ceiling."""
+    cheaper = [option for option in options if option.usd_per_hour.expected < least.expected - 1e-9]
+    names = {(option.engine.name, option.instance.instance_type) for option in cheaper}
+    return len(names) >= keep and any(option.ceiling_usd_per_hour <= least.ceiling for option in cheaper)

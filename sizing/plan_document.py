@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sizing.catalogue import Catalogue, load_catalogue
 from sizing.inputs import ModelEntry
 from sizing.plan import Bounds, EngineSettings, Figure, Interval, ServingPlan, ThroughputEstimate
+from sizing.plan_costs import plan_costs
 from sizing.plan_study import trade
 from sizing.planner import PlanResult
 
@@ -78,8 +80,10 @@ def _option(plan: ServingPlan, chosen: ServingPlan) -> Document:
     }
 
 
-def plan_document(result: PlanResult, entry: ModelEntry, region: str, catalogue_date: str) -> Document:
-    """Return the document of ``tonnage plan``: chosen, alternatives, rejected, with the inputs as resolved."""
+def plan_document(
+    result: PlanResult, entry: ModelEntry, region: str, catalogue_date: str, catalogue: Catalogue | None = None
+) -> Document:
+    """Return the document of ``tonnage plan``: chosen, alternatives, rejected, costs, with the inputs as resolved."""
     return {
         "schema": PLAN_SCHEMA,
         "model": result.chosen.model,
@@ -92,6 +96,7 @@ def plan_document(result: PlanResult, entry: ModelEntry, region: str, catalogue_
         "chosen": _option(result.chosen, result.chosen),
         "alternatives": [_option(plan, result.chosen) for plan in result.alternatives],
         "rejected": [{"option": one.option, "reason": one.reason} for one in result.rejected],
+        **plan_costs(result.chosen, result.pools, entry, region, catalogue or load_catalogue()),
     }
 
 

@@ -36,6 +36,8 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
         "concurrency": round(traffic.concurrency, 2),
         "concurrency_p95": round(traffic.concurrency_p95, 2),
         "slots": round(traffic.slots, 1),
+        "kv_tokens_p95": round(traffic.kv_tokens_p95),
+        "kv_tokens": traffic.replica.kv_tokens,
         "requests_per_s_per_replica": round(traffic.requests_per_s, 4),
     }
     return (
@@ -43,7 +45,8 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             name="ttft_p95_ms",
             value=round(traffic.ttft_p95_ms, 1),
             unit="ms",
-            rule="(prefill + wait of an M/G/1 queue of prompts at its 95th percentile) x p90 of the model's error",
+            rule="(running step + a prompt of 3 x the mean / share of time that other prompts leave)"
+            " x p90 of the model's error",
             inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms},
             source=source,
         ),
@@ -51,7 +54,8 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             name="tpot_p95_ms",
             value=round(traffic.tpot_p95_ms, 2),
             unit="ms",
-            rule="step at the 95th percentile of requests in flight / share of time that prefills leave x p90 of error",
+            rule="(step at the 95th percentile of requests in flight + prompts among the steps of a short answer)"
+            " x p90 of the model's error",
             inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms},
             source=source,
         ),

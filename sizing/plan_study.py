@@ -281,7 +281,7 @@ def _replicas_at(rate: float, entry: ModelEntry, option: Option) -> int:
             "replicas": ReplicaBounds(floor=planned.floor),
         }
     )
-    counted = replicas_of(now, option.engine, option.per_node)
+    counted = replicas_of(now, option.engine.most.requests_per_s, option.per_node)
     return planned.ceiling if isinstance(counted, str) else min(counted.expected, planned.ceiling)
 
 

@@ -15,15 +15,19 @@ from dataclasses import dataclass, replace
 from sizing.bill import bill_of, budget_plan, shared_lines, total
 from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
+from sizing.engines import Rejected
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
-from sizing.options import Option, Rejected, Search, enumerate_options
+from sizing.options import Option, Search, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
+from sizing.quotas import purchases_of, quota_shortage
 from sizing.serving import disk, drain, probes, scaling, start_up
+from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
+from sizing.transfer import StackTraffic
 from sizing.vector import plan_vector_store
 
 SECONDS_PER_HOUR = 3600
@@ -53,7 +57,7 @@ def plan_model(
     ``max_monthly_usd`` bounds the ceiling of its own cost (nodes, disks, weights, logs). Raises BadInput, NoPlan
     when nothing meets the objectives, OverBudget when nothing that does fits the limit.
     """
-    search = _search(entry, capacity, region, catalogue)
+    search = _search(entry, capacity, region, catalogue, keep=top + 1)
     options = search.options
     if max_monthly_usd is not None:
         options = [option for option in options if option.ceiling_usd_per_hour * HOURS_PER_MONTH <= max_monthly_usd]
@@ -94,8 +98,8 @@ def _dearer(option: Option, chosen: Option) -> str:
     return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
 
 
-def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue) -> Search:
-    search = enumerate_options(entry, capacity, region, catalogue)
+def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:
+    search = enumerate_options(entry, capacity, region, catalogue, keep=keep)
     if not search.options:
         raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=_no_plan_way_out(search))
     return search
@@ -104,10 +108,10 @@ def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catal
 def _no_plan(entry: ModelEntry, search: Search) -> str:
     """Say what is the best that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
-    (ttft, ttft_by), (tpot, tpot_by) = search.best_ttft_ms, search.best_tpot_ms
+    (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
     if math.isinf(ttft):
         return f"{entry.model} fits no GPU that is allowed: {_last_reasons(search)}"
-    if search.missed and not search.placed:
+    if search.reach.missed and not search.placed:
         return (
             f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
             f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}"
@@ -116,9 +120,13 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
 
 
 def _no_plan_way_out(search: Search) -> str:
+    if any(" of quota L-" in one.reason for one in search.rejected):
+        return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
-    return "loosen the objectives, allow more GPUs or choose a smaller model" if search.missed else "allow more GPUs"
+    return (
+        "loosen the objectives, allow more GPUs or choose a smaller model" if search.reach.missed else "allow more GPUs"
+    )
 
 
 _TELLING = ("needs", "sold in", "pods of", "misses", "does not fit")
@@ -188,7 +196,10 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
         weights_bytes=engine.weights_bytes,
         meets=traffic.meets(entry.objectives),
-        figures=plan_figures(entry, option, traffic, capacity),
+        figures=(
+            *plan_figures(entry, option, traffic, capacity),
+            *spot_figures(pools, option.replicas, option.per_node, start),
+        ),
     )
 
 
@@ -221,6 +232,7 @@ class _Request:
     region: str
     catalogue: Catalogue
     vector_store: VectorStore | None
+    internet_facing: bool = False
 
     def searches(self) -> list[Search]:
         return [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
@@ -230,9 +242,14 @@ class _Request:
         return None if self.vector_store is None else plan_vector_store(self.vector_store)
 
     @property
+    def traffic(self) -> StackTraffic:
+        """What the stack carries."""
+        return StackTraffic(entries=self.models, zones=self.capacity.zones, internet_facing=self.internet_facing)
+
+    @property
     def most_ceiling_usd_per_hour(self) -> float:
         """What the budget leaves for the ceilings of the models."""
-        shared = total(shared_lines(self.store, self.region, self.catalogue)).ceiling
+        shared = total(shared_lines(self.store, self.region, self.catalogue, self.traffic)).ceiling
         return self.budget.monthly_usd / HOURS_PER_MONTH - shared
 
 
@@ -275,8 +292,10 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     region: str,
     catalogue: Catalogue,
     vector_store: VectorStore | None = None,
+    *,
+    internet_facing: bool = False,
 ) -> StackPlan:
-    """Plan a whole serving stack within its budget.
+    """Plan a whole serving stack within its budget; ``internet_facing`` adds transfer out to the bill.
 
     Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
     """
@@ -289,13 +308,23 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
         region=region,
         catalogue=catalogue,
         vector_store=vector_store,
+        internet_facing=internet_facing,
     )
     choices = _choices(request.searches(), request.most_ceiling_usd_per_hour)
     for choice in choices:
         plan = _assemble(request, choice)
         if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
+            _check_quotas(request, plan)
             return plan
     raise _over_budget(request, plan)
+
+
+def _check_quotas(request: _Request, plan: StackPlan) -> None:
+    """Raise NoPlan when the models fit the stated quotas one by one but not together."""
+    short = quota_shortage(request.capacity, purchases_of(plan.pools), request.catalogue)
+    if short:
+        way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
+        raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
@@ -315,9 +344,10 @@ def _assemble(request: _Request, choice: _Choice) -> StackPlan:
         plans.append(serving_plan(entry, option, capacity))
         pools.extend(option_pools(entry, option))
     store = request.store
-    bill = bill_of(plans, pools, store, region, request.catalogue)
+    bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
+    warnings += [text for plan in plans for text in spot_warnings(plan, pools)]
     return StackPlan(
         stack=request.stack,
         region=region,

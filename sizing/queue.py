@@ -2,119 +2,198 @@
 
 With ``C`` requests in flight on average, a replica completes ``C / cycle(C)`` requests per second (Little's law with
 the cycle of ``sizing.roofline``), which grows with C; so the traffic that a replica carries within its objectives is
-found by bisection on C. Assumptions, stated in each plan:
+found by bisection on C. A workload states mean lengths only; both lengths are taken as exponential (coefficient of
+variation 1), which is longer in the tail than most traces. Then, stated in each plan:
 
-- arrivals are Poisson, so the number in flight varies with standard deviation sqrt(C): the 95th percentile is
-  C + 1.645 sqrt(C), and it must still be scheduled at once (KV cache and max_num_seqs);
-- prompts wait for each other's prefill as in an M/G/1 queue whose service time varies as stated in ``VARIATION``
-  (coefficient of variation 1, the exponential case: the workload states a mean only); the tail of the wait is
-  exponential with the mean wait of those who wait;
-- TPOT at the 95th percentile is that of the step at the 95th percentile of C.
+- a request that is seen decoding is a long one: its context is the prompt plus the whole mean output, not half of it;
+- arrivals are Poisson, so the number in flight varies: its variance is rate / slope of the rate in C (C where no
+  request slows another, more near saturation). Its 95th percentile, 1.645 standard deviations above C, must be
+  scheduled at once; the tokens they hold vary with their lengths besides, and the KV cache holds their 95th percentile;
+- prompts cost the mean of their squares where they attend, twice the square of the mean;
+- TTFT p95 is that of a prompt three times the mean (the 95th percentile of an exponential length) after the step that
+  is running, stretched by 1 / (1 - share of time that other prompts take): the sojourn of an M/M/1 queue;
+- TPOT p95 is that of a short answer (``SHORT_ANSWER`` of the mean) in the step at the 95th percentile of C: its
+  steps and the prompts among them make a busy period of an M/G/1 queue, taken at 1.645 standard deviations.
+
+``benchmarks/prove_plans.py`` judges these by simulation.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from sizing.inputs import Objectives, Workload
-from sizing.roofline import Loop, closed_loop, first_token_s, step_s
-from sizing.throughput import Replica, spread_of
+from sizing.roofline import Cycle, Loop, cycle_of, first_token_s, prompt_pairs, step_s
+from sizing.throughput import Replica, spread_of, staged_loop
 
 NORMAL_P95 = 1.645
 """Standard deviations of the 95th percentile of a normal distribution."""
-VARIATION = 1.0
-"""Coefficient of variation of prompt lengths (assumed exponential)."""
-BISECTIONS = 30
+LONG_PROMPT = 3.0
+"""95th percentile over the mean of an exponential length (-ln 0.05)."""
+SECOND_MOMENT = 2.0
+"""Mean of the square over the square of the mean of an exponential length."""
+SHORT_ANSWER = 0.3
+"""Length over the mean of the answers whose TPOT is the 95th percentile of all: few steps to spread a prompt over."""
+STEP_ASIDE = 1.1
+"""Factor on the number in flight over which the slope of the rate is taken."""
+BISECTIONS = 40
+CLOSE = 1e-6
+"""Width, as a share, at which the most traffic is known well enough."""
+LEAST = 0.02
+"""Requests in flight on average at which a replica counts as idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
     """What one replica does with its share of the traffic."""
 
+    replica: Replica
+    workload: Workload
     concurrency: float
     concurrency_p95: float
     slots: float
     requests_per_s: float
+    kv_tokens_p95: float
     ttft_p95_ms: float
     tpot_p95_ms: float
-    loop: Loop
+
+    @property
+    def schedulable(self) -> bool:
+        """Tell whether the 95th percentile of requests in flight, and of the tokens they hold, can be scheduled."""
+        cache = self.kv_tokens_p95 <= self.replica.kv_tokens or self.concurrency <= LEAST
+        return cache and self.concurrency_p95 <= self.slots
 
     def meets(self, objectives: Objectives) -> bool:
-        """Tell whether both objectives hold and the 95th percentile of requests in flight can be scheduled."""
+        """Tell whether both objectives hold and what is in flight can be scheduled."""
         return (
-            self.concurrency_p95 <= self.slots
+            self.schedulable
             and self.ttft_p95_ms <= objectives.ttft_p95_ms
             and self.tpot_p95_ms <= objectives.tpot_p95_ms
         )
 
-
-def wait_p95_s(service_s: float, utilisation: float) -> float:
-    """95th percentile of the wait in an M/G/1 queue (infinite from a utilisation of 1)."""
-    if utilisation >= 1:
-        return math.inf
-    if utilisation <= 0.05:
-        return 0.0
-    mean_of_waiting = service_s * (1 + VARIATION**2) / (2 * (1 - utilisation))
-    return mean_of_waiting * math.log(utilisation / 0.05)
+    @cached_property
+    def loop(self) -> Loop:
+        """The same number of requests in flight as a closed loop, which predictions are stated for."""
+        return staged_loop(
+            self.replica,
+            concurrency=max(self.concurrency, 1.0),
+            slots=math.inf,
+            input_tokens=float(self.workload.input_tokens),
+            output_tokens=float(self.workload.output_tokens),
+            prefix_share=self.workload.prefix_share,
+        )
 
 
 def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traffic:
-    """Return the open-loop state in which ``concurrency`` requests are in flight on average."""
-    tokens_in, tokens_out = float(workload.input_tokens), float(workload.output_tokens)
-    slots = replica.slots(tokens_in + tokens_out)
-    loop = _loop(replica, workload, concurrency)
-    rate = loop.batch / loop.cycle_s * min(concurrency, 1.0)
+    """Return the open-loop state in which ``concurrency`` requests are in flight on average.
+
+    Each batch of a pipeline has its share of them and is judged alone; what must be scheduled is that of all.
+    """
+    tokens_in, tokens_out, stages = float(workload.input_tokens), float(workload.output_tokens), replica.stages
+    cached, context, share = tokens_in * workload.prefix_share, tokens_in + tokens_out, concurrency / stages
+    new, pairs, batch = tokens_in - cached, SECOND_MOMENT * prompt_pairs(tokens_in - cached, cached), max(share, 1.0)
+    once = cycle_of(replica.load, replica.speed, batch, context, new, pairs, tokens_out)
+    rate = batch / once.cycle_s * min(share, 1.0)
+    more = cycle_of(replica.load, replica.speed, batch * STEP_ASIDE, context, new, pairs, tokens_out)
+    variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
+    crowded_s = step_s(replica.load, replica.speed, max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
+    held = stages * (variance * context**2 + share * (tokens_in**2 + tokens_out**2 / 2))  # of numbers, and of lengths
     spread = spread_of(replica.load)
-    crowd = concurrency + NORMAL_P95 * math.sqrt(concurrency)
-    cached = tokens_in * workload.prefix_share
-    new = tokens_in - cached
-    service = loop.prefill_s + loop.step_s * new / replica.load.chunk_tokens
-    busy = min(rate * loop.prefill_s, 0.999)
-    crowded_step = step_s(replica.load, replica.speed, max(crowd, 1.0), tokens_in + tokens_out / 2)
-    context = tokens_in + tokens_out / 2
-    first = first_token_s(replica.load, replica.speed, concurrency, context, tokens=new, cached=cached)
-    ttft = (first + wait_p95_s(service, rate * service)) * spread["ttft_ms"]["p90"]
     return Traffic(
+        replica=replica,
+        workload=workload,
         concurrency=concurrency,
-        concurrency_p95=max(crowd, 1.0),
-        slots=slots,
-        requests_per_s=rate,
-        ttft_p95_ms=ttft * 1e3,
-        tpot_p95_ms=crowded_step / (1 - busy) * spread["tpot_ms"]["p90"] * 1e3,
-        loop=loop,
+        concurrency_p95=max(concurrency + NORMAL_P95 * math.sqrt(stages * variance), 1.0),
+        slots=replica.slots(context),
+        requests_per_s=rate * stages,
+        kv_tokens_p95=concurrency * context + NORMAL_P95 * math.sqrt(held),
+        ttft_p95_ms=_ttft_p95_s(replica, workload, once, rate, crowded_s, share) * spread["ttft_ms"]["p90"] * 1e3,
+        tpot_p95_ms=tpot_p95_s(once, rate, crowded_s, tokens_out) * spread["tpot_ms"]["p90"] * 1e3,
     )
 
 
-def _loop(replica: Replica, workload: Workload, concurrency: float) -> Loop:
-    return closed_loop(
-        replica.load,
-        replica.speed,
-        concurrency=max(concurrency, 1.0),
-        slots=math.inf,
-        input_tokens=float(workload.input_tokens),
-        output_tokens=float(workload.output_tokens),
-        prefix_share=workload.prefix_share,
-    )
+def variance_of(number: float, cycle_s: float, cycle_aside_s: float) -> float:
+    """Variance of the number in flight: rate / slope of the rate in that number, infinite where more add nothing.
+
+    ``cycle_aside_s`` is the cycle of ``STEP_ASIDE`` times as many. Where one more request slows the others as much as
+    it brings, they pile up; where none slows another the slope is rate / number and the number is Poisson.
+    """
+    here = number / cycle_s
+    gained = number * STEP_ASIDE / cycle_aside_s - here
+    return here * number * (STEP_ASIDE - 1) / gained if gained > 0 else math.inf
+
+
+def _ttft_p95_s(  # noqa: PLR0917
+    replica: Replica, workload: Workload, once: Cycle, rate: float, crowded_s: float, concurrency: float
+) -> float:
+    """95th percentile of the time to the first token: the running step, then a long prompt among the others."""
+    tokens = min(LONG_PROMPT * workload.input_tokens, max(replica.longest - 1, workload.input_tokens))
+    cached = tokens * workload.prefix_share
+    new = float(workload.input_tokens) * (1 - workload.prefix_share)
+    busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
+    context = float(workload.input_tokens + workload.output_tokens)
+    own = first_token_s(replica.load, replica.speed, concurrency, context, tokens=tokens - cached, cached=cached)
+    running = crowded_s * min(concurrency, 1.0)
+    return running + stretched_s(own, busy)
+
+
+def stretched_s(alone_s: float, busy: float) -> float:
+    """Seconds of work that takes ``alone_s`` where others take the share ``busy`` (infinite from 1)."""
+    return alone_s / (1 - busy) if busy < 1 else math.inf
+
+
+def tpot_p95_s(once: Cycle, rate: float, crowded_s: float, output_tokens: float) -> float:
+    """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
+
+    The steps of an answer and the prompts left behind its own start a busy period of prompts: mean and variance of
+    its length are those of an M/G/1 queue with exponential service.
+    """
+    tokens = max(SHORT_ANSWER * output_tokens, 1.0)
+    busy = rate * once.prefill_s
+    if busy >= 1:
+        return math.inf
+    begun = tokens * crowded_s + busy * once.prefill_s / (1 - busy)
+    variance = rate * SECOND_MOMENT * once.prefill_s**2 * begun / (1 - busy) ** 3
+    return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens
 
 
 def most_traffic(replica: Replica, workload: Workload, objectives: Objectives) -> Traffic | None:
-    """Return the most traffic that one replica carries within the objectives; None when even one request misses."""
-    low, high = 0.02, replica.slots(float(workload.input_tokens + workload.output_tokens))
-    best = traffic_at(replica, workload, low)
+    """Return the most traffic that one replica carries within the objectives; None when even one request misses.
+
+    The excess over what binds grows with the requests in flight; its zero is bracketed and closed in on by false
+    position with halved ends (the Illinois rule), down to ``CLOSE`` of the number in flight.
+    """
+    low, high = LEAST, max(replica.slots(float(workload.input_tokens + workload.output_tokens)), 1.0)
+    best, top = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
     if not best.meets(objectives):
         return None
-    top = traffic_at(replica, workload, high)
     if top.meets(objectives):
         return top
+    below, above = _excess(best, objectives), _excess(top, objectives)
     for _ in range(BISECTIONS):
-        middle = (low + high) / 2
+        middle = (low * above - high * below) / (above - below) if math.isfinite(above) else (low + high) / 2
+        middle = min(max(middle, low + (high - low) * 1e-3), high - (high - low) * 1e-3)
         state = traffic_at(replica, workload, middle)
         if state.meets(objectives):
-            low, best = middle, state
+            low, best, below, above = middle, state, _excess(state, objectives), above / 2
         else:
-            high = middle
+            high, above, below = middle, _excess(state, objectives), below / 2
+        if high - low < CLOSE * high:
+            break
     return best
+
+
+def _excess(state: Traffic, objectives: Objectives) -> float:
+    """How far the state is beyond what binds first, as a share of it; negative within, infinite without bound."""
+    excess = max(
+        state.ttft_p95_ms / objectives.ttft_p95_ms,
+        state.tpot_p95_ms / objectives.tpot_p95_ms,
+        state.concurrency_p95 / state.slots,
+        state.kv_tokens_p95 / state.replica.kv_tokens if state.concurrency > LEAST else 0.0,
+    )
+    return excess - 1.0 if excess > 1.0 or state.meets(objectives) else 1e-9
 
 
 def traffic_for(replica: Replica, workload: Workload, requests_per_s: float, most: Traffic) -> Traffic:
@@ -126,4 +205,6 @@ def traffic_for(replica: Replica, workload: Workload, requests_per_s: float, mos
             low = middle
         else:
             high = middle
+        if high - low < CLOSE * high:
+            break
     return traffic_at(replica, workload, max(high, 1e-6))

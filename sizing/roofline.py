@@ -3,9 +3,13 @@
     matrices = bytes of the weights that the step touches / bandwidth, and 2 x parameters x tokens / compute
     cache    = bytes of the cache that the decodes read / bandwidth
     pairs    = FLOPs of attention of the prompt tokens / compute
-    step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + collectives + host
+    passes   = tokens x layers x hidden x 2 bytes x passes over them / bandwidth (norms, residuals, copies to experts;
+               tensor parallelism does not divide them)
+    step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + passes
+               + collectives + host
 
-A mixture of experts touches ``experts x (1 - (1 - chosen / experts)^tokens)`` experts in a step. In a closed loop of
+A mixture of experts touches ``experts x (1 - (1 - chosen / experts)^tokens)`` experts in a step (fewer where routing
+is uneven). In a closed loop of
 ``B`` requests every request decodes ``O`` tokens in ``O`` steps, and ``B`` prompts are prefilled in as many of these
 steps (in more of them when they do not fit ``max_num_batched_tokens``):
 
@@ -74,6 +78,12 @@ class Speed:
     """Bandwidth of reading routed experts; 0 takes ``bandwidth_bytes_per_s``."""
     request_host_s: float = 0.0
     """Seconds of host work that one request costs the engine, whatever its length."""
+    token_s: float = 0.0
+    """Seconds of the API server for each output token, beside the engine: it limits very fast replicas."""
+    passes: float = 0.0
+    """Times that a step reads or writes the hidden state of a token in each layer, beside the matrices."""
+    routing: float = 1.0
+    """Share of a further token's experts that are chosen independently of the tokens before it; 1 is even routing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,11 +100,12 @@ class Loop:
     output_tokens_per_s: float
 
 
-def touched(load: Load, tokens: float) -> float:
-    """Share of the experts that ``tokens`` tokens are sent to, at even routing."""
+def touched(load: Load, tokens: float, routing: float = 1.0) -> float:
+    """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing`` < 1)."""
     if not load.experts:
         return 0.0
-    return -math.expm1(tokens * math.log1p(-min(load.experts_per_token / load.experts, 1 - 1e-12)))
+    independent = 1 + (tokens - 1) * routing
+    return -math.expm1(independent * math.log1p(-min(load.experts_per_token / load.experts, 1 - 1e-12)))
 
 
 def collective_s(load: Load, speed: Speed, tokens: float) -> float:
@@ -117,7 +128,7 @@ def step_s(
     memory = load.weights_bytes / speed.bandwidth_bytes_per_s
     if load.experts:
         routed = speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s
-        memory += load.expert_bytes * touched(load, tokens) / routed
+        memory += load.expert_bytes * touched(load, tokens, speed.routing) / routed
     compute = 2 * (load.parameters_active * tokens - load.head_parameters * prompt_tokens)
     compute /= load.gpus * speed.compute_flops_per_s
     larger, smaller = (memory, compute) if memory > compute else (compute, memory)
@@ -127,7 +138,8 @@ def step_s(
     attention = cache / (speed.attention_bytes_per_s or speed.bandwidth_bytes_per_s)
     prompts = 2 * load.layers * load.attention_width * pairs / load.gpus / speed.compute_flops_per_s
     host = speed.host_step_s + speed.host_sequence_s * batch
-    return matrices + attention + prompts + collective_s(load, speed, tokens) + host
+    passes = tokens * load.layers * load.hidden_size * 2 * speed.passes / speed.bandwidth_bytes_per_s
+    return matrices + attention + prompts + passes + collective_s(load, speed, tokens) + host
 
 
 def prompt_pairs(tokens: float, cached_tokens: float = 0.0) -> float:
@@ -144,6 +156,35 @@ def first_token_s(
     return chunks * step_s(load, speed, batch, context_tokens, prompt_tokens=size, pairs=pairs) + speed.request_s
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Time in which each of ``batch`` requests is served once: its prompt and all its output tokens."""
+
+    step_s: float
+    """One step without prompts."""
+    steps: float
+    cycle_s: float
+    prefill_s: float
+    """Seconds that one prompt adds to the steps of the others."""
+
+
+def cycle_of(  # noqa: PLR0917
+    load: Load, speed: Speed, batch: float, context: float, new: float, pairs: float, output_tokens: float
+) -> Cycle:
+    """Return the cycle of ``batch`` requests of ``new`` prompt tokens with ``pairs``, which decode at ``context``."""
+    room = max(load.chunk_tokens - batch, 1.0)
+    mixed = max(min(batch, output_tokens), batch * new / room)
+    with_prompts = step_s(load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * pairs / mixed)
+    plain = step_s(load, speed, batch, context)
+    steps = max(output_tokens, mixed)
+    return Cycle(
+        step_s=plain,
+        steps=steps,
+        cycle_s=(steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s,
+        prefill_s=max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s,
+    )
+
+
 def closed_loop(
     load: Load,
     speed: Speed,
@@ -158,17 +199,13 @@ def closed_loop(
     batch = max(min(concurrency, slots), 1.0)
     cached = input_tokens * prefix_share
     new, context = input_tokens - cached, input_tokens + output_tokens / 2
-    room = max(load.chunk_tokens - batch, 1.0)
-    mixed = max(min(batch, output_tokens), batch * new / room)
-    with_prompts = step_s(
-        load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * prompt_pairs(new, cached) / mixed
-    )
-    plain = step_s(load, speed, batch, context)
-    steps = max(output_tokens, mixed)
-    cycle = (steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s
-    prefill = max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s
+    once = cycle_of(load, speed, batch, context, new, prompt_pairs(new, cached), output_tokens)
+    plain, cycle, prefill = once.step_s, once.cycle_s, once.prefill_s
     others = min((batch - 1) * prefill / cycle, 0.99)
     served = first_token_s(load, speed, batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
+    served += plain / 2 * min(batch - 1, 1.0)  # the step that runs when the request arrives
+    if speed.token_s:
+        cycle = (cycle**ROUNDING + (batch * output_tokens * speed.token_s) ** ROUNDING) ** (1 / ROUNDING)
     waiting = max(concurrency / batch - 1, 0.0) * cycle
     return Loop(
         batch=batch,
@@ -176,6 +213,6 @@ def closed_loop(
         prefill_s=prefill,
         cycle_s=cycle,
         ttft_s=served + waiting,
-        tpot_s=(steps * plain + (batch - 1) * prefill) / output_tokens,
+        tpot_s=(once.steps * plain + (batch - 1) * prefill) / output_tokens,
         output_tokens_per_s=batch * output_tokens / cycle,
     )

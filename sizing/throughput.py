@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ class Replica:
     speed: Speed
     max_num_seqs: int
     kv_tokens: int
+    longest: int = 10_000_000
+    """Tokens of the longest request that is taken (max_model_len)."""
+    stages: int = 1
+    """Stages of a pipeline: each serves its share of the requests at a time, so ``load`` is that of all stages in
+    turn on the GPUs of one, and that many batches are in flight."""
 
     def slots(self, tokens_per_request: float) -> float:
         """Requests that can be scheduled at once: by the engine's limit and by the KV cache."""
@@ -74,6 +79,9 @@ def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: 
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
         request_s=constants["host.first_token_us"] * 1e-6,
         request_host_s=constants["host.request_us"] * 1e-6,
+        token_s=constants["host.token_us"] * 1e-6,
+        routing=constants["experts.routing"],
+        passes=constants["passes"] + constants["experts.passes"] * model.experts_per_token,
     )
 
 
@@ -83,7 +91,7 @@ def _flops(constants: Mapping[str, float], group: str, model: ModelSpec, gpu: Gp
     best = (rates.get("bf16") or rates.get("fp16") or 0.0) * 1e12 * constants[f"compute.{group}"]
     if stored.bits == 8 and stored.granularity != "group" and rates.get("fp8"):
         best = rates["fp8"] * 1e12 * constants[f"compute.{group}"] * constants["fp8.compute"]
-    elif stored.bits == 4:
+    elif stored.bits <= 8:  # the weights are unpacked to 16 bits on the way
         best *= constants["int4.compute"]
     return best * (constants["experts.compute"] if model.experts else 1.0)
 
@@ -115,7 +123,7 @@ def _matrices(model: ModelSpec, tp: int) -> _Matrices:
         size = group_on_rank(model, group, tp, 1, whole)
         if group.expert:
             experts += size
-        elif group.place == "first" and group.name != head_name:
+        elif group.place in {"first", "every"} and group.name != head_name:
             skipped += group.elements
         else:
             read += size
@@ -158,10 +166,46 @@ def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int)
 
 def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
     """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
-    load = load_of(model, engine)
+    return replica_with(model, gpu, engine, kv_tokens=max(memory.kv_tokens, 1))
+
+
+def replica_with(model: ModelSpec, gpu: Gpu, engine: EngineSettings, *, kv_tokens: int) -> Replica:
+    """Return one replica with a cache of ``kv_tokens``; ``load`` and ``speed`` are those of one stage's GPUs."""
+    speed, stages = gpu_speed(model, gpu), engine.pipeline_parallel
     return Replica(
-        load=load, speed=gpu_speed(model, gpu), max_num_seqs=engine.max_num_seqs, kv_tokens=max(memory.kv_tokens, 1)
+        load=load_of(model, replace(engine, pipeline_parallel=1)),
+        speed=replace(speed, host_step_s=speed.host_step_s + (stages - 1) * speed.link_latency_s),
+        stages=stages,
+        max_num_seqs=engine.max_num_seqs,
+        kv_tokens=kv_tokens,
+        longest=engine.max_model_len,
     )
+
+
+def staged_loop(
+    replica: Replica,
+    *,
+    concurrency: float,
+    slots: float,
+    input_tokens: float,
+    output_tokens: float,
+    prefix_share: float,
+) -> Loop:
+    """Return the closed loop of a replica: of each batch in its pipeline, with the throughput of all."""
+    stages = replica.stages
+    loop = closed_loop(
+        replica.load,
+        replica.speed,
+        concurrency=concurrency / stages,
+        slots=slots / stages,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        prefix_share=prefix_share,
+    )
+    if stages == 1:
+        return loop
+    most = min(concurrency, slots)  # fewer requests than stages leave stages idle
+    return replace(loop, batch=most, output_tokens_per_s=loop.output_tokens_per_s * min(stages, most))
 
 
 def spread_of(load: Load) -> Mapping[str, Mapping[str, float]]:
@@ -214,11 +258,11 @@ def predict_throughput(
             way_out="shorten the request or raise max_model_len",
         )
     replica = replica_of(model, gpu, engine, memory)
-    loop = closed_loop(
-        replica.load,
-        replica.speed,
+    slots = replica.slots(input_tokens + output_tokens / 2)
+    loop = staged_loop(
+        replica,
         concurrency=concurrency,
-        slots=replica.slots(input_tokens + output_tokens / 2),
+        slots=slots,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         prefix_share=prefix_share,

@@ -36,20 +36,36 @@ def ask(name: str, module: ModuleType, cases: Sequence[Case], *, offline: bool) 
     """Return the peer's predictions in the order of the cases; NotRun with the reason where it cannot run."""
     if not module.PACKAGES:
         return [answer(module, case) for case in cases]
-    python = _environment(module, offline=offline)
     lines = "".join(json.dumps(asdict(case)) + "\n" for case in cases)
-    command = [str(python), "-m", "benchmarks.memory_peers", name]
+    said = talk(("benchmarks.memory_peers", name), module, lines, offline=offline)
+    answers = [Prediction(**json.loads(line)) for line in said]
+    if len(answers) != len(cases):
+        raise NotRun(f"answered {len(answers)} of {len(cases)} rows")
+    return answers
+
+
+def talk(program: Sequence[str], module: ModuleType, lines: str, *, offline: bool, limit_s: int = RUN_S) -> list[str]:
+    """Return the lines that ``python -m program`` answers in a peer's environment; NotRun if it fails."""
+    python = _environment(module, offline=offline)
+    command = [str(python), "-m", *program]
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": os.environ.get("HOME", ""), "PYTHONPATH": str(ROOT)}
     try:
         done = subprocess.run(
-            command, input=lines, capture_output=True, text=True, timeout=RUN_S, env=environment, cwd=ROOT, check=False
+            command,
+            input=lines,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            env=environment,
+            cwd=ROOT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotRun(f"no answer within {RUN_S} s") from None
-    answers = [Prediction(**json.loads(line)) for line in done.stdout.splitlines()]
-    if done.returncode or len(answers) != len(cases):
+        raise NotRun(f"no answer within {limit_s} s") from None
+    answers = done.stdout.splitlines()
+    if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise NotRun(f"ended with {done.returncode} after {len(answers)} of {len(cases)} rows: {last}")
+        raise NotRun(f"ended with {done.returncode} after {len(answers)} rows: {last}")
     return answers
 
 

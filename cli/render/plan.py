@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cli.render import costs
 from cli.render.common import grid, heading, machine, middle_and_high, three, three_usd
 from cli.render.markdown import folded
 from cli.render.markdown import table as markdown_table
@@ -30,6 +31,7 @@ def text(document: Document) -> RenderableType:
     trades = trade_rows(document)
     if trades:
         parts += [heading("What the alternatives trade against the choice"), _pairs(("option", "trade"), trades)]
+    parts += costs.text(document)
     lost = reasons(document)
     if lost:
         parts += [heading("Why the others lost"), _pairs(("option", "reason"), lost[:MOST_REASONS])]
@@ -103,6 +105,7 @@ def markdown(document: Document) -> str:
     parts = [f"**{sentence(document)}**", markdown_table(HEADS, option_rows(document))]
     if trades := trade_rows(document):
         parts.append(markdown_table(("option", "what it trades against the choice"), trades))
+    parts += costs.markdown(document)
     if lost:
         parts.append(folded(f"Why {len(lost)} others lost", markdown_table(("option", "reason"), lost)))
     return "\n\n".join(parts)

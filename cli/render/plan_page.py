@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from cli.render import costs
 from cli.render.common import usd
 from cli.render.page import folded, table, whole
 from cli.render.plan import HEADS, MOST_REASONS, option_rows, reasons, sentence, trade_rows
@@ -51,6 +52,8 @@ def html(document: Document, study: PlanStudy) -> str:
         _sensitivity(study),
         "<h2>Choice and alternatives</h2>",
         f'<div class="choice">{_choice(document)}</div>',
+        "<h2>What it costs, and what else it could cost</h2>",
+        _costs(document),
         "<h2>Why the others lost</h2>",
         _lost(document),
         "<h2>Figures</h2>",
@@ -71,6 +74,17 @@ def _facts(document: Document, study: PlanStudy) -> str:
         (_counts(plan.replicas), "replicas: floor / expected / ceiling"),
     )
     return '<div class="facts">' + "".join(f"<div><b>{escape(a)}</b>{escape(b)}</div>" for a, b in rows) + "</div>"
+
+
+def _costs(document: Document) -> str:
+    """Return bill, purchase terms and hosts as tables, each of those that there are."""
+    parts = [f"<p>{escape(said)}</p>" for said in costs.sentences(document)]
+    parts.append(table(costs.BILL_HEADS, costs.bill_rows(document)))
+    if document["purchase_terms"]:
+        parts.append(table(costs.TERM_HEADS, costs.term_rows(document["purchase_terms"])))
+    if document["hosted"]:
+        parts.append(table(costs.HOST_HEADS, costs.host_rows(document["hosted"])))
+    return "".join(parts)
 
 
 def _counts(replicas: Replicas) -> str:

@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cli.render import costs
 from cli.render.bars import against_limit, memory_bar, memory_legend
 from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd, zones
 from cli.render.markdown import bullets, folded, safe
@@ -45,6 +46,7 @@ def text(document: Document) -> RenderableType:
         heading("Bill"),
         _table(BILL_HEADS, bill_rows(document), flexible="rule"),
     ]
+    parts += costs.terms_text(document.get("purchase_terms"))
     parts += [heading(_resource_title(document)), _resources(document)]
     parts += [heading("Policies"), _policies(document)]
     if document["warnings"]:
@@ -98,6 +100,7 @@ def model_facts(model: Document) -> list[tuple[str, str]]:
         ("latency", f"TTFT {spread(model['ttft_ms'])} ms, TPOT {spread(model['tpot_ms'], 1)} ms (p10 to p90)"),
         ("holds", f"{model['kv']['tokens']:,} tokens of KV cache, binding: {model['binding']}"),
         ("costs", f"${three_usd(model['usd_per_hour'])} an hour, {per_million}"),
+        *(("", words) for words in costs.sentences(model)),
         ("starts in", f"{model['start_up_s']:.0f} s from nothing; {budgets}"),
     ]
 
@@ -203,6 +206,7 @@ def markdown(document: Document) -> str:
     parts += [safe(document["summary"]), _markdown_burn(document)]
     if document["models"]:
         parts.append(_markdown_models(document))
+        parts.append(bullets(f"{one['name']}: {said}" for one in document["models"] for said in costs.sentences(one)))
     parts.append(markdown_table(POLICY_HEADS, policy_rows(document)))
     if document["warnings"]:
         parts.append(bullets(document["warnings"]))
@@ -240,6 +244,7 @@ def _markdown_details(document: Document) -> list[str]:
     if document["pools"]:
         parts.append(folded("Node pools", markdown_table(POOL_HEADS, pool_rows(document))))
     parts.append(folded("Bill", markdown_table(BILL_HEADS, bill_rows(document))))
+    parts += costs.terms_markdown(document.get("purchase_terms"))
     counts = [(count, kind) for kind, count in resource_counts(document)]
     return [*parts, folded(_resource_title(document), markdown_table(("count", "type"), counts))]
 

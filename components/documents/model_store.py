@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sizing.errors import BadInput
+from sizing.facts import serving_facts
 from sizing.launch import weights_prefix
 
 from .iam import Statement, allow, deny, parse_arn, policy
@@ -232,5 +233,14 @@ def hub_secret_name(hub_secret_arn: object) -> str | None:
 
 
 def lifecycle() -> Mapping[str, int]:
-    """Return the days after which unfinished uploads and replaced versions are removed."""
-    return {"incomplete_upload_days": INCOMPLETE_UPLOAD_DAYS, "old_version_days": OLD_VERSION_DAYS}
+    """Return the days after which unfinished uploads, replaced versions and snapshots are removed.
+
+    Each snapshot has a key of its own, so without an end they would pile up; the bill counts these days.
+    """
+    store = serving_facts("vector_store")
+    return {
+        "incomplete_upload_days": INCOMPLETE_UPLOAD_DAYS,
+        "old_version_days": OLD_VERSION_DAYS,
+        "snapshot_days": store["snapshot_days"],
+        "snapshot_version_days": store["snapshot_version_days"],
+    }

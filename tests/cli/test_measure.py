@@ -98,11 +98,13 @@ def test_a_stack_whose_engine_runs_as_planned_stays(tonnage: Tonnage, tmp_path: 
     plan = tonnage("measure", "--log", USAGE, "--stack", "dev", "--format", "json").document
     expected = {term["name"]: term["predicted"] for term in plan["terms"]}
     settings = {key: found["value"] for key, found in plan["inputs"].items()}
-    tokens = round(expected["kv_cache_gib"] * 2**30 / 131_072)  # bytes of a token of Llama-3.1-8B
+    width = settings["tensor_parallel"]
+    tokens = round(expected["kv_cache_gib"] * 2**30 / 131_072 * width)  # bytes of a token of Llama-3.1-8B
     log = tmp_path / "vllm.log"
     log.write_text(
         f"(APIServer pid=1) INFO 1 [u.py:1] vLLM API server version {settings['vllm_version']}\n"
         f"(APIServer pid=1) INFO 1 [u.py:1] non-default args: {{'model': 'meta-llama/Llama-3.1-8B-Instruct', "
+        f"'tensor_parallel_size': {width}, "
         f"'max_model_len': {settings['max_model_len']}, 'max_num_seqs': {settings['max_num_seqs']}}}\n"
         f"(EngineCore pid=2) INFO 1 [g.py:1] Model loading took {expected['weights_gib']} GiB memory and 9.0 seconds\n"
         f"(EngineCore pid=2) INFO 1 [g.py:1] Available KV cache memory: {expected['kv_cache_gib']:.2f} GiB\n"

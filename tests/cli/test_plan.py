@@ -126,3 +126,35 @@ def test_throughput_of_nothing_is_refused_by_name(tonnage: Tonnage, option: str,
 )
 def test_a_service_name_is_valid_in_kubernetes(model: str, name: str) -> None:
     assert service_name(model) == name
+
+
+def test_plan_says_what_everything_costs_and_what_else_it_could_cost(tonnage: Tonnage) -> None:
+    document = tonnage("plan", MODEL, *TRAFFIC, "--format", "json").document
+    costs = {"bill", "burn", "cluster", "usd_per_million_tokens", "spot", "purchase_terms", "hosted"}
+    assert document.keys() >= costs
+    assert document["burn"]["expected"]["usd_per_hour"] == pytest.approx(
+        sum(line["usd_per_hour"]["expected"] for line in document["bill"]), abs=1e-3
+    )
+    tokens = document["usd_per_million_tokens"]
+    hour = 6 * 3600 / 1e6
+    assert document["burn"]["expected"]["usd_per_hour"] == pytest.approx(
+        hour * (900 * tokens["input"] + 250 * tokens["output"]), rel=2e-3
+    )
+    assert {"reserved-1y", "savings-plan-1y", "savings-plan-3y", "capacity-reservation"} <= {
+        term["name"] for term in document["purchase_terms"]["terms"]
+    }
+    own = document["burn"]["expected"]["usd_per_month"] + document["cluster"]["burn"]["expected"]["usd_per_month"]
+    assert document["hosted"]["self_hosted_usd_per_month"] == pytest.approx(own, abs=0.02)
+
+
+def test_a_model_that_no_host_sells_and_a_plan_without_spot_leave_those_parts_out(tonnage: Tonnage) -> None:
+    called = tonnage("plan", "Qwen/Qwen2-VL-7B-Instruct", *TRAFFIC, "--spot-share", "0", "--format", "json")
+    assert called.document["hosted"] is None
+    assert called.document["spot"] is None
+
+
+@pytest.mark.parametrize("output_format", ["text", "markdown"])
+def test_plan_shows_tokens_spot_terms_and_hosts(tonnage: Tonnage, output_format: str) -> None:
+    said = " ".join(tonnage("plan", MODEL, *TRAFFIC, "--format", output_format).out.split())
+    for words in ("per million tokens in", "interruptions a day", "Savings Plan", "novita-ai", "self-hosting"):
+        assert words in said, words

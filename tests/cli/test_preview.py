@@ -162,6 +162,23 @@ def test_the_project_around_the_working_folder_wins(
     assert "there are: none" in tonnage("preview", "dev").line
 
 
+def test_prod_says_what_tokens_cost_what_spot_takes_and_what_the_floor_would_cost_otherwise(
+    prod: dict[str, object],
+) -> None:
+    for model in prod["models"]:
+        assert model.keys() >= {"usd_per_million_tokens", "spot", "hosted"}
+        assert model["spot"]["replicas_at_least"] <= model["spot"]["replicas"]
+        assert model["hosted"]["hosts"] == sorted(
+            model["hosted"]["hosts"], key=lambda host: (host["usd_per_month"], host["host"])
+        )
+    terms = prod["purchase_terms"]
+    floors = [pool for pool in prod["pools"] if pool["capacity_type"] == "on-demand" and pool["instances"]["floor"]]
+    assert sum(terms["nodes"].values()) == sum(pool["instances"]["floor"] for pool in floors)
+    assert terms["on_demand_usd_per_month"] == pytest.approx(
+        sum(pool["usd_per_hour"]["floor"] for pool in floors) * 730, rel=1e-4
+    )
+
+
 def test_the_picture_in_the_readme_is_what_the_command_prints(
     prod: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

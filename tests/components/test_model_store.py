@@ -8,6 +8,7 @@ import pytest
 from components.documents import model_store as documents
 from components.model_store import ModelStore, ModelStoreArgs, StoredModel
 from sizing.errors import BadInput
+from sizing.facts import serving_facts
 from tests.support.golden import assert_golden
 
 CHAT = StoredModel(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", revision="0e9e39f2", weights_bytes=16 * 10**9)
@@ -127,3 +128,20 @@ def test_roles_of_models_with_long_names_are_told_apart():
     names = {documents.role_name(long + end) for end in ("english", "german", "")}
     assert len(names) == 3
     assert max(len(name) for name in names) <= 64
+
+
+def test_snapshots_leave_the_bucket_after_the_days_that_the_bill_counts(engine):
+    facts = serving_facts("vector_store")
+    rules = (
+        record(engine, snapshots={"vectors": "qdrant"})
+        .one("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
+        .props["rules"]
+    )
+    (rule,) = [one for one in rules if one["id"] == "snapshots"]
+    assert rule["filter"]["prefix"] == "snapshots/"
+    assert rule["expiration"]["days"] == facts["snapshot_days"]
+    assert rule["noncurrentVersionExpiration"]["noncurrentDays"] == facts["snapshot_version_days"]
+    assert [
+        one["id"]
+        for one in record(engine).one("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration").props["rules"]
+    ] == ["leftovers"]

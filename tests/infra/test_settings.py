@@ -11,8 +11,9 @@ import yaml
 
 from infra.config import STACKS_DIR, settings_from_file, settings_from_pulumi, stack_file, stacks
 from infra.recording import record
-from infra.settings import ClusterSettings, ServingSettings, schema
+from infra.settings import ClusterSettings, ServingSettings, SystemNodes, schema
 from sizing.errors import BadInput
+from sizing.facts import serving_facts
 
 SERVING = """\
 config:
@@ -266,3 +267,15 @@ def test_the_cluster_layer_has_safe_defaults(tmp_path):
     settings = settings_from_file(path)
     assert isinstance(settings, ClusterSettings)
     assert settings.public_access_cidrs == ()
+
+
+def test_the_cluster_that_a_plan_counts_beside_it_is_the_one_that_stack_files_default_to() -> None:
+    facts, nodes = serving_facts("cluster"), SystemNodes()
+    settings = ClusterSettings(
+        layer="cluster", region="us-east-1", admin_role_arns=("arn:aws:iam::123456789012:role/x",)
+    )
+    assert facts["zones"] == settings.zones
+    assert facts["nat_gateways"] == (settings.zones if settings.nat_per_zone else 1)
+    assert facts["interface_endpoints"] == len(settings.interface_endpoints)
+    assert (facts["system_instance_type"], facts["system_nodes"]) == (nodes.instance_type, nodes.count)
+    assert facts["system_disk_gib"] == nodes.disk_gib

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from sizing.bill import budget_plan, disk_usd_per_hour, fixed_bill_cluster, total
+from sizing.bill import (
+    budget_plan,
+    default_cluster_bill,
+    disk_usd_per_hour,
+    fixed_bill_cluster,
+    memory_usd_per_gib_hour,
+    shared_lines,
+    total,
+)
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore, Workload
 from sizing.plan import HOURS_PER_MONTH, Bounds, Disk, Replicas, StackPlan
 from sizing.planner import plan_stack
 from sizing.pools import fleet_usd_per_hour, split_nodes, spot_price
+from sizing.transfer import StackTraffic, gb_per_hour, traffic_lines
 from sizing.vector import plan_vector_store
 
 CATALOGUE = load_catalogue()
@@ -105,3 +114,51 @@ def test_the_cluster_bill_counts_zones_endpoints_and_system_nodes() -> None:
     assert by_name["interface endpoints"] == pytest.approx(0.12)
     assert by_name["system nodes"] == pytest.approx(3 * (0.2016 + 50 * 0.08 / HOURS_PER_MONTH))
     assert total(lines).floor == pytest.approx(sum(by_name.values()), abs=1e-5)
+
+
+def test_the_bill_has_a_line_for_all_that_a_stack_costs() -> None:
+    names = [line.name for line in plan(VectorStore(vectors=5_000_000, dimensions=1024)).bill]
+    for expected in ("GPU nodes", "disks", "weights, logs", "load balancer", "transfer between zones", "vector store",
+                     "key and secrets"):  # fmt: skip
+        assert any(name.startswith(expected) for name in names), expected
+    cluster = [line.name for line in default_cluster_bill(REGION, CATALOGUE)]
+    assert cluster == ["EKS control plane", "NAT gateways", "interface endpoints", "system nodes", "cluster key",
+                       "NAT and endpoint data", "image registry", "cluster logs"]  # fmt: skip
+
+
+def test_the_snapshots_of_the_vector_store_are_on_the_bill_for_the_days_that_s3_keeps_them() -> None:
+    store = plan_vector_store(VectorStore(vectors=5_000_000, dimensions=1024))
+    line = next(one for one in shared_lines(store, REGION, CATALOGUE) if one.name == "vector store")
+    memory = store.replicas * store.memory_gib * memory_usd_per_gib_hour(REGION, CATALOGUE)
+    disks = store.replicas * store.disk_gib
+    month = disks * 0.08 + disks / 3 * 8 * 0.023
+    assert line.usd_per_hour.ceiling == pytest.approx(memory + month / HOURS_PER_MONTH)
+
+
+def test_transfer_is_bytes_of_prompts_and_answers_times_hops_between_zones() -> None:
+    workload = Workload(requests_per_second=10, input_tokens=1000, output_tokens=200, minimum_share=0.5, peak_factor=2)
+    entry = ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload)
+    carried = 10 * 3600 * (1000 * 5 + 200 * 250) / 1e9
+    assert gb_per_hour((entry,)) == Bounds(floor=carried / 2, expected=carried, ceiling=2 * carried)
+    traffic = StackTraffic(entries=(entry,), zones=2, internet_facing=True)
+    lines = {line.name: line.usd_per_hour for line in traffic_lines(traffic, REGION, CATALOGUE)}
+    assert lines["transfer between zones"].expected == pytest.approx(carried * 2 * 0.5 * 0.02)
+    assert lines["transfer to the internet"].ceiling == pytest.approx(2 * 10 * 3600 * 200 * 250 / 1e9 * 0.09)
+    assert lines["load balancer"].ceiling == pytest.approx(0.0225 + 2 * carried * 0.006)
+    inside = traffic_lines(StackTraffic(entries=(entry,), zones=1), REGION, CATALOGUE)
+    assert [line.name for line in inside] == ["load balancer"]
+
+
+def test_what_scales_to_zero_carries_nothing_at_the_floor() -> None:
+    workload = Workload(requests_per_second=10, input_tokens=1000, output_tokens=200)
+    entry = ModelEntry(name="chat", model="m", workload=workload, scale_to_zero=True)
+    assert gb_per_hour((entry,)).floor == 0
+
+
+def test_an_internet_facing_stack_pays_for_what_it_sends_out() -> None:
+    workload = Workload(requests_per_second=20, input_tokens=900, output_tokens=250)
+    entry = ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload)
+    args = ("t", [entry], Capacity(), Budget(monthly_usd=90_000), REGION, CATALOGUE)
+    outside, inside = plan_stack(*args, internet_facing=True), plan_stack(*args)
+    more = outside.burn_usd_per_hour.expected - inside.burn_usd_per_hour.expected
+    assert more == pytest.approx(20 * 3600 * 250 * 250 / 1e9 * 0.09, abs=1e-5)

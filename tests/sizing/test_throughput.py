@@ -17,8 +17,8 @@ from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, Objectives, Workload
 from sizing.memory import estimate_memory
 from sizing.plan import ThroughputEstimate
-from sizing.queue import most_traffic, traffic_at, traffic_for, wait_p95_s
-from sizing.roofline import Load, Speed, closed_loop, collective_s, prompt_pairs, step_s, touched
+from sizing.queue import STEP_ASIDE, most_traffic, stretched_s, tpot_p95_s, traffic_at, traffic_for, variance_of
+from sizing.roofline import Cycle, Load, Speed, closed_loop, collective_s, prompt_pairs, step_s, touched
 from sizing.throughput import predict_throughput, replica_of
 
 CATALOGUE = load_catalogue()
@@ -101,7 +101,7 @@ def test_a_cached_prefix_shortens_the_first_token() -> None:
 def test_more_requests_in_flight_never_lower_throughput_nor_quicken_a_token(c: float, more: float) -> None:
     few = closed_loop(LOAD, SPEED, concurrency=c, slots=math.inf, input_tokens=500, output_tokens=100)
     many = closed_loop(LOAD, SPEED, concurrency=c * more, slots=math.inf, input_tokens=500, output_tokens=100)
-    assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.99  # where compute binds, prompts crowd a step
+    assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.98  # where compute binds, prompts crowd a step
     assert many.tpot_s >= few.tpot_s
     assert many.ttft_s >= few.ttft_s * (1 - 1e-12)
 
@@ -129,10 +129,23 @@ def test_a_request_longer_than_the_engine_takes_is_refused() -> None:
         predict("meta-llama/Llama-3.1-8B-Instruct", "A10G", max_model_len=1024)
 
 
-def test_an_idle_queue_does_not_wait_and_a_full_one_for_ever() -> None:
-    assert wait_p95_s(0.1, 0.04) == 0
-    assert wait_p95_s(0.1, 0.5) == pytest.approx(0.1 * 2 / (2 * 0.5) * math.log(10))
-    assert wait_p95_s(0.1, 1.0) == math.inf
+def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_of_it() -> None:
+    assert stretched_s(0.2, 0.0) == 0.2
+    assert stretched_s(0.2, 0.5) == pytest.approx(0.4)
+    assert stretched_s(0.2, 1.0) == math.inf
+
+
+def test_the_number_in_flight_is_poisson_where_none_slows_another_and_unbounded_where_more_add_nothing() -> None:
+    assert variance_of(9.0, 2.0, 2.0) == pytest.approx(9.0)
+    assert variance_of(9.0, 2.0, 2.0 * STEP_ASIDE) == math.inf
+    assert variance_of(9.0, 2.0, 2.1) > 9.0
+
+
+def test_an_answer_without_other_prompts_takes_the_step_alone() -> None:
+    once = Cycle(step_s=0.02, steps=100, cycle_s=2.0, prefill_s=0.1)
+    assert tpot_p95_s(once, 0.0, 0.02, 100) == pytest.approx(0.02)
+    assert tpot_p95_s(once, 1.0, 0.02, 100) > 0.02 / 0.9
+    assert tpot_p95_s(once, 10.0, 0.02, 100) == math.inf
 
 
 def test_the_most_traffic_of_a_replica_meets_and_a_little_more_does_not() -> None:

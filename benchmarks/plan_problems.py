@@ -1,0 +1,137 @@
+"""Random planning problems, and the simulation that judges a planned replica.
+
+The simulation shares no code with ``sizing.queue``: requests of lognormal or exponential lengths arrive at the rate
+that the plan gives one replica, ``benchmarks.simulator`` runs them, and percentiles are counted. The time of a step
+is the planner's own roofline, so what is judged is the queue arithmetic and not the roofline (that is what
+``make benchmark-throughput`` does).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.simulator import Limits, Request, Step, simulate
+from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.roofline import Load, Speed, step_s
+from sizing.throughput import Replica
+
+MODELS = (
+    "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen3-32B",
+    "mistralai/Mistral-7B-Instruct-v0.3", "meta-llama/Llama-3.3-70B-Instruct", "openai/gpt-oss-20b",
+    "openai/gpt-oss-120b", "Qwen/Qwen3-30B-A3B-Instruct-2507", "google/gemma-3-27b-it", "deepseek-ai/DeepSeek-R1",
+    "Qwen/Qwen3-Next-80B-A3B-Instruct", "zai-org/GLM-4.5-Air",
+)  # fmt: skip
+VARIANTS = {
+    "Qwen/Qwen3-32B": ("Qwen/Qwen3-32B-FP8", "Qwen/Qwen3-32B-AWQ"),
+    "Qwen/Qwen3-8B": ("Qwen/Qwen3-8B-FP8",),
+    "meta-llama/Llama-3.3-70B-Instruct": ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic",),
+}
+"""Other checkpoints of the same weights that half of the problems allow."""
+GPUS = ("A10G", "L4", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-PRO-6000", "T4")
+REGIONS = ("us-east-1", "us-east-1", "us-west-2", "eu-central-1")
+SPREAD = 0.6
+"""Standard deviation of the logarithm of lognormal lengths."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One question to the planner."""
+
+    entry: ModelEntry
+    capacity: Capacity
+    region: str
+
+
+def _between(chance: random.Random, low: float, high: float) -> float:
+    """Return a number whose logarithm is uniform."""
+    return round(math.exp(chance.uniform(math.log(low), math.log(high))), 3)
+
+
+def random_problem(seed: int) -> Problem:
+    """Return the problem of ``seed``: the same on every machine."""
+    chance = random.Random(f"tonnage {seed}")  # noqa: S311 (a fixed sequence is wanted)
+    model = chance.choice(MODELS)
+    workload = Workload(
+        requests_per_second=_between(chance, 0.05, 40),
+        input_tokens=int(_between(chance, 50, 8000)),
+        output_tokens=int(_between(chance, 20, 1200)),
+        peak_factor=round(chance.uniform(1, 3), 2),
+        minimum_share=round(chance.uniform(0, 0.6), 2),
+        prefix_share=chance.choice((0.0, 0.0, 0.3, 0.7)),
+    )
+    objectives = Objectives(ttft_p95_ms=_between(chance, 300, 10_000), tpot_p95_ms=_between(chance, 15, 150))
+    bounds = chance.choice((ReplicaBounds(), ReplicaBounds(), ReplicaBounds(floor=chance.randint(0, 3))))
+    entry = ModelEntry(
+        name="served", model=model, workload=workload, objectives=objectives, replicas=bounds,
+        scale_to_zero=chance.random() < 0.2, engine=EngineOverrides(),
+        allowed_variants=VARIANTS.get(model, ()) if chance.random() < 0.5 else (),
+        allow_fp8_kv_cache=chance.random() < 0.3,
+    )  # fmt: skip
+    gpus = None if chance.random() < 0.5 else tuple(chance.sample(GPUS, chance.randint(2, 5)))
+    capacity = Capacity(spot_share=round(chance.random(), 2), zones=chance.choice((1, 1, 2, 3)), gpus=gpus)
+    return Problem(entry, capacity, chance.choice(REGIONS))
+
+
+def stepper(load: Load, speed: Speed) -> Callable[[Step], float]:
+    """Return the time of a simulated step by the roofline."""
+
+    def seconds(step: Step) -> float:
+        mean = step.context_tokens / step.decodes if step.decodes else 0.0
+        host = speed.request_host_s * step.prompts
+        return host + step_s(load, speed, step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
+
+    return seconds
+
+
+def _lengths(chance: random.Random, mean: int, most: int, shape: str) -> int:
+    if shape == "exponential":
+        drawn = chance.expovariate(1 / mean)
+    else:
+        drawn = chance.lognormvariate(math.log(mean) - SPREAD**2 / 2, SPREAD)
+    return max(1, min(round(drawn), most))
+
+
+def requests_of(workload: Workload, rate: float, longest: int, count: int, *, shape: str, seed: int) -> list[Request]:
+    """Return ``count`` Poisson arrivals at ``rate`` per second with random lengths that fit ``longest`` tokens."""
+    chance, clock, found = random.Random(f"arrivals {seed}"), 0.0, []  # noqa: S311
+    for _ in range(count):
+        clock += chance.expovariate(rate)
+        tokens = _lengths(chance, workload.input_tokens, longest - 2, shape)
+        output = _lengths(chance, workload.output_tokens, longest - tokens, shape)
+        found.append(Request(clock, tokens, output, int(tokens * workload.prefix_share)))
+    return found
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Percentiles that one simulation counted, in milliseconds."""
+
+    ttft_p95_ms: float
+    tpot_p95_ms: float
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the value below which ``share`` of ``values`` lie."""
+    ordered = sorted(values)
+    return ordered[min(math.ceil(share * len(ordered)), len(ordered)) - 1]
+
+
+def observe(replica: Replica, requests: list[Request]) -> Seen:
+    """Return what ``requests`` see on ``replica``, without the first tenth, which meets an empty engine.
+
+    Of a pipeline it is one of the batches in flight, with its share of the cache: give it its share of the requests.
+    """
+    stages = replica.stages
+    limits = Limits(replica.max_num_seqs // stages, replica.load.chunk_tokens, replica.kv_tokens // stages)
+    outcomes = simulate(requests, limits, stepper(replica.load, replica.speed), request_s=replica.speed.request_s)
+    kept = list(zip(requests, outcomes, strict=True))[len(requests) // 10 :]
+    gaps = [
+        (out.end_s - one.arrival_s - out.first_token_s) / (one.output_tokens - 1)
+        for one, out in kept
+        if one.output_tokens > 1
+    ]
+    firsts = [out.first_token_s for _, out in kept]
+    return Seen(percentile(firsts, 0.95) * 1e3, percentile(gaps or [0.0], 0.95) * 1e3)

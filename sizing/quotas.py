@@ -1,0 +1,61 @@
+"""Service quotas as bounds: vCPUs that an account may run by family, on demand and on spot apart.
+
+Only quotas that are stated bound anything; AWS counts them per region in vCPUs. What a stack may need of one is its
+pools at their ceilings with the largest type each may buy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sizing.catalogue import Catalogue
+from sizing.errors import BadInput
+from sizing.inputs import Capacity
+from sizing.plan import CapacityType, InstanceOffer, NodePoolPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Purchase:
+    """Nodes of one capacity type out of a list of offers, at the most traffic."""
+
+    capacity_type: CapacityType
+    nodes: int
+    offers: Sequence[InstanceOffer]
+
+
+def purchases_of(pools: Iterable[NodePoolPlan]) -> tuple[Purchase, ...]:
+    """Return what pools may buy."""
+    return tuple(Purchase(capacity_type=p.capacity_type, nodes=p.ceiling_instances, offers=p.offers) for p in pools)
+
+
+def vcpus_by_quota(purchases: Iterable[Purchase], catalogue: Catalogue) -> dict[str, int]:
+    """Return the most vCPUs that ``purchases`` run at once, by quota code."""
+    needed: dict[str, int] = {}
+    for purchase in purchases:
+        most: dict[str, int] = {}
+        for offer in purchase.offers:
+            instance = catalogue.instance(offer.instance_type)
+            code = instance.quota_spot if purchase.capacity_type == "spot" else instance.quota_on_demand
+            most[code] = max(most.get(code, 0), offer.vcpu)
+        for code, vcpu in most.items():
+            needed[code] = needed.get(code, 0) + purchase.nodes * vcpu
+    return {code: count for code, count in sorted(needed.items()) if count}
+
+
+def check_quotas(capacity: Capacity, catalogue: Catalogue) -> None:
+    """Raise BadInput for a quota code that no instance type of the catalogue counts against."""
+    for quota in capacity.quotas:
+        if quota.code not in catalogue.quotas:
+            known = ", ".join(sorted(catalogue.quotas))
+            raise BadInput("capacity.quotas", f"{quota.code!r} is no vCPU quota of the catalogue", limit=known)
+
+
+def quota_shortage(capacity: Capacity, purchases: Iterable[Purchase], catalogue: Catalogue) -> str:
+    """Say which stated quota ``purchases`` would exceed and by what; empty when none."""
+    needed = vcpus_by_quota(purchases, catalogue) if capacity.quotas else {}
+    for quota in capacity.quotas:
+        if needed.get(quota.code, 0) > quota.vcpus:
+            title = catalogue.quotas[quota.code].partition(" (")[0].partition(",")[0]
+            return f"needs {needed[quota.code]} vCPU of quota {quota.code} ({title}), {quota.vcpus} are stated"
+    return ""

@@ -1,0 +1,41 @@
+"""Random planning problems: the plan is that of trying everything, and a simulation meets its objectives."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.brute_force import Best, cheapest
+from benchmarks.plan_problems import percentile, random_problem
+from benchmarks.prove_plans import MET_SHARE, judge, report
+
+QUICK = (0, 2, 5, 9, 13, 17, 20, 22, 76)
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_a_plan_is_the_cheapest_of_all_stays_within_its_budget_and_keeps_its_promise(seed: int) -> None:
+    verdict = judge(seed)
+    assert verdict.same
+    assert verdict.within_budget
+    assert verdict.met, f"TTFT {verdict.ttft_share:.2f}, TPOT {verdict.tpot_share:.2f} of the objective"
+
+
+@pytest.mark.rehearsal
+def test_three_hundred_plans_equal_trying_everything_and_nineteen_in_twenty_keep_their_promise() -> None:
+    assert report([judge(seed) for seed in range(300)])
+
+
+def test_a_problem_is_the_same_each_time_and_another_one_differs() -> None:
+    assert random_problem(3) == random_problem(3) != random_problem(4)
+
+
+def test_of_equal_cost_the_fewest_gpus_win_and_a_limit_rules_out_higher_ceilings() -> None:
+    found = [Best(2.0, 4, 3.0, "wide"), Best(2.0, 2, 9.0, "lean"), Best(5.0, 1, 5.0, "dear")]
+    assert cheapest(found).name == "lean"
+    assert cheapest(found, 4.0).name == "wide"
+    assert cheapest(found, 1.0) is None
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    assert percentile([3.0, 1.0, 2.0], 0.95) == 3.0
+    assert percentile([3.0, 1.0, 2.0], 0.3) == 1.0
+    assert MET_SHARE == 0.95

@@ -1,0 +1,16 @@
+"""Prices older than 90 days are said to be so."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from sizing.ages import STALE_DAYS, stale_prices
+from sizing.facts import dated_file
+
+
+def test_prices_are_stale_after_ninety_days_and_say_how_to_refresh_them() -> None:
+    made = date.fromisoformat(max(dated_file(name)["date"] for name in ("instances", "prices")))
+    assert stale_prices(made + timedelta(days=STALE_DAYS)) == ()
+    late = stale_prices(made + timedelta(days=STALE_DAYS + 1))
+    assert late[0].startswith("prices of instances.json are 91 days old (limit 90); ")
+    assert late[1].endswith("tonnage catalogue refresh")
