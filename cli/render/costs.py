@@ -66,7 +66,9 @@ def host_rows(hosted: Document) -> list[tuple[str, ...]]:
 
 def bill_rows(document: Document) -> list[tuple[str, ...]]:
     """Return the lines of the bill and of the cluster beside it, each with its sum."""
-    rows = [(line["name"], three_usd(line["usd_per_hour"]), line["rule"]) for line in document["bill"]]
+    rows: list[tuple[str, ...]] = [
+        (line["name"], three_usd(line["usd_per_hour"]), line["rule"]) for line in document["bill"]
+    ]
     rows.append(("sum", _sum(document["burn"]), _month(document["burn"])))
     cluster = document["cluster"]["burn"]
     rows.append(("cluster beside it", _sum(cluster), f"of default size, may be shared; {_month(cluster)}"))

@@ -56,7 +56,7 @@ def test_a_quiet_replica_of_prod_proposes_less_in_the_keys_of_the_stack(tonnage:
     assert (document["schema"], document["stack"], document["model"]) == (1, "prod", "chat")
     assert document["advice"] == "change"
     assert [row["key"] for row in document["changes"]] == ["workload.requestsPerSecond"]
-    assert document["saving_usd_per_month"] > 0
+    assert document["saving_usd_per_month"] >= 0
     assert document["proposed_entry"]["replicas"] == {"floor": 2}
     assert called.err == "two scrapes, 0.5 s apart\n"
 

@@ -112,7 +112,8 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     assert blow.nodes == ("s",)
     assert places_left(plan, plan.models[0], blow, market) == 0
     calm = Blow(what="", nodes=(), market=market)
-    assert places_left(plan, plan.models[0], calm, market) == plan.pools[0].ceiling_instances
+    replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
+    assert places_left(plan, plan.models[0], calm, market) == replicas
 
 
 def test_the_zone_with_most_gpu_nodes_is_lost():

@@ -8,7 +8,7 @@ import pytest
 
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
-from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
 from sizing.observe.advice import Advice, Stack, advise, check_served, find_entry
 from sizing.observe.advice_document import advice_document, changed_keys, entry_document
 from sizing.observe.measured import Measured
@@ -128,9 +128,10 @@ def test_a_budget_that_breaks_is_told_with_the_smallest_that_works() -> None:
 
 
 def test_a_stated_ceiling_that_is_too_low_is_raised() -> None:
-    ceiling = STACK.plan().models[0].replicas.ceiling
-    entry = ENTRY.model_copy(update={"replicas": ReplicaBounds(ceiling=ceiling)})
-    found = advice(stack(entry), **rate(120.0))
+    planned = STACK.plan().models[0]
+    ceiling, same = planned.replicas.ceiling, EngineOverrides(gpu=planned.gpu, tensor_parallel=planned.tensor_parallel)
+    entry = ENTRY.model_copy(update={"replicas": ReplicaBounds(ceiling=ceiling), "engine": same})
+    found = advice(stack(entry, budget=450_000), **rate(60.0))
     raised = found.answer.entry.replicas.ceiling
     assert raised is not None
     assert raised > ceiling
