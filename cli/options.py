@@ -109,6 +109,12 @@ DraftModel = Annotated[
     str | None,
     typer.Option("--draft-model", metavar="MODEL", help="Model or head that drafts tokens: named as MODEL is."),
 ]
+LimitMmPerPrompt = Annotated[
+    int | None,
+    typer.Option(
+        "--limit-mm-per-prompt", metavar="N", help="Images, videos or sounds of one prompt, each; 0: text alone."
+    ),
+]
 GpuTotalGib = Annotated[
     float | None, typer.Option("--gpu-total-gib", metavar="X", help="Memory of the card as CUDA reports it, in GiB.")
 ]

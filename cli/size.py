@@ -30,6 +30,7 @@ def size(
     speculative_method: o.SpeculativeMethodOption = None,
     num_speculative_tokens: o.NumSpeculativeTokens = None,
     draft_model: o.DraftModel = None,
+    limit_mm_per_prompt: o.LimitMmPerPrompt = None,
     gpu_total_gib: o.GpuTotalGib = None,
     weights_gib: o.WeightsGib = None,
     output_format: o.FormatOption = o.Format.TEXT,

@@ -19,6 +19,7 @@ from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.model import ModelSpec, check_parallel, pipeline_stages
 from sizing.plan import EngineSettings
+from sizing.text_only import check_limit, limits
 
 T = TypeVar("T")
 V0_SEQUENCES = 256
@@ -138,6 +139,7 @@ def explain_engine(
         dtype=pick("dtype", None, *_dtype(model, gpu)),
         **_extras(model, overrides, rules, pick),
         **_draft(draft, pick),
+        **_limit(overrides, pick),
     )
     _check_extras(model, settings)
     check_draft(model, draft, settings.speculative_method, settings.num_speculative_tokens, tp)
@@ -167,6 +169,11 @@ def _draft(draft: ModelSpec | None, pick: _Pick) -> dict[str, Any]:
     return {} if draft is None else {"draft_model": pick("draft_model", draft.name, "", "")}
 
 
+def _limit(overrides: EngineOverrides, pick: _Pick) -> dict[str, Any]:
+    limit = overrides.limit_mm_per_prompt
+    return {} if limit is None else {"limit_mm_per_prompt": pick("limit_mm_per_prompt", limit, limit, "")}
+
+
 def _check_extras(model: ModelSpec, engine: EngineSettings) -> None:
     """Refuse settings that contradict each other or the model."""
     if bool(engine.speculative_method) != bool(engine.num_speculative_tokens):
@@ -179,6 +186,7 @@ def _check_extras(model: ModelSpec, engine: EngineSettings) -> None:
     if engine.tensor_parallel % engine.decode_context_parallel:
         problem = f"{engine.decode_context_parallel} does not divide tensor-parallel {engine.tensor_parallel}"
         raise BadInput("decode-context-parallel", problem)
+    check_limit(model, engine.limit_mm_per_prompt, version_tuple(engine.vllm_version))
     _check_block(engine.block_size)
 
 
@@ -286,4 +294,6 @@ def _extra_args(engine: EngineSettings) -> list[str]:
         if engine.draft_model:
             document["model"] = engine.draft_model
         args += ["--speculative-config", json.dumps(document, sort_keys=True)]
+    if engine.limit_mm_per_prompt is not None:
+        args += ["--limit-mm-per-prompt", json.dumps(limits(engine.limit_mm_per_prompt), sort_keys=True)]
     return args

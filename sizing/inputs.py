@@ -66,6 +66,7 @@ class EngineOverrides(Stated):
     max_lora_rank: int | None = Field(None, ge=1, le=512)
     speculative_method: Literal["ngram", "mtp", "eagle", "eagle3", "medusa", "draft"] | None = None
     num_speculative_tokens: int | None = Field(None, ge=0, le=64)
+    limit_mm_per_prompt: int | None = Field(None, ge=0, le=999)
 
 
 class ReplicaBounds(Stated):

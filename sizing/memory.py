@@ -26,6 +26,7 @@ from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens, sparse_o
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
 from sizing.storage.quantisation import for_engine
+from sizing.text_only import as_served, has_towers
 
 GIB = 1 << 30
 OLDEST_FP8_CACHE = 8.0
@@ -163,6 +164,7 @@ def _case(
 ) -> _Case:
     check_draft(model, draft, engine.speculative_method, engine.num_speculative_tokens, engine.tensor_parallel)
     loaded = as_loaded(model, engine.vllm_version, gpu.compute_capability)
+    loaded = as_served(loaded, engine.limit_mm_per_prompt, version_tuple(engine.vllm_version))
     if draft is not None:
         draft = as_loaded(beside(draft, loaded, engine), engine.vllm_version, gpu.compute_capability)
         loaded = with_caches(loaded, draft)
@@ -275,7 +277,10 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     if run is None:
         return 0.0
     frames = min(run.most, max(1, engine.max_model_len // run.tokens))
-    images = frames * max(1, engine.max_num_batched_tokens // (run.tokens * frames))
+    items = max(1, engine.max_num_batched_tokens // (run.tokens * frames))
+    if engine.limit_mm_per_prompt:
+        items = min(items, engine.max_num_seqs * engine.limit_mm_per_prompt)
+    images = frames * items
     copies = float(_constants()["activation_hidden_copies"])
     until = version_tuple(load_catalogue().engine_defaults["encoder_inputs"]["until"])
     extra = run.extra if version_tuple(engine.vllm_version) < until else 0
@@ -452,11 +457,22 @@ def _hints(case: _Case, budget: _Budget, *, fits: bool, binding: str) -> tuple[s
         hints.append(f"max-model-len {case.engine.max_model_len} -> {longest} is the largest that fits")
     if binding in {"gpu_memory_utilization", "cuda_graphs"}:
         hints.append(_utilisation_hint(budget, case.rules))
+    hints += _text_alone(case, budget)
     hints += _smaller_batch(case, budget)
     hints += _fp8_cache(case, budget)
     if not fits:
         hints += _more_gpus(case)
     return tuple(hints)
+
+
+def _text_alone(case: _Case, budget: _Budget) -> list[str]:
+    """Say what a model frees without its encoder, where that is what the peak activation is for."""
+    terms, version = budget.terms, version_tuple(case.engine.vllm_version)
+    if not has_towers(case.model) or terms.encoder <= max(terms.forward, terms.sampler):
+        return []
+    text = as_served(case.model, 0, version)
+    freed = _budget(replace(case, model=text, engine=replace(case.engine, limit_mm_per_prompt=0))).kv - budget.kv
+    return [f"limit-mm-per-prompt 0 (text alone) frees {freed:.1f} GiB for the KV cache"] if freed >= 0.05 else []
 
 
 def _fp8_cache(case: _Case, budget: _Budget) -> list[str]:

@@ -87,6 +87,8 @@ class EngineSettings:
     num_speculative_tokens: int = 0
     draft_model: str = ""
     """Name of the draft; empty where the method needs none."""
+    limit_mm_per_prompt: int | None = None
+    """Images, videos or sounds of one prompt, each; 0 serves text alone; None is the engine's own limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

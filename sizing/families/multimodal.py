@@ -104,7 +104,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         text,
         architecture=architecture,
         family="multimodal",
-        weights=(*text.weights, *tower.weights),
+        weights=(*text.weights, *(replace(group, encoder=True) for group in tower.weights)),
         encoder_run=tower.run,
         rotary_positions=_rotary_rows(text, config),
     )

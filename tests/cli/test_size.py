@@ -179,3 +179,11 @@ def test_a_draft_that_does_not_belong_is_refused_in_one_line(
     called = tonnage("size", MODEL, "--gpu", "L4", *options)
     assert called.line.startswith(said)
     assert called.code == 2
+
+
+def test_a_limit_of_zero_serves_text_alone(tonnage: Tonnage) -> None:
+    rest = ("--gpu", "L4", "--max-model-len", "8192", "--limit-mm-per-prompt", "0", "--format", "json")
+    document = tonnage("size", "Qwen/Qwen2-VL-7B-Instruct", *rest).document
+    assert document["inputs"]["limit_mm_per_prompt"] == {"value": 0, "source": "stated"}
+    assert document["per_gpu"]["weights_gib"] == pytest.approx(14.216, abs=0.001)
+    assert tonnage("size", MODEL, *rest).line.startswith("limit-mm-per-prompt: meta-llama/Llama-3.1-8B-Instruct takes")

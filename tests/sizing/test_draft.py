@@ -60,6 +60,16 @@ def test_heads_for_llama_8b_hold_what_the_classes_of_vllm_0_32_allocate(method, 
     assert [draft.weight_bytes(tensor_parallel=n) for n in (1, 2)] == [whole, half]
 
 
+def test_two_layers_of_a_head_for_qwen3_hold_what_the_class_of_vllm_0_32_allocates():
+    """Eagle3Qwen3ForCausalLM for Qwen3-0.6B: only the first layer reads embedding and hidden state side by side."""
+    config = {
+        **EAGLE3_CONFIG, "architectures": ["Eagle3Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 1024,
+        "intermediate_size": 3072, "num_attention_heads": 16, "head_dim": 128, "num_hidden_layers": 2,
+        "vocab_size": 151_936,
+    }  # fmt: skip
+    assert model_from_config(config, name="lab/qwen3-head").weight_bytes() == 454_566_912
+
+
 def test_an_eagle_head_takes_the_embedding_of_its_model_and_a_rotary_cache_as_long_as_the_context():
     engine = sized("eagle3", head("eagle3")).engine
     assert draft_bytes(beside(head("eagle3"), LLAMA, engine), 1) == 1_900_308_480 - EMBEDDING + ROTARY
