@@ -129,7 +129,8 @@ def test_a_budget_that_breaks_is_told_with_the_smallest_that_works() -> None:
 
 def test_a_stated_ceiling_that_is_too_low_is_raised() -> None:
     planned = STACK.plan().models[0]
-    ceiling, same = planned.replicas.ceiling, EngineOverrides(gpu=planned.gpu, tensor_parallel=planned.tensor_parallel)
+    ceiling = planned.replicas.ceiling
+    same = EngineOverrides(gpu=planned.gpu, tensor_parallel=planned.tensor_parallel, pipeline_parallel=1)
     entry = ENTRY.model_copy(update={"replicas": ReplicaBounds(ceiling=ceiling), "engine": same})
     found = advice(stack(entry, budget=450_000), **rate(60.0))
     raised = found.answer.entry.replicas.ceiling
