@@ -56,14 +56,8 @@ def plan(
 
     catalogue = load_catalogue()
     spec = find_model(model, catalogue)
-    workload = o.stated(
-        Workload,
-        {
-            "requests_per_second": requests_per_second,
-            "input_tokens": input_tokens,
-            "output_tokens": output_tokens,
-        },
-    )
+    traffic = {"requests_per_second": requests_per_second, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    workload = o.stated(Workload, traffic)
     entry = ModelEntry(
         name=service_name(spec.name),
         model=spec.name,
