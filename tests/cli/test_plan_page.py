@@ -22,6 +22,7 @@ from tests.cli.conftest import Tonnage
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 CALL = ("plan", MODEL, "--requests-per-second", "30", "--input-tokens", "900", "--output-tokens", "250")
+ONE_CARD = (*CALL, "--gpu", "L40S")
 ENTRY = ModelEntry(
     name="chat", model=MODEL, workload=Workload(requests_per_second=30, input_tokens=900, output_tokens=250)
 )
@@ -76,14 +77,14 @@ def test_the_choice_of_the_page_is_that_of_the_command(page: str, tonnage: Tonna
 
 
 def test_progress_goes_to_standard_error_and_the_document_to_standard_output(tonnage: Tonnage, tmp_path: Path) -> None:
-    called = tonnage(*CALL, "--html", str(tmp_path / "p.html"), "--format", "json")
+    called = tonnage(*ONE_CARD, "--html", str(tmp_path / "p.html"), "--format", "json")
     assert called.document["schema"] == 1
     assert called.err.count("\n") == 3
     assert [path.name for path in tmp_path.iterdir()] == ["p.html"]
 
 
 def test_a_page_that_cannot_be_written_is_one_line(tonnage: Tonnage, tmp_path: Path) -> None:
-    called = tonnage(*CALL, "--html", str(tmp_path / "missing" / "p.html"))
+    called = tonnage(*ONE_CARD, "--html", str(tmp_path / "missing" / "p.html"))
     assert called.err.splitlines()[-1].startswith("--html: cannot write ")
     assert (called.code, called.out, list(tmp_path.iterdir())) == (2, "", [])
 
@@ -92,7 +93,7 @@ def test_the_page_is_the_same_whatever_the_hash_seed(tmp_path: Path) -> None:
     pages = set()
     for seed in ("1", "2"):
         target = tmp_path / seed
-        called = [sys.executable, "-m", "cli", *CALL, "--html", str(target), "--format", "json"]
+        called = [sys.executable, "-m", "cli", *ONE_CARD, "--html", str(target), "--format", "json"]
         subprocess.run(called, capture_output=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
         pages.add(target.read_bytes())
     assert len(pages) == 1

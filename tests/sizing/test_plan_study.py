@@ -29,7 +29,7 @@ ENTRY = ModelEntry(
     model="meta-llama/Llama-3.1-8B-Instruct",
     workload=Workload(requests_per_second=30, input_tokens=900, output_tokens=250),
 )
-CAPACITY = Capacity()
+CAPACITY = Capacity(gpus=("L40S", "H100"))
 
 
 def plan(entry: ModelEntry = ENTRY, limit: float | None = None) -> PlanResult:
