@@ -26,7 +26,7 @@ from sizing.kv_cache import PLAIN_FP8
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec, model_from_config
 from sizing.plan import EngineSettings, MemoryEstimate
-from sizing.storage.quantisation import for_engine, online_quantisation
+from sizing.storage.quantisation import online_quantisation
 
 DATA = Path(__file__).resolve().parent / "data"
 HELD_OUT_SHARE = 0.4
@@ -184,8 +184,6 @@ def row_of(facts: Mapping[str, Any]) -> Row:
     engine = resolve_engine(model, gpu, settings(facts, model), gpu_total_gib=total)
     if facts["kv_cache_dtype"] == PLAIN_FP8:
         engine = replace(engine, kv_cache_dtype=PLAIN_FP8)
-    storage = for_engine(model.quantisation, version_tuple(engine.vllm_version), _capability(gpu))
-    model = replace(model, quantisation=storage)
     estimate = estimate_memory(model, gpu, engine, gpu_total_gib=total)
     return Row(
         facts=facts, model=model, gpu=gpu, engine=engine, total_gib=total, estimate=estimate, fitted=is_fitted(facts)
@@ -200,12 +198,6 @@ def card(facts: Mapping[str, Any]) -> tuple[Gpu, float]:
     except BadInput:
         raise BadInput("left out: card not known", f"{facts['gpu_type']} of {facts['id']}") from None
     return gpu, float(facts["gpu_total_gib_reported"] or typical_gib or gpu.total_gib)
-
-
-def _capability(gpu: Gpu) -> tuple[int, int]:
-    """Return the compute capability as two numbers: 8.9 is (8, 9)."""
-    major, minor = str(gpu.compute_capability).split(".")
-    return int(major), int(minor)
 
 
 def described(facts: Mapping[str, Any]) -> ModelSpec:

@@ -5,7 +5,7 @@ A string is a sequence of strings for every type checker, so lists given as a st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import pulumi
 
@@ -43,13 +43,6 @@ def require_number(where: str, value: object, *, at_least: int, at_most: int) ->
     """Refuse anything but a whole number within the limits."""
     if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value <= at_most:
         raise BadInput(where, f"{value!r} is not usable", limit=f"a whole number from {at_least} to {at_most}")
-
-
-def require_one_of(where: str, value: object, allowed: Iterable[str]) -> None:
-    """Refuse a value outside ``allowed``."""
-    names = sorted(allowed)
-    if value not in names:
-        raise BadInput(where, f"{value!r} is not known", way_out=f"one of {', '.join(names)}")
 
 
 def require_tags(where: str, value: object) -> None:

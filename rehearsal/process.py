@@ -120,11 +120,6 @@ class Supervisor:
         for folder in ("bin", "logs"):
             (self.run_dir / folder).mkdir()
 
-    @property
-    def children(self) -> tuple[Child, ...]:
-        """The processes started so far, oldest first."""
-        return tuple(self._children)
-
     def environment(self) -> dict[str, str]:
         """Return what a process started by somebody else (the engine) needs so that stop and sweep find it."""
         return {MARK: str(self.run_dir)}

@@ -5,6 +5,7 @@ of fewer layers wastes the rest, and pages of different sizes are made equal fir
 ``max_model_len`` tokens needs is the sum over the groups of the blocks that each must keep:
 
     full attention, MLA   ceil(length / block)
+    window = context      ceil(length / block) + 1
     sliding window        ceil(min(window - 1 + tokens in flight, length) / block) + 1
     chunked attention     ceil(min(chunk + tokens in flight, length) / block)
     recurrent state       1 (2 with prefix caching, 3 where checkpoints are taken) + speculative tokens
@@ -194,7 +195,9 @@ def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
 def _slots(group: KvGroup, rules: VersionRules) -> tuple[str, int]:
     """Layers that need the same number of token slots stay in one group whatever their pages."""
     whole = group.grows or (rules.windows == "full" and group.kind in {"sliding", "chunked"})
-    return ("grows", 0) if whole else (group.kind, group.window)
+    if rules.windows == "full" and whole:
+        return "grows", 0
+    return ("grows" if whole else group.kind), group.window
 
 
 def _together(sets: Sequence[_Layers]) -> CacheGroup:
@@ -316,7 +319,7 @@ def _blocks(group: CacheGroup, engine: EngineSettings, rules: VersionRules) -> i
     if group.kind == "cross":
         return -(-(group.window if rules.engine == "V0" else engine.max_num_batched_tokens) // block)
     if rules.windows == "full" or group.kind in {"full", "latent"}:
-        return -(-length // (block * engine.decode_context_parallel))
+        return -(-length // (block * engine.decode_context_parallel)) + (rules.windows != "full" and group.window > 0)
     if group.kind == "sliding":
         return -(-min(group.window - 1 + in_flight, length) // block) + 1
     return -(-min(group.window + in_flight, length) // block)

@@ -10,7 +10,7 @@ Sizes are bytes here; the estimate turns them into GiB.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -120,7 +120,8 @@ class KvGroup:
     extra_bytes: int = 0
     """Bytes per token beside the elements, for example scales."""
     window: int = 0
-    """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``)."""
+    """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``); on ``full``
+    layers a window as long as the context."""
     state: tuple[StateTensor, ...] = ()
     """Tensors of one sequence (``state``)."""
     block_tokens: int = 0
@@ -295,8 +296,10 @@ class ModelSpec:
         return _weight_bytes(self, tensor_parallel, expert_parallel, stage or whole, (draft, derived))
 
     def checkpoint_size(self) -> int:
-        """Bytes of the checkpoint: as stated, else computed from the shapes."""
-        return self.checkpoint_bytes if self.checkpoint_bytes is not None else self.weight_bytes()
+        """Bytes of the checkpoint: as stated, else computed from the shapes as files hold them."""
+        if self.checkpoint_bytes is not None:
+            return self.checkpoint_bytes
+        return replace(self, quantisation=replace(self.quantisation, layout="checkpoint")).weight_bytes(draft=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sizing.errors import BadInput
+from sizing.families.embedding import served_as_embedding
 from sizing.model import ModelSpec, model_from_config
 from sizing.plan import InstanceOffer
 
@@ -194,8 +195,9 @@ class Catalogue:
 @lru_cache(maxsize=256)
 def _cached_model(path: Path, name: str) -> ModelSpec:
     document = _read(path)
+    config = document["config"]
     return model_from_config(
-        document["config"],
+        served_as_embedding(config) if document.get("runner") == "pooling" else config,
         name=name,
         checkpoint_bytes=document.get("checkpoint_bytes"),
         revision=str(document["revision"]),

@@ -8,41 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Protocol
 
 from sizing.errors import BadInput
-from sizing.families import (
-    dbrx,
-    decoders,
-    deepseek_v4,
-    dense,
-    eagle,
-    embedding,
-    encoders,
-    gemma4,
-    glm5_next,
-    gpt_oss,
-    kimi_linear,
-    laguna,
-    lfm2,
-    llama4,
-    longcat,
-    mamba,
-    mamba_hybrid,
-    medusa,
-    mimo_v2,
-    minicpm3,
-    mla,
-    mllama,
-    moe,
-    multimodal,
-    nemotron_h,
-    nemotron_nas,
-    qwen3_next,
-    sliding,
-    whisper,
-    zamba2,
-)
 from sizing.families.parts import Identity
 from sizing.families.unserved import reason
 from sizing.model import ModelSpec
@@ -56,38 +25,13 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = (
-    dbrx,
-    decoders,
-    deepseek_v4,
-    dense,
-    eagle,
-    embedding,
-    encoders,
-    gemma4,
-    glm5_next,
-    gpt_oss,
-    kimi_linear,
-    laguna,
-    lfm2,
-    llama4,
-    longcat,
-    mamba,
-    mamba_hybrid,
-    medusa,
-    mimo_v2,
-    minicpm3,
-    mla,
-    mllama,
-    moe,
-    multimodal,
-    nemotron_h,
-    nemotron_nas,
-    qwen3_next,
-    sliding,
-    whisper,
-    zamba2,
-)
+NAMES = (
+    "dbrx", "decoders", "deepseek_v4", "dense", "eagle", "embedding", "encoders", "gemma4", "glm5_next",
+    "gpt_oss", "kimi_linear", "laguna", "lfm2", "llama4", "longcat", "mamba", "mamba_hybrid", "medusa",
+    "mimo_v2", "minicpm3", "mla", "mllama", "moe", "multimodal", "nemotron_h", "nemotron_nas", "qwen3_next",
+    "sliding", "whisper", "zamba2",
+)  # fmt: skip
+FAMILIES = tuple(import_module(f"sizing.families.{name}") for name in NAMES)
 REGISTRY: Mapping[str, Family] = {name: family.build for family in FAMILIES for name in family.ARCHITECTURES}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizing.errors import BadInput
-from sizing.families.fields import flag, whole
+from sizing.families.fields import dtype_of, flag, whole
 from sizing.families.parts import (
     Identity,
     Shape,
@@ -26,7 +26,7 @@ from sizing.families.parts import (
     vector,
 )
 from sizing.families.windows import caches
-from sizing.model import ModelSpec, WeightGroup
+from sizing.model import BYTES_OF_DTYPE, KvGroup, ModelSpec, WeightGroup
 
 Config = Mapping[str, object]
 Switch = bool | tuple[str, bool]
@@ -67,6 +67,8 @@ class Traits:
     head_bias: bool = False
     embedding_norm: bool = False
     split_mlp: bool = True
+    plain_cache: bool = False
+    """True where vLLM hands no cache settings to the attention, so that an fp8 cache is not used."""
     prepare: Callable[[dict[str, object]], Mapping[str, object]] | None = None
     """Rewrites fields that no alias covers."""
     adjust: Callable[[Config, Traits], Traits] | None = None
@@ -89,9 +91,16 @@ def build(config: Config, identity: Identity) -> ModelSpec:
         family="dense-gqa" if shape.kv_heads < shape.heads else "dense-mha",
         intermediate_size=width,
         weights=(*_layers(usual, shape, traits, width), *_ends(shape, traits, table)),
-        kv_groups=caches(usual, shape),
+        kv_groups=_caches(usual, shape, traits),
         rotary_dim=_rotary_dim(usual, shape, traits),
     )
+
+
+def _caches(usual: Config, shape: Shape, traits: Traits) -> tuple[KvGroup, ...]:
+    groups = caches(usual, shape)
+    if not traits.plain_cache:
+        return groups
+    return tuple(replace(group, element_bytes=BYTES_OF_DTYPE[dtype_of(usual)]) for group in groups)
 
 
 def _usual_names(config: Config, traits: Traits) -> Mapping[str, object]:
@@ -256,7 +265,7 @@ TRAITS: Mapping[str, Traits] = {
     "ExaoneForCausalLM": Traits(),
     "FalconForCausalLM": Traits(
         gated=False, norm_bias=True, qkv_bias=("bias", False), o_bias=("bias", False), mlp_bias=("bias", False),
-        tied=True, prepare=_falcon, adjust=_falcon_traits,
+        tied=True, prepare=_falcon, adjust=_falcon_traits, plain_cache=True,
     ),
     "GPT2LMHeadModel": replace(BIASED, tied=True, learned=0, rotary=0.0),
     "GPTBigCodeForCausalLM": replace(

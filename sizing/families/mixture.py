@@ -28,6 +28,8 @@ class Mixture:
     """Decoder layers with one MLP in place of experts."""
     router_bytes: int | None = None
     """Bytes of a router's element where it is not of the model's type."""
+    quantised_router: bool = False
+    """True where the engine gives the router the checkpoint's quantisation, which then names it among the ignored."""
     score_bias: bool = False
     """True where experts are chosen with a learned bias in float32."""
     module: str = "mlp."
@@ -57,7 +59,7 @@ def mixture_weights(mixture: Mixture, hidden: int, layers: Sequence[int]) -> tup
         return tuple(groups)
     groups += experts(
         sparse, hidden=hidden, width=mixture.width, count=mixture.count, router_bytes=mixture.router_bytes,
-        path=path + mixture.experts, names=mixture.names,
+        path=path + mixture.experts, names=mixture.names, router_path=path + "gate" if mixture.quantised_router else "",
     )  # fmt: skip
     if mixture.score_bias:
         groups.append(vector("score_bias", mixture.count, sparse, element_bytes=4))

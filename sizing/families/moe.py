@@ -38,6 +38,7 @@ class Dialect:
     dense: str = ""
     """Which layers have one MLP in place of experts: a key of ``DENSE_LAYERS``."""
     float32_router: bool = False
+    quantised_router: bool = False
     score_bias: bool | str = False
     qkv_bias: bool | str = False
     o_bias: bool = False
@@ -83,7 +84,7 @@ DIALECTS: Mapping[str, Dialect] = {
     ),
     "Qwen3MoeForCausalLM": Dialect(
         shared_width="shared_expert_intermediate_size", shared_gate=True, dense="steps", qkv_bias="attention_bias",
-        qk_norm="head",
+        qk_norm="head", quantised_router=True,
     ),
 }  # fmt: skip
 ARCHITECTURES = tuple(DIALECTS)
@@ -136,6 +137,7 @@ def mixture_of(config: Config, dialect: Dialect, layers: int) -> Mixture:
         shared_gate=dialect.shared_gate and shared > 0,
         dense_layers=dense,
         router_bytes=4 if dialect.float32_router else None,
+        quantised_router=dialect.quantised_router,
         score_bias=_said(config, dialect.score_bias),
         module=dialect.module,
         shared="shared_expert." if dialect.shared_width else "shared_experts.",

@@ -151,12 +151,16 @@ def experts(
     router_bias: bool = False,
     path: str = LAYER + "mlp.experts.0.",
     router_bytes: int | None = None,
+    router_path: str = "",
     names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
 ) -> tuple[WeightGroup, ...]:
-    """Return ``count`` routed experts of ``width`` with their router (on every rank, never quantised)."""
+    """Return ``count`` routed experts of ``width`` with their router, which every rank holds.
+
+    A router is not quantised but where the class gives it the checkpoint's settings: then it has a ``router_path``.
+    """
     router = WeightGroup(
-        name="router", rows=count, columns=hidden, split="replicated", layers=layers, linear=False,
-        element_bytes=router_bytes,
+        name="router", rows=count, columns=hidden, split="replicated", layers=layers, linear=bool(router_path),
+        path=router_path, element_bytes=router_bytes,
     )  # fmt: skip
     groups = [
         router,

@@ -12,15 +12,19 @@ from sizing.errors import BadInput
 from sizing.families.fields import count, flag
 from sizing.families.layer_kinds import layer_kinds, of_kind
 from sizing.families.parts import Shape, full_cache
-from sizing.model import KvGroup
+from sizing.model import KvGroup, KvKind
 
 OFF_UNLESS_SAID = frozenset({"qwen2", "qwen3", "qwen2_moe", "qwen3_moe"})
 """Model types whose window counts only with ``use_sliding_window``."""
 
 
 def window_cache(shape: Shape, layers: Sequence[int], window: int) -> KvGroup:
-    """Return the cache of layers that keep the last ``window`` tokens with all KV heads."""
-    return KvGroup(kind="sliding", layers=layers, kv_heads=shape.kv_heads, head_dim=shape.head_dim, window=window)
+    """Return the cache of layers that keep the last ``window`` tokens with all KV heads.
+
+    Nothing ever leaves a window as long as the context, but vLLM manages it as a window still.
+    """
+    kind: KvKind = "sliding" if window < shape.positions else "full"
+    return KvGroup(kind=kind, layers=layers, kv_heads=shape.kv_heads, head_dim=shape.head_dim, window=window)
 
 
 def caches(
@@ -33,9 +37,7 @@ def caches(
     """
     window = count(config, "sliding_window")
     optional = str(config.get("model_type")) in OFF_UNLESS_SAID
-    if optional and not flag(config, "use_sliding_window", False):
-        window = 0
-    if window >= shape.positions:  # nothing ever leaves a window as long as the context
+    if not flag(config, "use_sliding_window", not optional):
         window = 0
     default = _qwen_kinds(config, shape.layers) if optional else kinds or ("sliding",) * shape.layers
     stated = layer_kinds(config, shape.layers, default=default) if window else ("full",) * shape.layers

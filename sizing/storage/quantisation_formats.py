@@ -87,7 +87,7 @@ def fbgemm_fp8(stated: Mapping[str, object]) -> Quantisation:
 def awq(stated: Mapping[str, object]) -> Quantisation:
     """AWQ: 4-bit integers, scales and zero points per group; vLLM matches its ignore list by parts of names."""
     bits, group = _bits(stated), _group(stated)
-    scheme = integer(bits, group, zero_points=stated.get("zero_point") is not False)
+    scheme = replace(integer(bits, group, zero_points=stated.get("zero_point") is not False), experts="awq")
     names = stated.get("modules_to_not_convert")
     ignored = _with_towers(module_names(f"{WHERE}.modules_to_not_convert", names, reading="parts"))
     return Quantisation(
@@ -119,7 +119,7 @@ def _gptq_scheme(stated: Mapping[str, object]) -> Scheme:
     group = _group(stated)
     symmetric = stated.get("sym") is not False
     order = stated.get("desc_act") is True and group > 0
-    return integer(_bits(stated), group, zero_points=not symmetric, column_order=order)
+    return replace(integer(_bits(stated), group, zero_points=not symmetric, column_order=order), experts="gptq")
 
 
 def _gptq_rule(stated: Mapping[str, object], rule: object, change: object) -> LayerGroup:

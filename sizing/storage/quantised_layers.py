@@ -5,7 +5,8 @@ A ``Scheme`` is the storage of one matrix: bits, what one scale covers, zero poi
 group that names the module, then the group for all linear layers. Bytes are those after loading, which differ from
 the file where vLLM frees or widens something (vLLM 0.32, ``process_weights_after_loading``):
 
-- symmetric GPTQ keeps no zero points, AWQ keeps them packed; Marlin repacks both in place;
+- symmetric GPTQ keeps zero points only in experts that Marlin runs, AWQ keeps them packed; both are repacked in place;
+- experts of GPTQ and AWQ whose width the group does not divide run on another kernel, with smaller groups (MoeWNA16);
 - doubly quantised scales of bitsandbytes become float32 (since 0.9.2, pull request 19742);
 - 4-bit experts with blocks of 32 (MXFP4) are padded to the tiles of the kernel that runs them.
 """
@@ -54,6 +55,8 @@ class Scheme:
     """Scales in float32 of the whole matrix, beside those of its groups."""
     column_order: bool = False
     """GPTQ with ``desc_act``: two int32 per column for the order of activations (refused by vLLM 0.32)."""
+    experts: Literal["alike", "gptq", "awq"] = "alike"
+    """Rules of vLLM for routed experts in groups: those of its GPTQ or AWQ kernels, or as other layers."""
 
     @property
     def plain(self) -> bool:
@@ -175,16 +178,13 @@ def group_bytes(
     alike = not quantisation.by_layer or "{i}" not in path
     first, times = (tuple(layers)[:1], len(layers)) if alike else (layers, 1)
     routed = ".experts" in path if expert is None else expert
+    layout = layout or quantisation.layout
     total = 0
     for layer in first:
         scheme = quantisation.scheme_of(path.replace("{i}", str(layer)), expert=routed)
-        if routed and scheme.granularity == "block":
-            scheme = _refined(scheme, rows, columns, path)
-        total += (
-            plain
-            if scheme.plain
-            else matrix_bytes(scheme, rows, columns, path=path, layout=layout or quantisation.layout)
-        )
+        if routed and layout != "checkpoint":
+            scheme = _of_experts(scheme, rows, columns, path)
+        total += plain if scheme.plain else matrix_bytes(scheme, rows, columns, path=path, layout=layout)
     return total * times * count
 
 
@@ -204,6 +204,26 @@ def matrix_bytes(scheme: Scheme, rows: int, columns: int, *, path: str = "", lay
     return total
 
 
+def _of_experts(scheme: Scheme, rows: int, columns: int, path: str) -> Scheme:
+    """Return the storage of one expert's share, where kernels of experts have rules of their own."""
+    if scheme.granularity == "block":
+        return _refined(scheme, rows, columns, path)
+    if scheme.experts != "alike" and scheme.group_size > 0:
+        return _regrouped(scheme, columns if path.endswith(DOWN) else rows)
+    return scheme
+
+
+@lru_cache(maxsize=4096)
+def _regrouped(scheme: Scheme, inner: int) -> Scheme:
+    """Return whole groups with their zero points (Marlin), else groups halved until they divide (``moe_wna16.py``)."""
+    if inner % scheme.group_size == 0:
+        return replace(scheme, zero_points=scheme.zero_points or scheme.experts == "gptq")
+    size = scheme.group_size
+    while inner % size and size % 2 == 0 and size > SMALLEST_BLOCK:
+        size //= 2
+    return replace(scheme, group_size=size)
+
+
 @lru_cache(maxsize=4096)
 def _refined(scheme: Scheme, rows: int, columns: int, path: str) -> Scheme:
     """Return smaller blocks where those of an expert do not divide its share (``refine_fp8_moe_block_shape``)."""
@@ -218,11 +238,17 @@ def blocks_divide(quantisation: Quantisation, width: int, ranks: int, *, path: s
     """Return True when ``ranks`` shares of ``width`` rows or columns keep to the blocks of the scales.
 
     vLLM refuses shares that cut a block (``validate_fp8_block_shape``), but refines the blocks of experts down to
-    32 (``refine_fp8_moe_block_shape``). A matrix that is no multiple of the block to begin with is not split by it.
+    32 (``refine_fp8_moe_block_shape``), and so the groups of 4-bit experts (``moe_wna16.py``). A matrix that is no
+    multiple of the block to begin with is not split by it.
     """
-    block = quantisation.block_rows
-    if ranks == 1 or not block or not path or quantisation.scheme_of(path, expert=expert).granularity != "block":
+    if ranks == 1 or not path:
         return True
+    scheme = quantisation.scheme_of(path, expert=expert)
+    if expert and scheme.experts != "alike" and scheme.group_size > 0:
+        return math.gcd(scheme.group_size, width // ranks) >= min(scheme.group_size, SMALLEST_BLOCK)
+    if scheme.granularity != "block":
+        return True
+    block = quantisation.block_rows
     if expert:
         return math.gcd(block, width // ranks) >= SMALLEST_BLOCK
     return width % block != 0 or width % (ranks * block) == 0

@@ -438,7 +438,11 @@ def answer(folder: Path, ask: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         result["capacity"] = capacity(config, specs)
-    except (ValueError, NotImplementedError, AssertionError) as refusal:
+    except (
+        ValueError,
+        NotImplementedError,
+        AssertionError,
+    ) as refusal:  # how vLLM refuses: recorded
         result["capacity"] = {"refused": one_line(refusal)}
     return result
 

@@ -12,6 +12,7 @@ import pytest
 
 from sizing.engine import version_rules
 from sizing.families import REGISTRY
+from sizing.families.embedding import served_as_embedding
 from sizing.kv_cache import cache_layout, capacity_tokens
 from sizing.model import ModelSpec, Stage, model_from_config, pipeline_stages
 from sizing.plan import EngineSettings
@@ -31,18 +32,6 @@ REFUSED_BY_VLLM = {
     "mosaicml--mpt-7b": "dropped after 0.28.0",
     "unsloth--Meta-Llama-3.1-8B-Instruct-bnb-4bit": "no bitsandbytes among its quantisation methods",
 }
-WINDOW_OF_CONTEXT = "a window as long as the context still takes a block more: tokens differ by 0.2 % at most"
-DIFFERENT = {
-    "weights Qwen--Qwen3-30B-A3B-GPTQ-Int4": "experts carry zero points and biases that a symmetric checkpoint lacks",
-    "weights Qwen--Qwen3-Embedding-8B": "built as an embedding model, without the head; config.json does not say so",
-    "cache tiiuae--falcon-7b-instruct TP1 2048 fp8 cached": "vLLM hands no cache settings to Falcon's attention",
-    "cache tiiuae--falcon-40b-instruct TP1 2048 fp8 cached": "vLLM hands no cache settings to Falcon's attention",
-    "cache microsoft--Phi-3.5-MoE-instruct TP1 131072 auto cached": WINDOW_OF_CONTEXT,
-    "cache microsoft--Phi-3.5-MoE-instruct TP8 131072 auto cached": WINDOW_OF_CONTEXT,
-    "cache microsoft--Phi-3.5-MoE-instruct TP1 131072 fp8 cached": WINDOW_OF_CONTEXT,
-    "cache microsoft--Phi-3.5-MoE-instruct TP1 8192 auto cached": WINDOW_OF_CONTEXT,
-}
-"""Known differences and their cause; strict, so that a repaired one must leave this table."""
 
 
 @cache
@@ -56,7 +45,9 @@ def configuration(name: str) -> dict[str, Any]:
     own = HERE / "configs" / f"{name}.json"
     document = json.loads((own if own.exists() else CATALOGUE / f"{name}.json").read_text())
     quantisation = document.get("files", {}).get("hf_quant_config.json")
-    return {**document["config"], **({"quantization_config": quantisation} if quantisation else {})}
+    config = {**document["config"], **({"quantization_config": quantisation} if quantisation else {})}
+    pools = document.get("model_options", {}).get("runner") == "pooling"
+    return dict(served_as_embedding(config)) if pools else config
 
 
 def architecture(name: str) -> str:
@@ -73,13 +64,8 @@ MODELLED = [name for name in BUILT if architecture(name) in REGISTRY]
 
 
 def cases(kind: str, found: Iterable[tuple[str, Any]]) -> list[Any]:
-    """Parameters of a test with a readable name; those in DIFFERENT are expected to fail."""
-    made = []
-    for name, row in found:
-        label = f"{kind} {name}"
-        marks = [pytest.mark.xfail(reason=DIFFERENT[label])] if label in DIFFERENT else []
-        made.append(pytest.param(name.partition(" ")[0], row, id=label, marks=marks))
-    return made
+    """Parameters of a test with a readable name."""
+    return [pytest.param(name.partition(" ")[0], row, id=f"{kind} {name}") for name, row in found]
 
 
 def whole(model: ModelSpec) -> Stage:

@@ -139,6 +139,11 @@ def test_a_local_folder_gives_the_model_with_the_bytes_of_its_checkpoint(tmp_pat
     assert load_model(str(tmp_path), CATALOGUE).checkpoint_size() == 16_060_522_496
 
 
+def test_a_checkpoint_without_stated_bytes_has_those_of_its_files_and_not_of_the_padded_experts_in_memory():
+    model = CATALOGUE.model("openai/gpt-oss-120b")
+    assert (model.checkpoint_bytes, model.checkpoint_size()) == (None, 65_248_815_744)  # total_size of its index
+
+
 def test_the_quantisation_that_modelopt_keeps_beside_the_configuration_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     scheme = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ["lm_head"]}
