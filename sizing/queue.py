@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sizing.inputs import Objectives, Workload
-from sizing.roofline import Cycle, Loop, cycle_of, first_token_s, prompt_pairs, step_s
+from sizing.roofline import Cycle, Loop, prompt_pairs
 from sizing.throughput import Replica, spread_of, staged_loop
 
 NORMAL_P95 = 1.645
@@ -94,11 +94,12 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     tokens_in, tokens_out, stages = float(workload.input_tokens), float(workload.output_tokens), replica.stages
     cached, context, share = tokens_in * workload.prefix_share, tokens_in + tokens_out, concurrency / stages
     new, pairs, batch = tokens_in - cached, SECOND_MOMENT * prompt_pairs(tokens_in - cached, cached), max(share, 1.0)
-    once = cycle_of(replica.load, replica.speed, batch, context, new, pairs, tokens_out)
+    roofline = replica.roofline
+    once = roofline.cycle(batch, context, new=new, pairs=pairs, output_tokens=tokens_out)
     rate = batch / once.cycle_s * min(share, 1.0)
-    more = cycle_of(replica.load, replica.speed, batch * STEP_ASIDE, context, new, pairs, tokens_out)
+    more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
     variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
-    crowded_s = step_s(replica.load, replica.speed, max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
+    crowded_s = roofline.step_s(max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
     held = stages * (variance * context**2 + share * (tokens_in**2 + tokens_out**2 / 2))  # of numbers, and of lengths
     spread = spread_of(replica.load)
     return Traffic(
@@ -134,7 +135,7 @@ def _ttft_p95_s(  # noqa: PLR0917
     new = float(workload.input_tokens) * (1 - workload.prefix_share)
     busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
     context = float(workload.input_tokens + workload.output_tokens)
-    own = first_token_s(replica.load, replica.speed, concurrency, context, tokens=tokens - cached, cached=cached)
+    own = replica.roofline.first_token_s(concurrency, context, tokens=tokens - cached, cached=cached)
     running = crowded_s * min(concurrency, 1.0)
     return running + stretched_s(own, busy)
 
