@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import Capacity, EngineOverrides, LossTolerance, ModelEntry, Objectives, ReplicaBounds, Workload
 from sizing.roofline import Roofline
 from sizing.throughput import Replica
 
@@ -32,6 +32,7 @@ VARIANTS = {
 """Other checkpoints of the same weights that half of the problems allow."""
 GPUS = ("A10G", "L4", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-PRO-6000", "T4")
 REGIONS = ("us-east-1", "us-east-1", "us-west-2", "eu-central-1")
+TOLERANCES: tuple[LossTolerance, ...] = ("none", "none", "replica", "zone")
 SPREAD = 0.6
 """Standard deviation of the logarithm of lognormal lengths."""
 
@@ -72,7 +73,9 @@ def random_problem(seed: int) -> Problem:
     )  # fmt: skip
     gpus = None if chance.random() < 0.5 else tuple(chance.sample(GPUS, chance.randint(2, 5)))
     capacity = Capacity(spot_share=round(chance.random(), 2), zones=chance.choice((1, 1, 2, 3)), gpus=gpus)
-    return Problem(entry, capacity, chance.choice(REGIONS))
+    region = chance.choice(REGIONS)
+    tolerance = chance.choice(TOLERANCES if capacity.zones > 1 else TOLERANCES[:-1])
+    return Problem(entry.model_copy(update={"loss_tolerance": tolerance}), capacity, region)
 
 
 def stepper(roofline: Roofline) -> Callable[[Step], float]:

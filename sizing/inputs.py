@@ -83,6 +83,7 @@ class ReplicaBounds(Stated):
         return self
 
 
+LossTolerance = Literal["none", "replica", "zone"]
 CheckpointName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -98,6 +99,11 @@ class ModelEntry(Stated):
     objectives: Objectives = Objectives()
     scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
     replicas: ReplicaBounds = ReplicaBounds()
+    loss_tolerance: LossTolerance = Field(
+        "none",
+        description="what may be lost while the traffic is still carried within the objectives: none (no spare: until "
+        "the replacement is there latencies may suffer), replica (a node with its replicas), zone (all nodes of one)",
+    )
     engine: EngineOverrides = EngineOverrides()
     allowed_variants: tuple[CheckpointName, ...] = Field(
         (),

@@ -29,11 +29,12 @@ from sizing.engines import (
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
 from sizing.inputs import Capacity, ModelEntry
+from sizing.losses import check_tolerance, nodes_that_survive, replicas_that_survive
 from sizing.model import ModelSpec
-from sizing.plan import Bounds, InstanceOffer, Replicas
+from sizing.plan import Bounds, InstanceOffer, Replicas, StartUp
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
-from sizing.serving import disk, fits_node
+from sizing.serving import disk, fits_node, rise_within_lag, start_up
 
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""
@@ -47,6 +48,9 @@ class Option:
     instance: Instance
     offers: tuple[InstanceOffer, ...]
     per_node: int
+    start: StartUp
+    rise: float
+    """Share by which the planned traffic may grow while a node starts."""
     replicas: Replicas
     split: NodeSplit
     spot_usd_per_hour: float
@@ -146,27 +150,31 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
         )
 
 
-def replicas_of(entry: ModelEntry, each: float, per_node: int) -> Replicas | str:
+def replicas_of(entry: ModelEntry, each: float, per_node: int, zones: int, rise: float = 0.0) -> Replicas | str:
     """Return the replica counts where one carries ``each`` requests per second, or why there are none.
 
-    They come in steps of what a node holds.
+    They come in steps of what a node holds, with what ``lossTolerance`` keeps in reserve in ``zones`` zones; ``rise``
+    is the share by which the planned traffic may grow while a node starts.
     """
-    workload, bounds = entry.workload, entry.replicas
+    workload, bounds, tolerance = entry.workload, entry.replicas, entry.loss_tolerance
 
     def needed(share: float) -> int:
-        return math.ceil(math.ceil(workload.requests_per_second * share / each - 1e-9) / per_node) * per_node
+        carried = math.ceil(workload.requests_per_second * share / each - 1e-9)
+        return nodes_that_survive(max(math.ceil(carried / per_node), 1), tolerance, zones) * per_node
 
     if workload.requests_per_second * workload.peak_factor / each > MOST_REPLICAS:
         count = math.ceil(workload.requests_per_second * workload.peak_factor / each)
         return f"needs {count} replicas at the peak, more than {MOST_REPLICAS}"
-    least = 0 if entry.scale_to_zero else max(needed(workload.minimum_share), per_node)
+    least = 0 if entry.scale_to_zero else needed(workload.minimum_share)
     floor = least if bounds.floor is None else bounds.floor
-    expected = max(needed(1.0), floor, 1)
+    expected = max(needed(1.0 + rise), floor)
     ceiling = max(needed(workload.peak_factor), expected)
     if bounds.ceiling is not None:
-        fewest = max(math.ceil(workload.requests_per_second / each - 1e-9), floor)
+        carried = math.ceil(workload.requests_per_second / each - 1e-9)
+        fewest = max(replicas_that_survive(carried, per_node, tolerance, zones), floor)
         if bounds.ceiling < fewest:
-            return f"needs {fewest} replicas for requestsPerSecond, replicas.ceiling allows {bounds.ceiling}"
+            kept = "" if tolerance == "none" else f" with lossTolerance {tolerance}"
+            return f"needs {fewest} replicas for requestsPerSecond{kept}, replicas.ceiling allows {bounds.ceiling}"
         floor, expected, ceiling = min(floor, bounds.ceiling), min(expected, bounds.ceiling), bounds.ceiling
     return Replicas(floor=floor, expected=expected, ceiling=ceiling)
 
@@ -194,13 +202,15 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
     usable = [instance for instance, reason in judged if not reason]
     for instance in usable:
-        replicas = replicas_of(entry, engine.most.requests_per_s, instance.gpus // engine.pod.gpus)
+        start = start_up(engine.model, engine.settings, instance, engine.weights_bytes)
+        rise, per_node = rise_within_lag(entry.workload, start), instance.gpus // engine.pod.gpus
+        replicas = replicas_of(entry, engine.most.requests_per_s, per_node, supply.capacity.zones, rise)
         if isinstance(replicas, str):
             search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
             continue
         offers = _offers(engine, instance, usable, supply.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            option = _option(engine, instance, bought, replicas, supply)
+            option = _option(engine, instance, bought, replicas, supply, start, rise)
             short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
             if short:
                 search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
@@ -225,8 +235,14 @@ def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
     return ""
 
 
-def _option(
-    engine: Engine, instance: Instance, offers: tuple[InstanceOffer, ...], replicas: Replicas, supply: Supply
+def _option(  # noqa: PLR0917
+    engine: Engine,
+    instance: Instance,
+    offers: tuple[InstanceOffer, ...],
+    replicas: Replicas,
+    supply: Supply,
+    start: StartUp,
+    rise: float,
 ) -> Option:
     region, catalogue, per_node = supply.region, supply.catalogue, instance.gpus // engine.pod.gpus
     split = split_nodes(replicas, per_node, supply.capacity.spot_share)
@@ -239,6 +255,8 @@ def _option(
         instance=instance,
         offers=offers,
         per_node=per_node,
+        start=start,
+        rise=rise,
         replicas=replicas,
         split=split,
         spot_usd_per_hour=spot,
@@ -262,6 +280,7 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
+    check_tolerance(entry, capacity)
     for shape in _shapes(entry, models, supply, search):
         below = None if keep is None else _beaten(shape, supply, search, keep)
         if below is not None:
@@ -324,7 +343,7 @@ def _least_costs(shape: Shape, rate: float, supply: Supply) -> list[Bounds]:
     gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
     for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
         if instance.gpus >= gpus:
-            replicas = replicas_of(shape.entry, rate, instance.gpus // gpus)
+            replicas = replicas_of(shape.entry, rate, instance.gpus // gpus, supply.capacity.zones)
             if not isinstance(replicas, str):
                 split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
                 offers = (instance.offer(supply.region),)

@@ -18,13 +18,15 @@ from sizing.engine import engine_args
 from sizing.engines import Rejected
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.losses import lost_replicas
 from sizing.options import Option, Search, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.plan_figures import plan_figures, warnings_of
 from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
 from sizing.quotas import purchases_of, quota_shortage
-from sizing.serving import disk, drain, probes, scaling, start_up
+from sizing.scaling_figures import scaling_figures
+from sizing.serving import disk, drain, probes, scaling
 from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
 from sizing.transfer import StackTraffic
@@ -163,8 +165,11 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
     """Return everything decided for one model on one option."""
     engine, settings = option.engine, option.engine.settings
     traffic, pools = _traffic(entry, option), option_pools(entry, option)
-    start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
+    start, zones = option.start, len(option.zones)
+    spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
     spot = any(pool.capacity_type == "spot" for pool in pools)
+    thresholds = scaling(settings, entry, start, most_requests_per_s=engine.most.requests_per_s, spare=spare)
+    budgets = probes(start)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
     output_rate = entry.workload.requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
@@ -186,9 +191,9 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         replicas=option.replicas,
         scale_to_zero=entry.scale_to_zero,
         start_up=start,
-        probes=probes(start),
+        probes=budgets,
         drain=leave,
-        scaling=scaling(settings, entry.objectives, start),
+        scaling=thresholds,
         resources=engine.pod,
         surge=1 if option.split.ceiling * option.per_node > option.replicas.expected else 0,
         pools=tuple(pool.name for pool in pools),
@@ -198,6 +203,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         meets=traffic.meets(entry.objectives),
         figures=(
             *plan_figures(entry, option, traffic, capacity),
+            *scaling_figures(entry, option, thresholds, budgets),
             *spot_figures(pools, option.replicas, option.per_node, start),
         ),
     )
