@@ -116,15 +116,14 @@ def rise_within_lag(workload: Workload, start: StartUp) -> float:
     Traffic grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest; a peakFactor of 1 adds
     nothing.
     """
-    return (workload.peak_factor - 1) * min(
-        scale_up_lag_s(workload, start) / serving_facts("scaling")["rise_to_peak_s"], 1
-    )
+    within = float(serving_facts("scaling")["rise_to_peak_s"])
+    return (workload.peak_factor - 1) * min(scale_up_lag_s(workload, start) / within, 1.0)
 
 
 def scale_up_lag_s(workload: Workload, start: StartUp) -> float:
     """Return the seconds from more traffic to the replica that carries it: seen, decided, started."""
     facts = serving_facts("scaling")
-    return rate_window_s(workload) / 2 + facts["polling_s"] + facts["scale_up_window_s"] + start.total_s
+    return float(rate_window_s(workload) / 2 + facts["polling_s"] + facts["scale_up_window_s"] + start.total_s)
 
 
 def rate_window_s(workload: Workload) -> int:
