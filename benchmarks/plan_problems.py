@@ -89,7 +89,7 @@ def stepper(roofline: Roofline) -> Callable[[Step], float]:
     return seconds
 
 
-def _lengths(chance: random.Random, mean: int, most: int, shape: str) -> int:
+def _length(chance: random.Random, mean: int, most: int, shape: str) -> int:
     if shape == "exponential":
         drawn = chance.expovariate(1 / mean)
     else:
@@ -97,13 +97,18 @@ def _lengths(chance: random.Random, mean: int, most: int, shape: str) -> int:
     return max(1, min(round(drawn), most))
 
 
+def lengths_of(chance: random.Random, workload: Workload, longest: int, shape: str) -> tuple[int, int]:
+    """Return prompt and answer tokens of one random request that fits ``longest`` tokens."""
+    tokens = _length(chance, workload.input_tokens, longest - 2, shape)
+    return tokens, _length(chance, workload.output_tokens, longest - tokens, shape)
+
+
 def requests_of(workload: Workload, rate: float, longest: int, count: int, *, shape: str, seed: int) -> list[Request]:
     """Return ``count`` Poisson arrivals at ``rate`` per second with random lengths that fit ``longest`` tokens."""
     chance, clock, found = random.Random(f"arrivals {seed}"), 0.0, []  # noqa: S311
     for _ in range(count):
         clock += chance.expovariate(rate)
-        tokens = _lengths(chance, workload.input_tokens, longest - 2, shape)
-        output = _lengths(chance, workload.output_tokens, longest - tokens, shape)
+        tokens, output = lengths_of(chance, workload, longest, shape)
         found.append(Request(clock, tokens, output, int(tokens * workload.prefix_share)))
     return found
 

@@ -217,7 +217,7 @@ def frontier(points: Sequence[OptionPoint], latency: Callable[[OptionPoint], flo
     return tuple(kept)
 
 
-def _chosen_option(
+def chosen_option(
     chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
 ) -> Option:
     """Return the option that ``chosen`` was made from."""
@@ -245,7 +245,7 @@ def day_of(
     max_monthly_usd: float | None = None,
 ) -> Day:
     """Return a day of the choice: traffic between minimumShare and 1 of requestsPerSecond, bursts of peakFactor."""
-    option = _chosen_option(chosen, entry, capacity, region, catalogue)
+    option = chosen_option(chosen, entry, capacity, region, catalogue)
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
     hours = []
     for hour in range(HOURS):
@@ -259,7 +259,7 @@ def day_of(
                 burst_requests_per_second=burst,
                 replicas=replicas,
                 burst_replicas=max(_replicas_at(burst, entry, option), replicas),
-                usd_per_hour=_nodes_usd_per_hour(replicas, option, capacity),
+                usd_per_hour=nodes_usd_per_hour(replicas, option, capacity),
             )
         )
     return Day(
@@ -285,7 +285,8 @@ def _replicas_at(rate: float, entry: ModelEntry, option: Option) -> int:
     return planned.ceiling if isinstance(counted, str) else min(counted.expected, planned.ceiling)
 
 
-def _nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
+def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
+    """Return what the nodes of ``replicas`` cost at the prices of the plan."""
     counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
     split = split_nodes(counts, option.per_node, capacity.spot_share)
     return fleet_usd_per_hour(split, option.offers, option.spot_usd_per_hour).expected
