@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from benchmarks.plan_problems import lengths_of, percentile, stepper
 from benchmarks.replica_model import Call, Engine, StepTimes
 from benchmarks.simulator import Limits
+from components.documents.karpenter import consolidate_after_s
 from sizing.facts import serving_facts
 from sizing.inputs import ModelEntry, Objectives
 from sizing.plan import ServingPlan
@@ -182,11 +183,25 @@ class Autoscaler:
             self.replicas += by
 
 
+@dataclass(frozen=True)
+class Service:
+    """One model of a plan, as it is to be simulated."""
+
+    name: str
+    entry: ModelEntry
+    plan: ServingPlan
+    replica: Replica
+    usd_per_hour: Callable[[int], float]
+    """USD per hour of that many nodes."""
+    slower: float = 1.0
+    """Time of a step over that of the roofline."""
+
+
 class Fleet:
     """Pods on nodes behind the gateway."""
 
-    def __init__(self, plan: ServingPlan, replica: Replica, seed: int) -> None:
-        self.plan, self.replica = plan, replica
+    def __init__(self, service: Service, seed: int) -> None:
+        self.plan, self.replica = service.plan, service.replica
         self.pods: list[Pod] = []
         self.leaving: list[Pod] = []
         self.nodes: dict[int, float] = {}
@@ -196,12 +211,12 @@ class Fleet:
         """Calls at the gateway while no replica is ready."""
         self.begun: list[Call] = []
         self.ended: list[Call] = []
-        self._times = StepTimes(stepper(replica.roofline))
+        step_s, slower = stepper(self.replica.roofline), service.slower
+        self._times = StepTimes(lambda step: slower * step_s(step))
         self._chance = random.Random(f"gateway {seed}")  # noqa: S311
         self._numbers = 0
-        start = plan.start_up
-        self._keep_s = math.ceil(max(600.0, 1.5 * start.total_s) / 60) * 60
-        floor = math.ceil(plan.replicas.floor / plan.replicas_per_instance)
+        self._keep_s = 60 * math.ceil(consolidate_after_s([self.plan]) / 60)
+        floor = math.ceil(self.plan.replicas.floor / self.plan.replicas_per_instance)
         self._floor = [self._buy(-math.inf) for _ in range(floor)]
 
     def _buy(self, booted_s: float) -> int:
@@ -378,22 +393,10 @@ class Day:
         self.tpot_s.append(math.inf if cut else call.tpot_s)
 
 
-@dataclass(frozen=True)
-class Service:
-    """One model of a plan, as it is to be simulated."""
-
-    name: str
-    entry: ModelEntry
-    plan: ServingPlan
-    replica: Replica
-    usd_per_hour: Callable[[int], float]
-    """USD per hour of that many nodes."""
-
-
 def simulate(service: Service, rate: Shape, *, until_s: float = DAY_S, lengths: str = "exponential", seed: int) -> Day:
     """Run one service from midnight to ``until_s``."""
     plan, entry, day = service.plan, service.entry, Day()
-    fleet, metrics = Fleet(plan, service.replica, seed), Metrics(plan, rate(0.0))
+    fleet, metrics = Fleet(service, seed), Metrics(plan, rate(0.0))
     scaler = Autoscaler(plan, _first_replicas(plan, rate(0.0)))
     for _ in range(scaler.replicas):
         fleet.start(0.0, at_once=True)
