@@ -136,14 +136,15 @@ def rate_window_s(workload: Workload) -> int:
 def scaling(
     engine: EngineSettings, entry: ModelEntry, start: StartUp, *, most_requests_per_s: float, spare: int
 ) -> Scaling:
-    """Return the autoscaler's thresholds; the scale-down window covers a cold start.
+    """Return the autoscaler's thresholds; the scale-down window covers a cold start and chance in the arrivals.
 
     The autoscaler adds a replica once a metric is its tolerance above the threshold, so that of the arrivals lies the
     tolerance below what a replica carries, less the rise within the lag: replicas are asked for in time, and let go
     only when the traffic is a tolerance lower. ``spare`` replicas stand by for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
-    down = max(facts["scale_down_min_s"], _up(start.total_s, 60))
+    chance_s = min(facts["scale_down_arrivals"] / workload.requests_per_second, facts["scale_down_max_s"])
+    down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
     each = most_requests_per_s / (1 + rise_within_lag(workload, start))
     return Scaling(
         requests_per_s=each / (1 + facts["tolerance"]),
