@@ -74,6 +74,10 @@ benchmark-plan: $(STAMP) ## random planning problems against trying everything a
 benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/scaling.md (PROBLEMS=20)
 	@$(BIN)/python -m benchmarks.autoscaling --problems $(or $(PROBLEMS),20) --write
 
+.PHONY: benchmark-fractions
+benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/fractional-gpus.md
+	@$(BIN)/python -m benchmarks.fractional_gpus
+
 .PHONY: benchmark-throughput
 benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/accuracy-throughput.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.throughput_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)

@@ -13,11 +13,21 @@ from benchmarks import fit_throughput
 from benchmarks.throughput_rows import Point, read_points
 from sizing.catalogue import load_catalogue
 from sizing.engine import resolve_engine
+from sizing.engines import memory_of
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, Objectives, Workload
 from sizing.memory import estimate_memory
 from sizing.plan import ThroughputEstimate
-from sizing.queue import STEP_ASIDE, most_traffic, stretched_s, tpot_p95_s, traffic_at, traffic_for, variance_of
+from sizing.queue import (
+    STEP_ASIDE,
+    most_traffic,
+    rate_bound,
+    stretched_s,
+    tpot_p95_s,
+    traffic_at,
+    traffic_for,
+    variance_of,
+)
 from sizing.roofline import Cycle, Load, Roofline, Speed, closed_loop, prompt_pairs
 from sizing.throughput import predict_throughput, replica_of
 
@@ -166,6 +176,18 @@ def test_the_most_traffic_of_a_replica_meets_and_a_little_more_does_not() -> Non
     half = traffic_for(replica, workload, most.requests_per_s / 2, most)
     assert half.requests_per_s == pytest.approx(most.requests_per_s / 2, rel=1e-3)
     assert half.concurrency < most.concurrency / 2
+
+
+@given(st.floats(100, 20_000), st.floats(8, 200), st.integers(20, 6000), st.integers(10, 2000))
+def test_the_bound_of_the_rate_is_never_below_the_most_and_hardly_above(ttft, tpot, inputs, outputs) -> None:
+    spec, card = CATALOGUE.model("Qwen/Qwen3-14B"), CATALOGUE.gpu("H100")
+    engine = resolve_engine(spec, card, EngineOverrides(max_model_len=8192))
+    replica = replica_of(spec, card, engine, memory_of(spec, card, engine))
+    workload = Workload(requests_per_second=1, input_tokens=inputs, output_tokens=outputs)
+    objectives = Objectives(ttft_p95_ms=ttft, tpot_p95_ms=tpot)
+    most, bound = most_traffic(replica, workload, objectives), rate_bound(replica, workload, objectives)
+    rate = most.requests_per_s if most else 0.0
+    assert rate <= bound <= 1.1 * rate
 
 
 def test_published_points_lie_near_the_committed_constants() -> None:
