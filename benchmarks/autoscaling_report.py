@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.autoscaling import DRAWN, MOST_REQUESTS_PER_S, PLANNED, REACTIVE, SLOW, Row
+from benchmarks.autoscaling import DRAWN, FIRST_PROBLEM, MOST_REQUESTS_PER_S, PLANNED, REACTIVE, SLOW, Row
 from benchmarks.memory_report import Target, table
 from benchmarks.service_model import FLAP_S, REASON
 from sizing.facts import serving_facts
@@ -41,7 +41,9 @@ peakFactor at once for half an hour. Spare capacity covers the rise, not the jum
 objectives may be missed. Lengths are exponential in every other plan and lognormal in the rest.
 
 The plans are every model of the `dev` and `prod` stack files and the first random problems
-(`benchmarks/plan_problems.py`) up to {MOST_REQUESTS_PER_S:g} requests per second that have something to scale.
+(`benchmarks/plan_problems.py`) from number {FIRST_PROBLEM} on, up to {MOST_REQUESTS_PER_S:g} requests per second, that
+have something to scale. The autoscaler's figures were chosen while the days of the problems 0 to 130 and of the two
+stacks were in view, so those are not shown, the stacks are.
 
 - *Within*: share of the calls that met TTFT and TPOT; p95 columns are the day's 95th percentile over the objective.
 - *Flap*: a replica is started within {FLAP_S // 60} minutes of one that was let go, although the offered traffic has

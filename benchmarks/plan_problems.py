@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import Capacity, EngineOverrides, LossTolerance, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.plan import LossTolerance
 from sizing.roofline import Roofline
 from sizing.throughput import Replica
 

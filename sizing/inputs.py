@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from sizing.plan import LossTolerance
+
 KUBERNETES_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """RFC 1123 label, kept to 40 characters so that derived names stay under the limit of 63."""
 
@@ -83,7 +85,6 @@ class ReplicaBounds(Stated):
         return self
 
 
-LossTolerance = Literal["none", "replica", "zone"]
 CheckpointName = Annotated[str, Field(min_length=1, max_length=200)]
 
 

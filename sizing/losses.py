@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 from sizing.errors import BadInput
-from sizing.inputs import Capacity, LossTolerance, ModelEntry
+from sizing.inputs import Capacity, ModelEntry
+from sizing.plan import LossTolerance
 
 
 def check_tolerance(entry: ModelEntry, capacity: Capacity) -> None:

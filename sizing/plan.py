@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CapacityType = Literal["on-demand", "spot"]
+LossTolerance = Literal["none", "replica", "zone"]
 HOURS_PER_MONTH = 730
 """Hours that AWS bills as a month in its own price examples."""
 
@@ -238,6 +239,8 @@ class ServingPlan:
     throughput: ThroughputEstimate
     replicas: Replicas
     scale_to_zero: bool
+    loss_tolerance: LossTolerance
+    """What may be lost while the planned traffic is still carried within the objectives."""
     start_up: StartUp
     probes: Probes
     drain: Drain

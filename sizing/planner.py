@@ -191,6 +191,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         ),
         replicas=option.replicas,
         scale_to_zero=entry.scale_to_zero,
+        loss_tolerance=entry.loss_tolerance,
         start_up=start,
         probes=budgets,
         drain=leave,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from sizing.facts import serving_facts, serving_source
-from sizing.inputs import LossTolerance, ModelEntry
+from sizing.inputs import ModelEntry
 from sizing.losses import lost_replicas
 from sizing.options import Option
-from sizing.plan import Figure, Probes, Scaling
+from sizing.plan import Figure, LossTolerance, Probes, Scaling
 from sizing.queue import traffic_at, traffic_for
 from sizing.serving import scale_up_lag_s
 

@@ -110,6 +110,7 @@ def serving_plan(**overrides: Any) -> ServingPlan:
         throughput=_throughput(),
         replicas=Replicas(floor=1, expected=2, ceiling=4),
         scale_to_zero=False,
+        loss_tolerance="none",
         start_up=StartUp(node_s=90.0, image_pull_s=120.0, weights_load_s=20.0, compile_s=60.0, warm_up_s=15.0),
         probes=Probes(
             startup=Probe(path="/health", period_s=10, timeout_s=10, failure_threshold=30),
