@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.autoscaling [--problems 20]`` prints the table; ``--write`` also writes ``docs/scaling.md`` and
 its picture. Each day is run three times: as planned; with engines as slow as the throughput estimate may be wrong; and
-scaled by the queue, the cache and TTFT alone. Exits 1 when the autoscaler of a plan flaps, or when fewer than 95 % of
-the plans meet their objectives over the day.
+scaled by the queue, the cache and TTFT alone. Plans that tolerate a loss also suffer it. Exits 1 when the autoscaler of
+a plan flaps, when fewer than 95 % of the plans meet their objectives over the day, or when a loss breaks them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.plan_problems import random_problem
-from benchmarks.service_model import Day, Service, day_shape, simulate
+from benchmarks.replica_model import Call
+from benchmarks.service_model import Day, Fleet, Service, day_shape, simulate
 from infra.config import settings_from_file, stack_file
 from infra.settings import ServingSettings
 from sizing.catalogue import load_catalogue
@@ -39,7 +40,9 @@ MOST_REQUESTS_PER_S = 10.0
 """Random problems with more are left out: a day of theirs takes minutes."""
 FEW_CALLS = 100
 """An hour with fewer calls says nothing of a 95th percentile."""
-PLANNED, SLOW, REACTIVE = "as planned", "slow engines", "without traffic"
+PLANNED, SLOW, REACTIVE, LOSS = "as planned", "slow engines", "without traffic", "loss"
+LOSS_S = 1800.0
+"""When the node or the zone is lost, at the planned traffic."""
 
 
 def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option, plan: ServingPlan) -> Service:
@@ -48,7 +51,7 @@ def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option,
     def usd_per_hour(nodes: int) -> float:
         return nodes_usd_per_hour(nodes * option.per_node, option, capacity)
 
-    return Service(name, entry, plan, option.engine.replica, usd_per_hour)
+    return Service(name, entry, plan, option.engine.replica, len(option.zones), usd_per_hour)
 
 
 def of_stack(stack: str, model: str) -> Service:
@@ -153,6 +156,25 @@ def variants(service: Service) -> Iterator[tuple[str, Service]]:
     yield REACTIVE, replace(service, plan=replace(service.plan, scaling=blind))
 
 
+def lost(service: Service, *, lengths: str, seed: int) -> Day:
+    """Return the calls that arrive after the tolerated loss at the planned traffic, until the replacement is ready."""
+    tolerance, zones = service.entry.loss_tolerance, service.zones
+    happened: list[float] = []
+
+    def upset(now_s: float, fleet: Fleet) -> list[Call]:
+        if happened or now_s < LOSS_S:
+            return []
+        happened.append(now_s)
+        nodes = sorted({pod.node for pod in fleet.pods})
+        return fleet.lose(nodes[::zones] if tolerance == "zone" else nodes[:1], now_s)
+
+    planned, after = service.entry.workload.requests_per_second, service.plan.start_up.total_s
+    return simulate(
+        service, lambda _: planned, until_s=LOSS_S + after, from_s=LOSS_S, first=service.plan.replicas.expected,
+        upset=upset, lengths=lengths, seed=seed,
+    )  # fmt: skip
+
+
 def judge(what: int | tuple[str, str]) -> dict[str, Row] | None:
     """Run the days of one random problem or one model of a stack, by variant; None where there is none."""
     service = of_problem(what) if isinstance(what, int) else of_stack(*what)
@@ -161,7 +183,10 @@ def judge(what: int | tuple[str, str]) -> dict[str, Row] | None:
     seed = what if isinstance(what, int) else 0
     lengths = ("exponential", "lognormal")[seed % 2]
     shape = day_shape(service.entry)
-    return {name: row_of(one, simulate(one, shape, lengths=lengths, seed=seed)) for name, one in variants(service)}
+    found = {name: row_of(one, simulate(one, shape, lengths=lengths, seed=seed)) for name, one in variants(service)}
+    if service.entry.loss_tolerance != "none":
+        found[LOSS] = row_of(service, lost(service, lengths=lengths, seed=seed))
+    return found
 
 
 def judged(problems: int) -> list[dict[str, Row]]:

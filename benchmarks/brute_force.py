@@ -120,13 +120,13 @@ def _priced(
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
-    if workload.requests_per_second * workload.peak_factor > MOST * each:
-        return None
     floor = 0 if entry.scale_to_zero else _nodes(problem, workload.minimum_share, each, per_node)
     if stated is not None:
         floor = -(-stated // per_node)
     expected = max(_nodes(problem, 1.0 + _rise(workload, start_s), each, per_node), floor)
     ceiling = max(_nodes(problem, workload.peak_factor, each, per_node), expected)
+    if ceiling * per_node > MOST:
+        return None
     usd = floor * price
     for node in range(expected - floor):  # the spot share of the nodes above the floor, rounded up
         on_spot = node < (expected - floor) * problem.capacity.spot_share

@@ -19,7 +19,7 @@ import math
 import random
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.plan_problems import lengths_of, percentile, stepper
@@ -191,6 +191,7 @@ class Service:
     entry: ModelEntry
     plan: ServingPlan
     replica: Replica
+    zones: int
     usd_per_hour: Callable[[int], float]
     """USD per hour of that many nodes."""
     slower: float = 1.0
@@ -250,6 +251,18 @@ class Fleet:
         self.pods.remove(pod)
         pod.leaves_s = now_s + self.plan.drain.pre_stop_s + self.plan.drain.shutdown_timeout_s
         self.leaving.append(pod)
+
+    def lose(self, nodes: Collection[int], now_s: float) -> list[Call]:
+        """Take nodes away with all that runs there; start as many pods anew and return the calls that are cut."""
+        gone = [pod for pod in (*self.pods, *self.leaving) if pod.node in nodes]
+        again = sum(pod.node in nodes for pod in self.pods)
+        self.pods = [pod for pod in self.pods if pod not in gone]
+        self.leaving = [pod for pod in self.leaving if pod not in gone]
+        for node in nodes:
+            del self.nodes[node]
+        for _ in range(again):
+            self.start(now_s)
+        return [call for pod in gone for engine in pod.engines for call in engine.calls]
 
     def route(self, call: Call, ready: list[Pod]) -> None:
         """Send a call to the less busy of two replicas; it waits where there is none."""
@@ -345,8 +358,9 @@ class Moment:
 
 @dataclass
 class Day:
-    """What a day was like."""
+    """What a day was like; calls that arrive before ``from_s`` are not counted."""
 
+    from_s: float = 0.0
     calls: int = 0
     within: int = 0
     cut: int = 0
@@ -385,6 +399,8 @@ class Day:
 
     def add(self, call: Call, objectives: Objectives, *, cut: bool = False) -> None:
         """Count one call that has ended, or was cut."""
+        if call.arrival_s < self.from_s:
+            return
         met = not cut and call.ttft_s * 1e3 <= objectives.ttft_p95_ms and call.tpot_s * 1e3 <= objectives.tpot_p95_ms
         hour = self.hours.setdefault(int(call.arrival_s // HOUR_S), [0, 0])
         self.calls, self.within, self.cut = self.calls + 1, self.within + met, self.cut + cut
@@ -393,11 +409,25 @@ class Day:
         self.tpot_s.append(math.inf if cut else call.tpot_s)
 
 
-def simulate(service: Service, rate: Shape, *, until_s: float = DAY_S, lengths: str = "exponential", seed: int) -> Day:
-    """Run one service from midnight to ``until_s``."""
-    plan, entry, day = service.plan, service.entry, Day()
+Upset = Callable[[float, Fleet], list[Call]]
+"""What happens to the nodes at a moment; the calls that it cuts."""
+
+
+def simulate(
+    service: Service,
+    rate: Shape,
+    *,
+    until_s: float = DAY_S,
+    from_s: float = 0.0,
+    first: int | None = None,
+    upset: Upset = lambda *_: [],
+    lengths: str = "exponential",
+    seed: int,
+) -> Day:
+    """Run one service from midnight to ``until_s``, ``first`` replicas at once; count calls from ``from_s`` on."""
+    plan, entry, day = service.plan, service.entry, Day(from_s=from_s)
     fleet, metrics = Fleet(service, seed), Metrics(plan, rate(0.0))
-    scaler = Autoscaler(plan, _first_replicas(plan, rate(0.0)))
+    scaler = Autoscaler(plan, _first_replicas(plan, rate(0.0)) if first is None else first)
     for _ in range(scaler.replicas):
         fleet.start(0.0, at_once=True)
     calls = calls_of(entry, rate, plan.engine.max_model_len, until_s, shape=lengths, seed=seed)
@@ -407,7 +437,7 @@ def simulate(service: Service, rate: Shape, *, until_s: float = DAY_S, lengths: 
         while coming is not None and coming.arrival_s < now_s:
             fleet.route(coming, ready)
             coming, arrived = next(calls, None), arrived + 1
-        for call in fleet.tick(now_s):
+        for call in (*fleet.tick(now_s), *upset(now_s, fleet)):
             day.add(call, entry.objectives, cut=True)
         for call in fleet.ended:
             day.add(call, entry.objectives)

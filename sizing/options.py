@@ -162,13 +162,12 @@ def replicas_of(entry: ModelEntry, each: float, per_node: int, zones: int, rise:
         carried = math.ceil(workload.requests_per_second * share / each - 1e-9)
         return nodes_that_survive(max(math.ceil(carried / per_node), 1), tolerance, zones) * per_node
 
-    if workload.requests_per_second * workload.peak_factor / each > MOST_REPLICAS:
-        count = math.ceil(workload.requests_per_second * workload.peak_factor / each)
-        return f"needs {count} replicas at the peak, more than {MOST_REPLICAS}"
     least = 0 if entry.scale_to_zero else needed(workload.minimum_share)
     floor = least if bounds.floor is None else bounds.floor
     expected = max(needed(1.0 + rise), floor)
     ceiling = max(needed(workload.peak_factor), expected)
+    if ceiling > MOST_REPLICAS:
+        return f"needs {ceiling} replicas at the peak, more than {MOST_REPLICAS}"
     if bounds.ceiling is not None:
         carried = math.ceil(workload.requests_per_second / each - 1e-9)
         fewest = max(replicas_that_survive(carried, per_node, tolerance, zones), floor)
