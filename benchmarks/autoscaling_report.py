@@ -42,8 +42,8 @@ drain and are kept while empty. Nothing of the planner's queue formulas is share
 
 Traffic is Poisson around a cosine from minimumShare to 1 of requestsPerSecond. From ten o'clock it rises to peakFactor
 times the hour's rate within an hour and stays there for half an hour; at sixteen, the busiest hour, it **jumps** to
-peakFactor at once for half an hour. Spare capacity covers the rise, not the jump: until a node has started the
-objectives may be missed. Lengths are exponential in every other plan and lognormal in the rest.
+peakFactor at once for half an hour. The rise is planned for, the jump is not: until a node has started the objectives
+may be missed. Lengths are exponential in every other plan and lognormal in the rest.
 
 The plans are every model of the `dev` and `prod` stack files and the first random problems
 (`benchmarks/plan_problems.py`) from number {FIRST_PROBLEM} on, up to {MOST_REQUESTS_PER_S:g} requests per second, that

@@ -8,7 +8,6 @@ and queue, then every instance type with every number of replicas from one up, a
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -17,12 +16,12 @@ from sizing.catalogue import Catalogue, Gpu, Instance
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import ModelEntry, Workload
+from sizing.inputs import ModelEntry
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
 from sizing.queue import most_traffic
-from sizing.serving import fits_node, pod_resources, start_up
+from sizing.serving import fits_node, pod_resources
 from sizing.throughput import replica_of
 
 PARALLEL = [(t, p) for t in (1, 2, 4, 8) for p in (1, 2, 4) if t * p <= 8]
@@ -105,25 +104,14 @@ def _spot(instance: Instance, region: str) -> float:
     return float(min(price, seen * (1 + facts["volatility_margin"])))
 
 
-def _rise(workload: Workload, start_s: float) -> float:
-    """Share that traffic grows by on its way to the peak until a new replica is ready."""
-    facts = serving_facts("scaling")
-    window = min(max(math.ceil(facts["rate_arrivals"] / workload.requests_per_second / 60) * 60,
-                     facts["rate_window_min_s"]), facts["rate_window_max_s"])  # fmt: skip
-    lag = start_s + window / 2 + facts["polling_s"] + facts["scale_up_window_s"]
-    return (workload.peak_factor - 1) * min(lag / facts["rise_to_peak_s"], 1.0)
-
-
-def _priced(
-    problem: Problem, instance: Instance, per_node: int, each: float, start_s: float
-) -> tuple[float, int, float] | None:
+def _priced(problem: Problem, instance: Instance, per_node: int, each: float) -> tuple[float, int, float] | None:
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
     floor = 0 if entry.scale_to_zero else _nodes(problem, workload.minimum_share, each, per_node)
     if stated is not None:
         floor = -(-stated // per_node)
-    expected = max(_nodes(problem, 1.0 + _rise(workload, start_s), each, per_node), floor)
+    expected = max(_nodes(problem, 1.0, each, per_node), floor)
     ceiling = max(_nodes(problem, workload.peak_factor, each, per_node), expected)
     if ceiling * per_node > MOST:
         return None
@@ -149,8 +137,7 @@ def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
             fits = fits_node(pod_resources(settings[0], weights), machine)
             if not fits or _zones(machine, problem) < problem.capacity.zones:
                 continue
-            start = start_up(model, settings[0], machine, weights)
-            priced = _priced(problem, machine, machine.gpus // gpus, each, start.total_s)
+            priced = _priced(problem, machine, machine.gpus // gpus, each)
             if priced is not None:
                 usd, bought, ceiling = priced
                 found.append(Best(usd, bought, ceiling, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))

@@ -31,10 +31,10 @@ from sizing.facts import serving_facts
 from sizing.inputs import Capacity, ModelEntry
 from sizing.losses import check_tolerance, nodes_that_survive, replicas_that_survive
 from sizing.model import ModelSpec
-from sizing.plan import Bounds, InstanceOffer, Replicas, StartUp
+from sizing.plan import Bounds, InstanceOffer, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
-from sizing.serving import disk, fits_node, rise_within_lag, start_up
+from sizing.serving import disk, fits_node
 
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""
@@ -48,9 +48,6 @@ class Option:
     instance: Instance
     offers: tuple[InstanceOffer, ...]
     per_node: int
-    start: StartUp
-    rise: float
-    """Share by which the planned traffic may grow while a node starts."""
     replicas: Replicas
     split: NodeSplit
     spot_usd_per_hour: float
@@ -150,11 +147,10 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
         )
 
 
-def replicas_of(entry: ModelEntry, each: float, per_node: int, zones: int, rise: float = 0.0) -> Replicas | str:
+def replicas_of(entry: ModelEntry, each: float, per_node: int, zones: int) -> Replicas | str:
     """Return the replica counts where one carries ``each`` requests per second, or why there are none.
 
-    They come in steps of what a node holds, with what ``lossTolerance`` keeps in reserve in ``zones`` zones; ``rise``
-    is the share by which the planned traffic may grow while a node starts.
+    They come in steps of what a node holds, with what ``lossTolerance`` keeps in reserve in ``zones`` zones.
     """
     workload, bounds, tolerance = entry.workload, entry.replicas, entry.loss_tolerance
 
@@ -164,7 +160,7 @@ def replicas_of(entry: ModelEntry, each: float, per_node: int, zones: int, rise:
 
     least = 0 if entry.scale_to_zero else needed(workload.minimum_share)
     floor = least if bounds.floor is None else bounds.floor
-    expected = max(needed(1.0 + rise), floor)
+    expected = max(needed(1.0), floor)
     ceiling = max(needed(workload.peak_factor), expected)
     if ceiling > MOST_REPLICAS:
         return f"needs {ceiling} replicas at the peak, more than {MOST_REPLICAS}"
@@ -201,15 +197,14 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
     usable = [instance for instance, reason in judged if not reason]
     for instance in usable:
-        start = start_up(engine.model, engine.settings, instance, engine.weights_bytes)
-        rise, per_node = rise_within_lag(entry.workload, start), instance.gpus // engine.pod.gpus
-        replicas = replicas_of(entry, engine.most.requests_per_s, per_node, supply.capacity.zones, rise)
+        per_node = instance.gpus // engine.pod.gpus
+        replicas = replicas_of(entry, engine.most.requests_per_s, per_node, supply.capacity.zones)
         if isinstance(replicas, str):
             search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
             continue
         offers = _offers(engine, instance, usable, supply.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            option = _option(engine, instance, bought, replicas, supply, start, rise)
+            option = _option(engine, instance, bought, replicas, supply)
             short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
             if short:
                 search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
@@ -234,14 +229,8 @@ def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
     return ""
 
 
-def _option(  # noqa: PLR0917
-    engine: Engine,
-    instance: Instance,
-    offers: tuple[InstanceOffer, ...],
-    replicas: Replicas,
-    supply: Supply,
-    start: StartUp,
-    rise: float,
+def _option(
+    engine: Engine, instance: Instance, offers: tuple[InstanceOffer, ...], replicas: Replicas, supply: Supply
 ) -> Option:
     region, catalogue, per_node = supply.region, supply.catalogue, instance.gpus // engine.pod.gpus
     split = split_nodes(replicas, per_node, supply.capacity.spot_share)
@@ -254,8 +243,6 @@ def _option(  # noqa: PLR0917
         instance=instance,
         offers=offers,
         per_node=per_node,
-        start=start,
-        rise=rise,
         replicas=replicas,
         split=split,
         spot_usd_per_hour=spot,

@@ -281,7 +281,7 @@ def _replicas_at(rate: float, entry: ModelEntry, option: Option) -> int:
             "replicas": ReplicaBounds(floor=planned.floor),
         }
     )
-    counted = replicas_of(now, option.engine.most.requests_per_s, option.per_node, len(option.zones), option.rise)
+    counted = replicas_of(now, option.engine.most.requests_per_s, option.per_node, len(option.zones))
     return planned.ceiling if isinstance(counted, str) else min(counted.expected, planned.ceiling)
 
 

@@ -27,7 +27,7 @@ from sizing.pools import pools_of
 from sizing.queue import Traffic, traffic_for
 from sizing.quotas import purchases_of, quota_shortage
 from sizing.scaling_figures import scaling_figures
-from sizing.serving import disk, drain, probes, scaling
+from sizing.serving import disk, drain, probes, scaling, start_up
 from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
 from sizing.transfer import StackTraffic
@@ -166,7 +166,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
     """Return everything decided for one model on one option."""
     engine, settings = option.engine, option.engine.settings
     traffic, pools = _traffic(entry, option), option_pools(entry, option)
-    start, zones = option.start, len(option.zones)
+    start, zones = start_up(engine.model, settings, option.instance, engine.weights_bytes), len(option.zones)
     spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
     spot = any(pool.capacity_type == "spot" for pool in pools)
     thresholds = scaling(settings, entry, start, most_requests_per_s=engine.most.requests_per_s, spare=spare)
@@ -205,7 +205,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         meets=traffic.meets(entry.objectives),
         figures=(
             *plan_figures(entry, option, traffic, capacity),
-            *scaling_figures(entry, option, thresholds, budgets),
+            *scaling_figures(entry, option, start, thresholds, budgets),
             *spot_figures(pools, option.replicas, option.per_node, start),
         ),
     )

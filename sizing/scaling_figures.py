@@ -12,26 +12,28 @@ from sizing.facts import serving_facts, serving_source
 from sizing.inputs import ModelEntry
 from sizing.losses import lost_replicas
 from sizing.options import Option
-from sizing.plan import Figure, LossTolerance, Probes, Scaling
+from sizing.plan import Figure, LossTolerance, Probes, Scaling, StartUp
 from sizing.queue import traffic_at, traffic_for
-from sizing.serving import scale_up_lag_s
+from sizing.serving import rise_within_lag, scale_up_lag_s
 
 
-def scaling_figures(entry: ModelEntry, option: Option, scaling: Scaling, probes: Probes) -> tuple[Figure, ...]:
+def scaling_figures(
+    entry: ModelEntry, option: Option, start: StartUp, scaling: Scaling, probes: Probes
+) -> tuple[Figure, ...]:
     """Return the figures of losses, of the rise that spare capacity covers, and of a start."""
     return (
-        _loss("loss_of_node", "replica", entry, option),
-        _loss("loss_of_zone", "zone", entry, option),
-        _lag(entry, option),
+        _loss("loss_of_node", "replica", entry, option, start),
+        _loss("loss_of_zone", "zone", entry, option, start),
+        _lag(entry, option, start),
         _thresholds(option, scaling),
-        _start(option, scaling, probes),
+        _start(start, scaling, probes),
     )
 
 
-def _loss(name: str, what: LossTolerance, entry: ModelEntry, option: Option) -> Figure:
+def _loss(name: str, what: LossTolerance, entry: ModelEntry, option: Option, start: StartUp) -> Figure:
     running, zones = option.replicas.expected, len(option.zones)
     lost = lost_replicas(running, option.per_node, what, zones)
-    said, seen = _without(entry, option, running - lost)
+    said, seen = _without(entry, option, running - lost, start)
     return Figure(
         name=name,
         value=said,
@@ -42,10 +44,10 @@ def _loss(name: str, what: LossTolerance, entry: ModelEntry, option: Option) -> 
     )
 
 
-def _without(entry: ModelEntry, option: Option, left: int) -> tuple[str, dict[str, float | str]]:
+def _without(entry: ModelEntry, option: Option, left: int, start: StartUp) -> tuple[str, dict[str, float | str]]:
     """Return what callers see on the replicas that are left, in words and as figures."""
     if not left:
-        return f"no replica is left: an outage of about {option.start.total_s:.0f} s", {"met": "no"}
+        return f"no replica is left: an outage of about {start.total_s:.0f} s", {"met": "no"}
     workload, most, replica = entry.workload, option.engine.most, option.engine.replica
     rate = workload.requests_per_second / left
     words = f"{left} of {option.replicas.expected} replicas left with {rate:.3g} requests/s each"
@@ -61,15 +63,21 @@ def _without(entry: ModelEntry, option: Option, left: int) -> tuple[str, dict[st
     return f"{words}: {latency}, {'met' if met else 'missed'}", {**seen, "met": "yes" if met else "no"}
 
 
-def _lag(entry: ModelEntry, option: Option) -> Figure:
-    facts = serving_facts("scaling")
+def _lag(entry: ModelEntry, option: Option, start: StartUp) -> Figure:
+    workload, within = entry.workload, serving_facts("scaling")["rise_to_peak_s"]
+    carried = option.replicas.expected * option.engine.most.requests_per_s
     return Figure(
         name="scale_up_lag_s",
-        value=round(scale_up_lag_s(entry.workload, option.start), 1),
+        value=round(scale_up_lag_s(workload, start), 1),
         unit="s",
         rule="half the window of arrivals + polling + scale-up window + start; within it traffic rises by (peakFactor"
-        f" - 1) x lag / {facts['rise_to_peak_s']} s, which the expected replicas carry on top",
-        inputs={"rise_share": round(option.rise, 4), "peak_factor": entry.workload.peak_factor},
+        f" - 1) x lag / {within} s, so much earlier is a replica asked for; until it is ready the rise is carried by"
+        " what whole replicas leave over, then by the margin for the error of the throughput estimate",
+        inputs={
+            "rise_share": round(rise_within_lag(workload, start), 4),
+            "left_over_share": round(carried / workload.requests_per_second - 1, 4),
+            "peak_factor": workload.peak_factor,
+        },
         source=serving_source("scaling"),
     )
 
@@ -95,8 +103,7 @@ def _thresholds(option: Option, scaling: Scaling) -> Figure:
     )
 
 
-def _start(option: Option, scaling: Scaling, probes: Probes) -> Figure:
-    start = option.start
+def _start(start: StartUp, scaling: Scaling, probes: Probes) -> Figure:
     phases = f"node {start.node_s:.0f} + image {start.image_pull_s:.0f} + weights {start.weights_load_s:.0f}"
     return Figure(
         name="start_up_s",

@@ -111,10 +111,11 @@ def disk(pod: PodResources, instance: Instance) -> Disk:
 
 
 def rise_within_lag(workload: Workload, start: StartUp) -> float:
-    """Return the share by which traffic above the planned one may grow until a replica that it asks for is ready.
+    """Return the share by which traffic may grow until the replica that it asks for is ready.
 
-    Traffic grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest; a peakFactor of 1 adds
-    nothing.
+    It grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest; a peakFactor of 1 adds
+    nothing. The autoscaler asks that much earlier. Planned replicas are not raised for it: what whole replicas leave
+    over and the margin for the error of the throughput estimate carry it (``make benchmark-scaling``).
     """
     within = float(serving_facts("scaling")["rise_to_peak_s"])
     return (workload.peak_factor - 1) * min(scale_up_lag_s(workload, start) / within, 1.0)

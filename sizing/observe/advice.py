@@ -362,7 +362,7 @@ def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPl
     side = Side(name=plan_name(plan), replicas=option.replicas, usd_per_month=per_month(option.usd_per_hour))
     each = option.engine.most.requests_per_s
     unbounded = wanted.model_copy(update={"replicas": ReplicaBounds()})
-    free = replicas_of(unbounded, each, option.per_node, stack.capacity.zones, option.rise)
+    free = replicas_of(unbounded, each, option.per_node, stack.capacity.zones)
     if not isinstance(free, str) and free.ceiling > plan.replicas.ceiling and entry.replicas.ceiling is None:
         return side, f"a burst of peakFactor needs {free.ceiling} replicas, the ceiling is {plan.replicas.ceiling}"
     return side, ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from sizing.catalogue import load_catalogue
 from sizing.facts import serving_facts
 from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
-from sizing.options import replicas_of
 from sizing.plan import Scaling, StartUp
 from sizing.planner import plan_model
 from sizing.serving import probes, rise_within_lag, scale_up_lag_s, scaling, ttft_threshold_s
@@ -52,7 +49,6 @@ def test_traffic_never_rises_above_the_peak_and_a_slower_start_lets_it_rise_furt
     one = entry(rate, peak).workload
     slower = StartUp(**{**start.__dict__, "node_s": start.node_s + 60})
     assert 0 <= rise_within_lag(one, start) <= rise_within_lag(one, slower) <= peak - 1
-    assert replicas_of(entry(rate, peak), rate, 1, 2, peak - 1).expected == math.ceil(peak - 1e-9)
 
 
 def test_the_lag_is_half_the_window_the_polling_the_scale_up_window_and_the_start() -> None:
