@@ -106,11 +106,15 @@ def _priced(problem: Problem, instance: Instance, per_node: int, each: float) ->
         floor = -(-stated // per_node)
     expected = max(_nodes(entry, 1.0, each, per_node), floor, 1)
     ceiling = max(_nodes(entry, workload.peak_factor, each, per_node), expected)
-    usd = floor * price
-    for node in range(expected - floor):  # the spot share of the nodes above the floor, rounded up
-        on_spot = node < (expected - floor) * problem.capacity.spot_share
-        usd += _spot(instance, problem.region) if on_spot else price
-    return usd, expected * instance.gpus, ceiling * price
+    hours = [1.0] if workload.daily_shape is None else workload.daily_shape
+    usd = 0.0
+    for share in hours:
+        running = expected if share == 1 else max(_nodes(entry, share, each, per_node), floor)
+        usd += floor * price
+        for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
+            on_spot = node < (running - floor) * problem.capacity.spot_share
+            usd += _spot(instance, problem.region) if on_spot else price
+    return usd / len(hours), expected * instance.gpus, ceiling * price
 
 
 def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:

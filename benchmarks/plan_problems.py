@@ -12,9 +12,10 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import HOURS_PER_DAY, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
 from sizing.roofline import Load, Speed, step_s
 from sizing.throughput import Replica
 
@@ -54,18 +55,19 @@ def random_problem(seed: int) -> Problem:
     """Return the problem of ``seed``: the same on every machine."""
     chance = random.Random(f"tonnage {seed}")  # noqa: S311 (a fixed sequence is wanted)
     model = chance.choice(MODELS)
-    workload = Workload(
-        requests_per_second=_between(chance, 0.05, 40),
-        input_tokens=int(_between(chance, 50, 8000)),
-        output_tokens=int(_between(chance, 20, 1200)),
-        peak_factor=round(chance.uniform(1, 3), 2),
-        minimum_share=round(chance.uniform(0, 0.6), 2),
-        prefix_share=chance.choice((0.0, 0.0, 0.3, 0.7)),
-    )
+    workload: dict[str, Any] = {
+        "requests_per_second": _between(chance, 0.05, 40),
+        "input_tokens": int(_between(chance, 50, 8000)),
+        "output_tokens": int(_between(chance, 20, 1200)),
+        "peak_factor": round(chance.uniform(1, 3), 2),
+        "minimum_share": round(chance.uniform(0, 0.6), 2),
+        "prefix_share": chance.choice((0.0, 0.0, 0.3, 0.7)),
+    }
+    _vary(workload, random.Random(f"traffic {seed}"))  # noqa: S311 (a stream of its own leaves the rest as it is)
     objectives = Objectives(ttft_p95_ms=_between(chance, 300, 10_000), tpot_p95_ms=_between(chance, 15, 150))
     bounds = chance.choice((ReplicaBounds(), ReplicaBounds(), ReplicaBounds(floor=chance.randint(0, 3))))
     entry = ModelEntry(
-        name="served", model=model, workload=workload, objectives=objectives, replicas=bounds,
+        name="served", model=model, workload=Workload(**workload), objectives=objectives, replicas=bounds,
         scale_to_zero=chance.random() < 0.2, engine=EngineOverrides(),
         allowed_variants=VARIANTS.get(model, ()) if chance.random() < 0.5 else (),
         allow_fp8_kv_cache=chance.random() < 0.3,
@@ -73,6 +75,14 @@ def random_problem(seed: int) -> Problem:
     gpus = None if chance.random() < 0.5 else tuple(chance.sample(GPUS, chance.randint(2, 5)))
     capacity = Capacity(spot_share=round(chance.random(), 2), zones=chance.choice((1, 1, 2, 3)), gpus=gpus)
     return Problem(entry, capacity, chance.choice(REGIONS))
+
+
+def _vary(workload: dict[str, Any], chance: random.Random) -> None:
+    """State more of the traffic: in every second problem the day."""
+    if chance.random() < 0.5:
+        least = workload.pop("minimum_share")
+        drawn = [chance.uniform(least, 1) for _ in range(HOURS_PER_DAY)]
+        workload["daily_shape"] = tuple(share / max(drawn) for share in drawn)
 
 
 def stepper(load: Load, speed: Speed) -> Callable[[Step], float]:

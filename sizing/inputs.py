@@ -6,7 +6,8 @@ value, so that ``tonnage plan`` and the stack settings share one definition. Uni
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
@@ -24,6 +25,15 @@ class Stated(BaseModel):
 
 
 PositiveTokens = Annotated[int, Field(ge=1, le=10_000_000)]
+HOURS_PER_DAY = 24
+DayShare = Annotated[float, Field(ge=0, le=1)]
+QUIETEST_SHARE = 0.2
+"""``minimumShare`` where nothing is stated of the day."""
+
+
+def _quietest_share(stated: dict[str, Any]) -> float:
+    shape = stated.get("daily_shape")
+    return min(shape) if shape else QUIETEST_SHARE
 
 
 class Workload(Stated):
@@ -33,8 +43,52 @@ class Workload(Stated):
     input_tokens: PositiveTokens = Field(description="mean prompt tokens of a request")
     output_tokens: PositiveTokens = Field(description="mean generated tokens of a request")
     peak_factor: float = Field(1.5, ge=1, le=100, description="ceiling of traffic over requestsPerSecond")
-    minimum_share: float = Field(0.2, ge=0, le=1, description="quietest hour as a share of requestsPerSecond")
+    daily_shape: tuple[DayShare, ...] | None = Field(
+        None,
+        strict=False,
+        description="24 shares of requestsPerSecond by hour UTC, the largest 1: the expected cost is the mean of the"
+        " hours; without it every hour is taken as the busiest",
+    )
+    minimum_share: float = Field(
+        default_factory=_quietest_share,
+        ge=0,
+        le=1,
+        description="quietest hour as a share of requestsPerSecond; with dailyShape that of its quietest hour",
+        json_schema_extra={"default": QUIETEST_SHARE},
+    )
     prefix_share: float = Field(0.0, ge=0, lt=1, description="share of prompt tokens found in the cache")
+
+    @field_validator("daily_shape")
+    @classmethod
+    def _whole_day(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and len(value) != HOURS_PER_DAY:
+            msg = f"{len(value)} numbers are no day; write {HOURS_PER_DAY}, one for each hour UTC from 0"
+            raise ValueError(msg)
+        if value is not None and max(value) != 1:
+            msg = f"the largest is {max(value):g}, not 1; divide all by it, requestsPerSecond is the busiest hour"
+            raise ValueError(msg)
+        return value
+
+    @model_validator(mode="after")
+    def _one_quietest_hour(self) -> Workload:
+        if self.daily_shape is not None and "minimum_share" in self.model_fields_set:
+            msg = "minimumShare and dailyShape are both stated; leave minimumShare out, the quietest hour is its figure"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def hourly_shares(self) -> tuple[float, ...]:
+        """Traffic of each hour over that of the busiest; a single 1 where the day is not stated."""
+        return self.daily_shape or (1.0,)
+
+    def restated(self, values: Mapping[str, Any]) -> Workload:
+        """Return the workload with other figures, checked as if they had been stated; ValueError where they cannot."""
+        return Workload.model_validate({**self.model_dump(exclude_unset=True), **values})
+
+    @property
+    def mean_requests_per_second(self) -> float:
+        """Mean arrival rate over the day, that of the busiest hour where the day is not stated."""
+        return self.requests_per_second * sum(self.hourly_shares) / len(self.hourly_shares)
 
 
 class Objectives(Stated):

@@ -168,7 +168,9 @@ def replicas_of(entry: ModelEntry, each: float, per_node: int) -> Replicas | str
         if bounds.ceiling < fewest:
             return f"needs {fewest} replicas for requestsPerSecond, replicas.ceiling allows {bounds.ceiling}"
         floor, expected, ceiling = min(floor, bounds.ceiling), min(expected, bounds.ceiling), bounds.ceiling
-    return Replicas(floor=floor, expected=expected, ceiling=ceiling)
+    shape = workload.daily_shape or ()
+    by_hour = tuple(min(max(needed(share), floor), expected) for share in shape)
+    return Replicas(floor=floor, expected=expected, ceiling=ceiling, by_hour=by_hour)
 
 
 def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], region: str) -> tuple[InstanceOffer, ...]:

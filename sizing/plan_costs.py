@@ -21,8 +21,8 @@ from sizing.transfer import StackTraffic
 SECONDS_PER_HOUR = 3600
 Document = dict[str, object]
 PRICE_RULE = (
-    "USD expected an hour x share of the engine's time / tokens of that kind an hour at the planned traffic; prompts "
-    "take their prefill, answers the step divided by the requests in flight"
+    "USD expected an hour x share of the engine's time / tokens of that kind an hour, both on average over the day; "
+    "prompts take their prefill, answers the step divided by the requests in flight"
 )
 
 
@@ -41,7 +41,7 @@ def prompt_share(plan: ServingPlan, entry: ModelEntry) -> float:
 def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> Document:
     """Return USD per million tokens in, out and of both kinds together, of ``usd_per_hour`` at the planned traffic."""
     load, share = entry.workload, prompt_share(plan, entry)
-    requests = load.requests_per_second * SECONDS_PER_HOUR / 1e6
+    requests = load.mean_requests_per_second * SECONDS_PER_HOUR / 1e6
     return {
         "input": round(usd_per_hour * share / (requests * load.input_tokens), 4),
         "output": round(usd_per_hour * (1 - share) / (requests * load.output_tokens), 4),

@@ -86,14 +86,15 @@ def _cost(option: Option, capacity: Capacity) -> Figure:
         name="usd_per_hour",
         value=round(option.usd_per_hour.expected, 4),
         unit="USD/h expected",
-        rule="floor nodes on demand + nodes above by spot share at the spot price + rest on demand; ceiling at the"
-        " dearest allowed type on demand",
+        rule="floor nodes on demand + nodes above by spot share at the spot price + rest on demand, the mean of the"
+        " hours of dailyShape; ceiling at the dearest allowed type on demand",
         inputs={
             "on_demand_usd_per_hour": option.offers[0].on_demand_usd_per_hour,
             "spot_usd_per_hour": round(option.spot_usd_per_hour, 4),
             "spot_share": capacity.spot_share,
             "nodes_floor": option.split.floor,
             "nodes_expected": option.split.expected,
+            "nodes_mean": round(option.split.mean, 4),
             "nodes_ceiling": option.split.ceiling,
         },
         source=serving_source("spot"),

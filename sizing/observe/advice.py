@@ -20,7 +20,6 @@ from sizing.inputs import (
     ModelEntry,
     ReplicaBounds,
     VectorStore,
-    Workload,
 )
 from sizing.observe.advice_findings import (
     Finding,
@@ -193,10 +192,10 @@ def _with_workload(entry: ModelEntry, values: Mapping[str, Any], source: str) ->
     if not values:
         return entry
     try:
-        Workload.model_validate({**entry.workload.model_dump(), **values})
+        workload = entry.workload.restated(values)
     except ValueError as error:
         raise BadInput(source, f"measured workload cannot be planned: {dict(values)}") from error
-    return entry.model_copy(update={"workload": entry.workload.model_copy(update=dict(values))})
+    return entry.model_copy(update={"workload": workload})
 
 
 def _engine_option(stack: Stack, entry: ModelEntry, plan: ServingPlan, bounds: ReplicaBounds) -> Option | None:

@@ -1,0 +1,97 @@
+"""What a stack file says of its traffic beyond the mean: the day, and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sizing.catalogue import load_catalogue
+from sizing.inputs import Budget, Capacity, ModelEntry, Workload
+from sizing.options import enumerate_options
+from sizing.plan import Bounds, StackPlan
+from sizing.plan_study import day_of
+from sizing.planner import plan_model, plan_stack
+
+REGION, CATALOGUE = "us-east-1", load_catalogue()
+FEW = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CAPACITY = Capacity(gpus=("A10G", "L4"), spot_share=0.5)
+OFFICE = (*[0.1] * 8, *[0.6] * 3, *[1.0] * 5, *[0.4] * 4, *[0.1] * 4)
+
+
+def workload(**stated: object) -> Workload:
+    return Workload(**{"requests_per_second": 20.0, "input_tokens": 900, "output_tokens": 250, **stated})
+
+
+def entry(**stated: object) -> ModelEntry:
+    return ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload(**stated))
+
+
+def cost(**stated: object) -> Bounds:
+    return plan_model(entry(**stated), CAPACITY, REGION, CATALOGUE).chosen.usd_per_hour
+
+
+def stack(**stated: object) -> StackPlan:
+    return plan_stack("test", [entry(**stated)], CAPACITY, Budget(monthly_usd=1e6), REGION, CATALOGUE)
+
+
+def test_a_day_costs_the_mean_of_the_nodes_that_each_hour_needs() -> None:
+    option = enumerate_options(entry(daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    price, spot = option.offers[0].on_demand_usd_per_hour, option.spot_usd_per_hour
+    assert (option.replicas.floor, option.per_node) == (2, 2)
+    usd = {2: price, 4: price + spot, 6: 2 * price + spot, 10: 3 * price + 2 * spot}
+    mean = sum(usd[count] for count in option.replicas.by_hour) / 24
+    assert option.usd_per_hour.expected == pytest.approx(mean)
+
+
+def test_the_busiest_hour_decides_replicas_and_what_is_promised_whatever_the_day() -> None:
+    calm, busy = (plan_model(one, CAPACITY, REGION, CATALOGUE).chosen for one in (entry(daily_shape=OFFICE), entry()))
+    assert calm.gpu == busy.gpu
+    assert calm.replicas.expected == busy.replicas.expected
+    assert calm.throughput == busy.throughput
+    assert calm.usd_per_hour.expected < busy.usd_per_hour.expected
+    assert calm.usd_per_hour.ceiling == busy.usd_per_hour.ceiling
+
+
+def test_the_page_draws_the_stated_day_and_its_month_is_the_expected_cost() -> None:
+    one = entry(daily_shape=OFFICE)
+    chosen = plan_model(one, CAPACITY, REGION, CATALOGUE).chosen
+    day = day_of(chosen, one, CAPACITY, REGION, CATALOGUE)
+    assert [hour.requests_per_second for hour in day.hours] == pytest.approx([20 * share for share in OFFICE])
+    assert tuple(hour.replicas for hour in day.hours) == chosen.replicas.by_hour
+    assert day.mean_usd_per_month == pytest.approx(chosen.usd_per_hour.expected * 730)
+
+
+@FEW
+@given(shares=st.lists(st.floats(0, 1), min_size=23, max_size=23), zero=st.booleans(), rate=st.floats(0.1, 60))
+def test_a_day_is_never_dearer_than_its_busiest_hour_and_keeps_the_bounds_in_order(
+    shares: list[float], zero: bool, rate: float
+) -> None:
+    shape = (*shares, 1.0)
+    flat = cost(requests_per_second=rate, minimum_share=min(shape))
+    plan = stack(requests_per_second=rate, daily_shape=shape)
+    assert plan.models[0].usd_per_hour.expected <= flat.expected + 1e-9
+    for bounds in (plan.burn_usd_per_hour, *(one.usd_per_hour for one in (*plan.models, *plan.pools, *plan.bill))):
+        assert bounds.floor <= bounds.expected <= bounds.ceiling
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"daily_shape": [1.0] * 23}, "23 numbers are no day"),
+        ({"daily_shape": [0.5] * 24}, "the largest is 0.5, not 1"),
+        ({"daily_shape": [1.5] + [1.0] * 23}, "less than or equal to 1"),
+        ({"daily_shape": [-0.1] + [1.0] * 23}, "greater than or equal to 0"),
+        ({"daily_shape": OFFICE, "minimum_share": 0.1}, "both stated"),
+    ],
+)
+def test_a_day_that_is_none_is_refused(stated: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        workload(**stated)
+
+
+def test_the_quietest_hour_of_the_day_is_the_minimum_share() -> None:
+    assert workload(daily_shape=OFFICE).minimum_share == 0.1
+    assert workload().minimum_share == 0.2
+    assert workload(daily_shape=OFFICE).restated({"output_tokens": 10}).daily_shape == OFFICE
