@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.simulator import Limits, Request, Step, simulate
 from sizing.inputs import HOURS_PER_DAY, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
-from sizing.roofline import Load, Speed, step_s
+from sizing.roofline import Roofline
 from sizing.throughput import Replica
 
 MODELS = (
@@ -85,13 +85,13 @@ def _vary(workload: dict[str, Any], chance: random.Random) -> None:
         workload["daily_shape"] = tuple(share / max(drawn) for share in drawn)
 
 
-def stepper(load: Load, speed: Speed) -> Callable[[Step], float]:
+def stepper(roofline: Roofline) -> Callable[[Step], float]:
     """Return the time of a simulated step by the roofline."""
 
     def seconds(step: Step) -> float:
         mean = step.context_tokens / step.decodes if step.decodes else 0.0
-        host = speed.request_host_s * step.prompts
-        return host + step_s(load, speed, step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
+        host = roofline.speed.request_host_s * step.prompts
+        return host + roofline.step_s(step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
 
     return seconds
 
@@ -136,7 +136,7 @@ def observe(replica: Replica, requests: list[Request]) -> Seen:
     """
     stages = replica.stages
     limits = Limits(replica.max_num_seqs // stages, replica.load.chunk_tokens, replica.kv_tokens // stages)
-    outcomes = simulate(requests, limits, stepper(replica.load, replica.speed), request_s=replica.speed.request_s)
+    outcomes = simulate(requests, limits, stepper(replica.roofline), request_s=replica.speed.request_s)
     kept = list(zip(requests, outcomes, strict=True))[len(requests) // 10 :]
     gaps = [
         (out.end_s - one.arrival_s - out.first_token_s) / (one.output_tokens - 1)

@@ -2,12 +2,13 @@
 
 For one checkpoint on one set of GPUs the settings change nothing but the requests per second that a replica carries:
 pods, nodes and prices are the same. So of all settings only the best is kept (the first of equals, defaults first),
-and two bounds end the search among them early; both are exact, and ``tests/sizing/test_engines.py`` holds them
+and three bounds end the search among them early; all are exact, and ``tests/sizing/test_engines.py`` holds them
 against a search without them:
 
 - a replica that carries the peak alone cannot be bettered: fewer than one is not bought;
 - with the same batch of tokens and the same cache type, a smaller max_num_seqs can only help where the cache is what
-  limits the traffic, because all it gives is memory.
+  limits the traffic, because all it gives is memory;
+- weights that fill what the engine may use leave no cache under any batch, cache type or number of sequences.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sizing.inputs import ModelEntry
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate, PodResources
-from sizing.queue import LEAST, Traffic, most_traffic, traffic_at
+from sizing.queue import LEAST, Traffic, most_traffic, rate_bound, traffic_at
 from sizing.serving import pod_resources
 from sizing.throughput import Replica, replica_of, replica_with
 
@@ -114,6 +115,11 @@ class Trial:
         return self.most.requests_per_s if self.most is not None else 0.0
 
     @property
+    def too_heavy(self) -> bool:
+        """Tell whether the weights alone leave nothing, whatever the batch."""
+        return self.memory.weights_gib >= self.memory.requested_gib
+
+    @property
     def short_of_cache(self) -> bool:
         """Tell whether more cache could carry more traffic."""
         if self.most is None or self.replica is None:
@@ -162,8 +168,7 @@ def ideal_rate(shape: Shape, settings: EngineSettings) -> float:
     for cache, batch in sorted(tried):
         wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
         replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
-        rates.append(most.requests_per_s if most else 0.0)
+        rates.append(rate_bound(replica, shape.entry.workload, shape.entry.objectives))
     return max(rates)
 
 
@@ -212,6 +217,8 @@ def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
         if best.rate >= workload.requests_per_second * workload.peak_factor:
             break
         same = _batch(settings) == _batch(leader.settings)
+        if settings.enable_expert_parallel == leader.settings.enable_expert_parallel and leader.too_heavy:
+            continue
         if same and settings != first.settings and not leader.short_of_cache:
             continue
         trial = first if settings == first.settings else try_settings(shape, settings)
@@ -257,13 +264,13 @@ def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate 
 
 
 def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEstimate:
-    """Return the memory of one engine; the same question is asked for every workload, so answers are kept."""
+    """Return the memory of one engine, unexplained; every workload asks the same question, so answers are kept."""
     key = (model, gpu.name, settings)
     found = _MEMORY.get(key)
     if found is None or found[0] is not gpu:
         if len(_MEMORY) >= MOST_KEPT:
             _MEMORY.clear()
-        found = _MEMORY[key] = (gpu, estimate_memory(model, gpu, settings))
+        found = _MEMORY[key] = (gpu, estimate_memory(model, gpu, settings, explained=False))
     return found[1]
 
 
