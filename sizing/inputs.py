@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from sizing.lengths import LARGEST_RATIO
+
 KUBERNETES_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """RFC 1123 label, kept to 40 characters so that derived names stay under the limit of 63."""
 
@@ -26,6 +28,7 @@ class Stated(BaseModel):
 
 PositiveTokens = Annotated[int, Field(ge=1, le=10_000_000)]
 HOURS_PER_DAY = 24
+BURSTINESS_LIMITS = (0.05, 20.0)
 DayShare = Annotated[float, Field(ge=0, le=1)]
 QUIETEST_SHARE = 0.2
 """``minimumShare`` where nothing is stated of the day."""
@@ -57,6 +60,19 @@ class Workload(Stated):
         json_schema_extra={"default": QUIETEST_SHARE},
     )
     prefix_share: float = Field(0.0, ge=0, lt=1, description="share of prompt tokens found in the cache")
+    burstiness: float = Field(
+        1.0,
+        ge=BURSTINESS_LIMITS[0],
+        le=BURSTINESS_LIMITS[1],
+        description="shape of the gamma distribution of the times between arrivals at a replica, as `vllm bench serve"
+        " --burstiness` takes it: 1 is Poisson, below burstier",
+    )
+    input_tokens_p95: PositiveTokens | None = Field(
+        None, description="95th percentile of prompt tokens, lognormal around their mean; exponential without it"
+    )
+    output_tokens_p95: PositiveTokens | None = Field(
+        None, description="95th percentile of generated tokens, lognormal around their mean; exponential without it"
+    )
 
     @field_validator("daily_shape")
     @classmethod
@@ -76,6 +92,16 @@ class Workload(Stated):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _tails_of_lognormal_lengths(self) -> Workload:
+        tails = (("inputTokens", self.input_tokens, self.input_tokens_p95),
+                 ("outputTokens", self.output_tokens, self.output_tokens_p95))  # fmt: skip
+        for key, mean, p95 in tails:
+            if p95 is not None and not mean <= p95 <= mean * LARGEST_RATIO:
+                msg = f"{key}P95 {p95} must lie between {key} {mean} and {LARGEST_RATIO:.2f} times it"
+                raise ValueError(f"{msg}; no lognormal length has a 95th percentile beyond")
+        return self
+
     @property
     def hourly_shares(self) -> tuple[float, ...]:
         """Traffic of each hour over that of the busiest; a single 1 where the day is not stated."""
@@ -83,7 +109,11 @@ class Workload(Stated):
 
     def restated(self, values: Mapping[str, Any]) -> Workload:
         """Return the workload with other figures, checked as if they had been stated; ValueError where they cannot."""
-        return Workload.model_validate({**self.model_dump(exclude_unset=True), **values})
+        kept = self.model_dump(exclude_unset=True)
+        for key in ("input_tokens", "output_tokens"):  # a tail stands as long as its mean, and moves with it
+            if kept.get(f"{key}_p95") and key in values:
+                kept[f"{key}_p95"] = round(kept[f"{key}_p95"] * values[key] / kept[key])
+        return Workload.model_validate({**kept, **values})
 
     @property
     def mean_requests_per_second(self) -> float:

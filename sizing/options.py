@@ -134,13 +134,20 @@ def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) ->
 
 
 def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
-    """Raise BadInput when a mean request is longer than the model's context or the stated max_model_len."""
-    tokens = entry.workload.input_tokens + entry.workload.output_tokens
+    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len."""
+    load = entry.workload
     longest = min(model.max_position_embeddings, entry.engine.max_model_len or model.max_position_embeddings)
-    if tokens > longest:
+    requests = {
+        "inputTokens + outputTokens": load.input_tokens + load.output_tokens,
+        "inputTokensP95 + outputTokens": (load.input_tokens_p95 or 0) + load.output_tokens,
+        "inputTokens + outputTokensP95": load.input_tokens + (load.output_tokens_p95 or 0),
+    }
+    for sum_of, tokens in requests.items():
+        if tokens <= longest:
+            continue
         raise BadInput(
             f"models.{entry.name}.workload",
-            f"inputTokens + outputTokens = {tokens} is longer than a request may be",
+            f"{sum_of} = {tokens} is longer than a request may be",
             limit=f"{longest} tokens for {model.name}",
             way_out="shorten the request or choose a model with a longer context",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sizing.facts import serving_facts, serving_source
-from sizing.inputs import Capacity, ModelEntry
+from sizing.inputs import Capacity, ModelEntry, Workload
 from sizing.options import Option
 from sizing.plan import Figure, ServingPlan
 from sizing.queue import Traffic
@@ -45,9 +45,9 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             name="ttft_p95_ms",
             value=round(traffic.ttft_p95_ms, 1),
             unit="ms",
-            rule="(running step + a prompt of 3 x the mean / share of time that other prompts leave)"
-            " x p90 of the model's error",
-            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms},
+            rule="(running step + a prompt at the 95th percentile of lengths / share of time that other prompts leave,"
+            " more for bursts and tails) x p90 of the model's error",
+            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms, **_lengths(entry.workload)},
             source=source,
         ),
         Figure(
@@ -56,10 +56,18 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             unit="ms",
             rule="(step at the 95th percentile of requests in flight + prompts among the steps of a short answer)"
             " x p90 of the model's error",
-            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms},
+            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms, **_lengths(entry.workload)},
             source=source,
         ),
     )
+
+
+def _lengths(workload: Workload) -> dict[str, float | str]:
+    return {
+        "burstiness": workload.burstiness,
+        "input_tokens_p95": workload.input_tokens_p95 or f"exponential around {workload.input_tokens}",
+        "output_tokens_p95": workload.output_tokens_p95 or f"exponential around {workload.output_tokens}",
+    }
 
 
 def _replicas(entry: ModelEntry, option: Option) -> Figure:
