@@ -27,15 +27,13 @@ from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate, PodResources
 from sizing.queue import LEAST, Traffic, most_traffic, rate_bound, traffic_at
 from sizing.serving import pod_resources
-from sizing.throughput import Replica, replica_of, replica_with
+from sizing.throughput import UNBOUNDED_TOKENS, Replica, replica_of, replica_with
 
 PARALLEL = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 4))
 """Tensor and pipeline parallel sizes that are tried, up to the eight GPUs of one machine."""
 BATCHED_TOKENS = (2048, 8192, 16384)
 SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
-UNBOUNDED_TOKENS = 10**12
-"""Cache of a replica that never lacks any."""
 GIB = 2**30
 MOST_KEPT = 20_000
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
@@ -239,7 +237,9 @@ def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]
     fixed, experts = shape.entry.engine, bool(shape.model.experts) and first.tensor_parallel > 1
     parallel = [False, True] if experts and fixed.enable_expert_parallel is None else [first.enable_expert_parallel]
     fp8 = shape.entry.allow_fp8_kv_cache and fixed.kv_cache_dtype is None and "fp8" in shape.gpu.dense_tflops
-    tokens = [first.max_num_batched_tokens, *(() if fixed.max_num_batched_tokens else BATCHED_TOKENS)]
+    least = 0 if shape.model.chunks_prompts else first.max_model_len
+    others = () if fixed.max_num_batched_tokens else (n for n in BATCHED_TOKENS if n >= least)
+    tokens = [first.max_num_batched_tokens, *others]
     sequences = [first.max_num_seqs, *(n for n in (() if fixed.max_num_seqs else SEQUENCES) if n < first.max_num_seqs)]
     for divided in parallel:
         for cache in dict.fromkeys([first.kv_cache_dtype, *(["fp8"] if fp8 else [])]):
@@ -255,7 +255,7 @@ def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]
 def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate | None = None) -> Trial:
     """Return what these settings carry within the objectives, or why nothing."""
     memory = memory or memory_of(shape.model, shape.gpu, settings)
-    if not _holds_one_request(memory, settings.max_model_len):
+    if not _holds_one_request(shape.model, memory, settings.max_model_len):
         return Trial(settings=settings, memory=memory, reason=_memory_reason(memory, settings))
     replica = replica_of(shape.model, shape.gpu, settings, memory)
     most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
@@ -278,7 +278,7 @@ def _settled(shape: Shape) -> tuple[EngineSettings, MemoryEstimate, bool]:
     """Return default settings and memory; a full context that does not fit is capped to what the workload needs."""
     entry, model, gpu, settings = shape.entry, shape.model, shape.gpu, first_settings(shape)
     memory = memory_of(model, gpu, settings)
-    if _holds_one_request(memory, settings.max_model_len) or entry.engine.max_model_len is not None:
+    if _holds_one_request(shape.model, memory, settings.max_model_len) or entry.engine.max_model_len is not None:
         return settings, memory, False
     capped = replace(settings, max_model_len=_context(entry, model))
     return capped, memory_of(model, gpu, capped), True
@@ -292,7 +292,9 @@ def _context(entry: ModelEntry, model: ModelSpec) -> int:
     return min(1 << (wanted - 1).bit_length(), model.max_position_embeddings)
 
 
-def _holds_one_request(memory: MemoryEstimate, max_model_len: int) -> bool:
+def _holds_one_request(model: ModelSpec, memory: MemoryEstimate, max_model_len: int) -> bool:
+    if not model.kv_groups:
+        return memory.fits_at_p90
     if not memory.fits or memory.kv_cache_gib <= 0:
         return False
     pessimistic = memory.kv_tokens * max(memory.kv_cache_gib_interval.p10, 0.0) / memory.kv_cache_gib

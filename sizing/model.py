@@ -297,6 +297,11 @@ class ModelSpec:
         whole = Stage(first=0, layers=self.num_layers, of=self.num_layers)
         return _weight_bytes(self, tensor_parallel, expert_parallel, stage or whole, (draft, derived))
 
+    @property
+    def chunks_prompts(self) -> bool:
+        """False for encoders, which look both ways: a whole prompt is one batch (``is_chunked_prefill_supported``)."""
+        return bool(self.kv_groups) and not any(group.kind == "cross" for group in self.kv_groups)
+
     def checkpoint_size(self) -> int:
         """Bytes of the checkpoint: as stated, else computed from the shapes as files hold them."""
         if self.checkpoint_bytes is not None:

@@ -22,6 +22,8 @@ from sizing.roofline import Load, Loop, Roofline, Speed, closed_loop
 
 CONSTANTS = Path(__file__).resolve().parent / "catalogue" / "throughput_constants.json"
 GIB = 2**30
+UNBOUNDED_TOKENS = 10**12
+"""Cache of a replica that never lacks any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +172,11 @@ def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int)
 
 
 def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
-    """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
-    return replica_with(model, gpu, engine, kv_tokens=max(memory.kv_tokens, 1))
+    """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them.
+
+    A model without a cache never lacks room in it.
+    """
+    return replica_with(model, gpu, engine, kv_tokens=max(memory.kv_tokens, 1) if model.kv_groups else UNBOUNDED_TOKENS)
 
 
 def replica_with(model: ModelSpec, gpu: Gpu, engine: EngineSettings, *, kv_tokens: int) -> Replica:
