@@ -30,6 +30,11 @@ class Wait:
         return self.delayed * self.mean_if_delayed
 
     @property
+    def variance(self) -> float:
+        """Variance over all arrivals."""
+        return self.mean_if_delayed**2 * self.delayed * (2 - self.delayed)
+
+    @property
     def p95(self) -> float:
         """95th percentile over all arrivals."""
         return self.mean_if_delayed * math.log(self.delayed / 0.05) if self.delayed > 0.05 else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from sizing.lengths import LARGEST_RATIO
@@ -39,9 +39,37 @@ def _quietest_share(stated: dict[str, Any]) -> float:
     return min(shape) if shape else QUIETEST_SHARE
 
 
+class TraceFigures(Stated):
+    """Where figures of a workload came from: a trace that was read beside the stack file."""
+
+    file: str = Field(description="name as stated")
+    requests: int
+    hours: float
+    keys: tuple[str, ...] = Field(strict=False, description="keys of the workload that the trace told")
+
+    @property
+    def sentence(self) -> str:
+        """What was read and what it told."""
+        told = ", ".join(self.keys) or "nothing: all is stated"
+        return f"{self.file}: {self.requests} requests in {self.hours:g} h told {told}"
+
+
+def _trace_for_figures(schema: dict[str, Any]) -> None:
+    """Say in the JSON schema that a trace stands for the figures that a workload must have."""
+    schema["anyOf"] = [{"required": schema.pop("required")}, {"required": ["trace"]}]
+
+
 class Workload(Stated):
     """Traffic of one model at its busiest steady hour."""
 
+    model_config = ConfigDict(json_schema_extra=_trace_for_figures)
+
+    trace: Annotated[TraceFigures, WithJsonSchema({"type": "string"})] | None = Field(
+        None,
+        description="file of requests, relative to the stack file, that tells every figure not stated beside it: CSV"
+        " with TIMESTAMP,ContextTokens,GeneratedTokens or arrival_s,input_tokens,output_tokens, or JSON lines with"
+        " timestamp (ms), input_length, output_length",
+    )
     requests_per_second: float = Field(gt=0, le=100_000, description="mean arrival rate at the peak hour")
     input_tokens: PositiveTokens = Field(description="mean prompt tokens of a request")
     output_tokens: PositiveTokens = Field(description="mean generated tokens of a request")

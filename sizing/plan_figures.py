@@ -15,6 +15,7 @@ def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: 
     """Return the figures of one plan that memory and throughput do not explain themselves."""
     tpot = traffic.tpot_p95_ms
     return (
+        *_trace(entry.workload),
         *_latency(entry, traffic),
         _replicas(entry, option),
         _cost(option, capacity),
@@ -28,6 +29,28 @@ def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: 
             source=serving_source("drain"),
         ),
     )
+
+
+def _trace(workload: Workload) -> tuple[Figure, ...]:
+    """Say which figures of the workload a trace told; nothing without one."""
+    if workload.trace is None:
+        return ()
+    told = workload.model_dump(by_alias=True, mode="json", include={*Workload.model_fields} - {"trace"})
+    return (
+        Figure(
+            name="trace",
+            value=workload.trace.sentence,
+            unit="",
+            rule="busiest hour, mean rate of each hour UTC, mean and 95th percentile of lengths, dispersion of counts;"
+            " keys that are stated win",
+            inputs={key: _shown(told[key]) for key in workload.trace.keys},
+            source=workload.trace.file,
+        ),
+    )
+
+
+def _shown(value: object) -> float | str:
+    return value if isinstance(value, (int, float)) else ", ".join(f"{part:g}" for part in value)  # type: ignore[attr-defined]
 
 
 def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:

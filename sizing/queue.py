@@ -102,7 +102,7 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
     variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0) * peakedness(workload.burstiness)
     crowded_s = roofline.step_s(max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
-    spread_out = prompt.variation * tokens_in**2 + answer.variation * tokens_out**2 / 2
+    spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
     wait = wait_of(rate * once.prefill_s, workload.burstiness, prompt.variation)
     spread = spread_of(replica.load)
@@ -183,7 +183,8 @@ def tpot_p95_s(once: Cycle, wait: Wait, rate: float, crowded_s: float, answer: L
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
     The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
-    M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths.
+    M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
+    prompts left behind as far as it is above that of exponential ones.
     """
     tokens = max(answer.short_share * answer.mean, 1.0)
     busy = rate * once.prefill_s
@@ -191,6 +192,8 @@ def tpot_p95_s(once: Cycle, wait: Wait, rate: float, crowded_s: float, answer: L
         return math.inf
     begun = tokens * crowded_s + wait.mean * once.prefill_s
     variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
+    usual = wait_of(busy, 1.0, EXPONENTIAL.variation)
+    variance += max(wait.variance - usual.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
     return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens
 
 

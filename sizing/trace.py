@@ -156,6 +156,23 @@ def _tokens(cell: Any) -> float:
     return value if value == int(value) else math.nan
 
 
+def with_trace(stated: Mapping[str, Any], trace: Sequence[Arrival], name: str) -> dict[str, Any]:
+    """Return a workload, by the keys of the stack file, in which the trace ``name`` tells what is not ``stated``.
+
+    A mean that is stated takes no tail of the trace, a stated minimumShare not its day.
+    """
+    told = workload_of(trace)
+    for key, alone in (("minimumShare", "dailyShape"), ("inputTokens", "inputTokensP95"),
+                       ("outputTokens", "outputTokensP95")):  # fmt: skip
+        if key in stated:
+            told.pop(alone, None)
+    for key in stated:
+        told.pop(key, None)
+    hours = round((trace[-1].arrival_s - trace[0].arrival_s) / SECONDS_PER_HOUR, 2)
+    source = {"file": name, "requests": len(trace), "hours": hours, "keys": sorted(told)}
+    return {**told, **stated, "trace": source}
+
+
 def workload_of(trace: Sequence[Arrival]) -> dict[str, Any]:
     """Return the keys of a workload that a trace of ``parse_trace`` tells, by the names of the stack file."""
     seconds = trace[-1].arrival_s - trace[0].arrival_s

@@ -1,4 +1,4 @@
-"""What a stack file says of its traffic beyond the mean: the day, and what it costs."""
+"""What a stack file says of its traffic beyond the mean: the day, bursts, tails of lengths, and what they cost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from sizing.arrivals import peakedness, wait_of
 from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, ModelEntry, Workload
+from sizing.lengths import lengths_of
 from sizing.options import enumerate_options
 from sizing.plan import Bounds, StackPlan
 from sizing.plan_study import day_of
@@ -95,3 +98,73 @@ def test_the_quietest_hour_of_the_day_is_the_minimum_share() -> None:
     assert workload(daily_shape=OFFICE).minimum_share == 0.1
     assert workload().minimum_share == 0.2
     assert workload(daily_shape=OFFICE).restated({"output_tokens": 10}).daily_shape == OFFICE
+
+
+PLAIN = {"requests_per_second": 20.0, "input_tokens": 900, "output_tokens": 250}
+
+
+@settings(FEW, max_examples=6)
+@given(
+    rate=st.floats(0.5, 40),
+    arrivals=st.tuples(st.floats(0.1, 8), st.floats(0.2, 1)),
+    tails=st.tuples(st.floats(1, 3.8), st.floats(1, 3)),
+    key=st.sampled_from(["input_tokens", "output_tokens"]),
+)
+def test_a_burstier_or_longer_tailed_workload_is_never_cheaper(
+    rate: float, arrivals: tuple[float, float], tails: tuple[float, float], key: str
+) -> None:
+    (burstiness, burstier), (tail, longer) = arrivals, tails
+
+    def expected(shape: float, ratio: float) -> float:
+        stated = {"requests_per_second": rate, f"{key}_p95": max(int(PLAIN[key] * ratio), PLAIN[key])}
+        return cost(**stated, burstiness=max(shape, 0.05)).expected
+
+    assert expected(burstiness * burstier, tail) >= expected(burstiness, tail) - 1e-9
+    assert expected(burstiness, min(tail * longer, 3.8)) >= expected(burstiness, tail) - 1e-9
+
+
+def test_poisson_and_exponential_are_what_nothing_stated_means() -> None:
+    plain = plan_model(entry(), CAPACITY, REGION, CATALOGUE)
+    assert plan_model(entry(burstiness=1.0), CAPACITY, REGION, CATALOGUE) == plain
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"burstiness": 0.01}, "greater than or equal to 0.05"),
+        ({"burstiness": 21.0}, "less than or equal to 20"),
+        ({"input_tokens_p95": 899}, "inputTokensP95 899 must lie between inputTokens 900 and 3.87 times it"),
+        ({"output_tokens_p95": 968}, "outputTokensP95 968 must lie between outputTokens 250 and 3.87 times it"),
+    ],
+)
+def test_arrivals_and_tails_that_cannot_be_are_refused(stated: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        workload(**stated)
+
+
+def test_a_tail_longer_than_the_context_is_refused() -> None:
+    long = entry(input_tokens=40_000, input_tokens_p95=131_000)
+    with pytest.raises(BadInput, match=r"inputTokensP95 \+ outputTokens = 131250 is longer than a request may be"):
+        plan_model(long, CAPACITY, REGION, CATALOGUE)
+
+
+def test_lengths_all_alike_have_no_spread_and_the_widest_are_cut_at_the_context() -> None:
+    alike, usual, wide = (lengths_of(100, p95, 4096) for p95 in (100, None, 387))
+    assert (alike.variation, alike.variation_seen, alike.short_share) == (0, 0, 1)
+    assert (usual.p95_over_mean, usual.variation, usual.variation_seen, usual.short_share) == (3, 1, 0.5, 0.3)
+    assert usual.second_moment < wide.second_moment < 15  # 14.97 were no request cut
+
+
+def test_waits_are_those_of_known_queues() -> None:
+    poisson, fixed = wait_of(0.8, 1.0, 1.0), wait_of(0.8, 1.0, 0.0)
+    assert poisson.mean == pytest.approx(4.0)  # M/M/1: 0.8 / 0.2
+    assert fixed.mean == pytest.approx(2.0)  # M/D/1: half of it
+    smooth = wait_of(0.5, 20.0, 1.0)
+    assert 0.2032 < smooth.delayed < 0.23  # 0.2032 were arrivals on the clock (D/M/1)
+    assert wait_of(0.5, 0.1, 1.0).mean > 4 * wait_of(0.5, 1.0, 1.0).mean
+    assert (peakedness(1.0), peakedness(0.5)) == (1, 1.5)
+
+
+def test_a_tail_moves_with_its_mean() -> None:
+    longer = workload(output_tokens_p95=500).restated({"output_tokens": 500})
+    assert longer.output_tokens_p95 == 1000
