@@ -80,13 +80,15 @@ def random_problem(seed: int) -> Problem:
 
 
 def _vary(workload: dict[str, Any], chance: random.Random) -> None:
-    """State more of the traffic: in every second problem each the day, burstiness and the tails of both lengths."""
+    """State more of the traffic: in every second problem the day, burstiness, the tails; in some what may wait."""
     if chance.random() < 0.5:
         least = workload.pop("minimum_share")
         drawn = [chance.uniform(least, 1) for _ in range(HOURS_PER_DAY)]
         workload["daily_shape"] = tuple(share / max(drawn) for share in drawn)
     if chance.random() < 0.5:
         workload["burstiness"] = _between(chance, 0.15, 4)
+    if chance.random() < 0.3:
+        workload["batch_share"] = round(chance.uniform(0.05, 0.9), 2)
     for key in ("input_tokens", "output_tokens"):
         if chance.random() < 0.5:
             workload[f"{key}_p95"] = int(workload[key] * chance.uniform(1, MOST_TAIL))

@@ -88,6 +88,13 @@ class Workload(Stated):
         json_schema_extra={"default": QUIETEST_SHARE},
     )
     prefix_share: float = Field(0.0, ge=0, lt=1, description="share of prompt tokens found in the cache")
+    batch_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of requests without objectives that may wait: evenly over the day they take parts of"
+        " replicas, at the rate that one carries without objectives; peakFactor and minimumShare are of the others",
+    )
     burstiness: float = Field(
         1.0,
         ge=BURSTINESS_LIMITS[0],
@@ -142,6 +149,16 @@ class Workload(Stated):
             if kept.get(f"{key}_p95") and key in values:
                 kept[f"{key}_p95"] = round(kept[f"{key}_p95"] * values[key] / kept[key])
         return Workload.model_validate({**kept, **values})
+
+    @property
+    def prompt_requests_per_second(self) -> float:
+        """Mean arrival rate at the busiest hour of the requests that the objectives are for."""
+        return self.requests_per_second * (1 - self.batch_share)
+
+    @property
+    def batch_requests_per_second(self) -> float:
+        """Rate of the requests that may wait, the same all day."""
+        return self.mean_requests_per_second * self.batch_share
 
     @property
     def mean_requests_per_second(self) -> float:

@@ -42,6 +42,8 @@ class Replicas:
     floor: int
     expected: int
     ceiling: int
+    batch: float = 0.0
+    """Parts of replicas, beside the floor, that requests which may wait take."""
     by_hour: tuple[int, ...] = ()
     """Replicas in each hour of a stated day; none where every hour is planned as the busiest."""
 

@@ -99,13 +99,14 @@ def _replicas(entry: ModelEntry, option: Option) -> Figure:
         name="replicas",
         value=f"{option.replicas.floor}/{option.replicas.expected}/{option.replicas.ceiling}",
         unit="floor/expected/ceiling",
-        rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica),"
-        " in whole nodes; floor 0 with scaleToZero",
+        rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica"
+        " + parts for batchShare, not in the floor), in whole nodes; floor 0 with scaleToZero",
         inputs={
             "requests_per_second": workload.requests_per_second,
             "minimum_share": workload.minimum_share,
             "peak_factor": workload.peak_factor,
             "most_requests_per_s_per_replica": round(most.requests_per_s, 4),
+            "batch_replicas": round(option.replicas.batch, 4),
             "replicas_per_node": option.per_node,
         },
         source="objectives of the entry, sizing/queue.py",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sizing.catalogue import Catalogue
 from sizing.errors import BadInput, OverBudget, TonnageError
-from sizing.inputs import HOURS_PER_DAY, Capacity, ModelEntry, Objectives, ReplicaBounds, Workload
-from sizing.options import Option, Supply, enumerate_options, replicas_of
+from sizing.inputs import HOURS_PER_DAY, Capacity, ModelEntry, Objectives, Workload
+from sizing.options import Option, Supply, enumerate_options, whole_replicas
 from sizing.plan import HOURS_PER_MONTH, Bounds, Replicas, ServingPlan
 from sizing.planner import PlanResult, plan_model
 from sizing.pools import fleet_usd_per_hour, split_nodes
@@ -258,14 +258,13 @@ def day_of(
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
     hours = []
     for hour, share in enumerate(shares_of_day(entry.workload)):
-        rate = entry.workload.requests_per_second * share
-        burst = rate * entry.workload.peak_factor
-        replicas = _replicas_at(rate, entry, option)
+        burst = share * entry.workload.peak_factor
+        replicas = _replicas_at(share, entry, option)
         hours.append(
             Hour(
                 hour=hour,
-                requests_per_second=rate,
-                burst_requests_per_second=burst,
+                requests_per_second=entry.workload.requests_per_second * share,
+                burst_requests_per_second=entry.workload.requests_per_second * burst,
                 replicas=replicas,
                 burst_replicas=max(_replicas_at(burst, entry, option), replicas),
                 usd_per_hour=_nodes_usd_per_hour(replicas, option, capacity),
@@ -280,20 +279,10 @@ def day_of(
     )
 
 
-def _replicas_at(rate: float, entry: ModelEntry, option: Option) -> int:
-    """Return the replicas that run at ``rate``, by the rule of the plan and within its bounds."""
-    planned = option.replicas
-    if rate <= 0:
-        return planned.floor
-    update = {"requests_per_second": rate, "peak_factor": 1.0, "daily_shape": None}
-    now = entry.model_copy(
-        update={
-            "workload": entry.workload.model_copy(update=update),
-            "replicas": ReplicaBounds(floor=planned.floor),
-        }
-    )
-    counted = replicas_of(now, option.engine.most.requests_per_s, option.per_node)
-    return planned.ceiling if isinstance(counted, str) else min(counted.expected, planned.ceiling)
+def _replicas_at(share: float, entry: ModelEntry, option: Option) -> int:
+    """Return the replicas that run at ``share`` of the busiest hour, by the rule of the plan and within its bounds."""
+    counted = whole_replicas(option.engine.rates.replicas(entry.workload, share), option.per_node)
+    return min(max(counted, option.replicas.floor), option.replicas.ceiling)
 
 
 def _nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:

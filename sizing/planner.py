@@ -156,7 +156,7 @@ def option_pools(entry: ModelEntry, option: Option) -> tuple[NodePoolPlan, ...]:
 
 
 def _traffic(entry: ModelEntry, option: Option) -> Traffic:
-    rate = entry.workload.requests_per_second / option.replicas.expected
+    rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
 
 

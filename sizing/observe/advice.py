@@ -359,8 +359,7 @@ def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPl
     if option is None:
         return None, f"{plan.replicas.ceiling} replicas of {plan_name(plan)}, the ceiling, do not carry the traffic"
     side = Side(name=plan_name(plan), replicas=option.replicas, usd_per_month=per_month(option.usd_per_hour))
-    each = option.engine.most.requests_per_s
-    free = replicas_of(wanted.model_copy(update={"replicas": ReplicaBounds()}), each, option.per_node)
+    free = replicas_of(wanted.model_copy(update={"replicas": ReplicaBounds()}), option.engine.rates, option.per_node)
     if not isinstance(free, str) and free.ceiling > plan.replicas.ceiling and entry.replicas.ceiling is None:
         return side, f"a burst of peakFactor needs {free.ceiling} replicas, the ceiling is {plan.replicas.ceiling}"
     return side, ""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sizing.arrivals import peakedness, wait_of
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
-from sizing.inputs import Budget, Capacity, ModelEntry, Workload
+from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, Workload
 from sizing.lengths import lengths_of
 from sizing.options import enumerate_options
 from sizing.plan import Bounds, StackPlan
@@ -66,7 +66,7 @@ def test_the_page_draws_the_stated_day_and_its_month_is_the_expected_cost() -> N
     assert day.mean_usd_per_month == pytest.approx(chosen.usd_per_hour.expected * 730)
 
 
-@FEW
+@settings(FEW, max_examples=6)
 @given(shares=st.lists(st.floats(0, 1), min_size=23, max_size=23), zero=st.booleans(), rate=st.floats(0.1, 60))
 def test_a_day_is_never_dearer_than_its_busiest_hour_and_keeps_the_bounds_in_order(
     shares: list[float], zero: bool, rate: float
@@ -103,7 +103,7 @@ def test_the_quietest_hour_of_the_day_is_the_minimum_share() -> None:
 PLAIN = {"requests_per_second": 20.0, "input_tokens": 900, "output_tokens": 250}
 
 
-@settings(FEW, max_examples=6)
+@settings(FEW, max_examples=4)
 @given(
     rate=st.floats(0.5, 40),
     arrivals=st.tuples(st.floats(0.1, 8), st.floats(0.2, 1)),
@@ -168,3 +168,50 @@ def test_waits_are_those_of_known_queues() -> None:
 def test_a_tail_moves_with_its_mean() -> None:
     longer = workload(output_tokens_p95=500).restated({"output_tokens": 500})
     assert longer.output_tokens_p95 == 1000
+
+
+def test_what_may_wait_takes_replicas_at_the_rate_without_objectives_and_no_peak_or_floor() -> None:
+    found = enumerate_options(entry(batch_share=0.5, peak_factor=3.0), CAPACITY, REGION, CATALOGUE).options[0]
+    rates, replicas = found.engine.rates, found.replicas
+    assert rates.waiting > rates.within == found.engine.most.requests_per_s
+    assert replicas.batch == pytest.approx(10 / rates.waiting)
+    assert replicas.expected >= 10 / rates.within + 10 / rates.waiting > replicas.expected - found.per_node
+    assert replicas.ceiling >= 30 / rates.within + 10 / rates.waiting > replicas.ceiling - found.per_node
+    assert replicas.floor >= 2 / rates.within > replicas.floor - found.per_node
+
+
+def test_what_may_wait_is_spread_over_the_day() -> None:
+    found = enumerate_options(entry(batch_share=0.5, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    assert found.replicas.batch == pytest.approx(10 * sum(OFFICE) / 24 / found.engine.rates.waiting)
+    plan = stack(batch_share=0.5, daily_shape=OFFICE)
+    assert plan.models[0].meets
+
+
+@settings(FEW, max_examples=4)
+@given(rate=st.floats(0.5, 60), more=st.floats(1, 3), share=st.floats(0, 0.9), waits=st.floats(0, 1))
+def test_more_that_may_wait_is_never_dearer_and_more_traffic_never_cheaper(
+    rate: float, more: float, share: float, waits: float
+) -> None:
+    day = {"daily_shape": OFFICE, "burstiness": 0.5, "output_tokens_p95": 700}
+    usual = cost(requests_per_second=rate, batch_share=share * waits, **day).expected
+    assert cost(requests_per_second=rate, batch_share=share, **day).expected <= usual + 1e-9
+    assert cost(requests_per_second=rate * more, batch_share=share * waits, **day).expected >= usual - 1e-9
+
+
+@settings(FEW, max_examples=4)
+@given(rate=st.floats(0.5, 30), tpot=st.floats(30, 120), looser=st.floats(1, 4))
+def test_a_looser_objective_is_never_dearer_whatever_the_traffic(rate: float, tpot: float, looser: float) -> None:
+    load = workload(requests_per_second=rate, burstiness=0.4, input_tokens_p95=2500, batch_share=0.3)
+
+    def expected(tpot_ms: float) -> float:
+        one = entry().model_copy(
+            update={"workload": load, "objectives": Objectives(ttft_p95_ms=4000, tpot_p95_ms=tpot_ms)}
+        )
+        return plan_model(one, Capacity(gpus=("L40S", "H100")), REGION, CATALOGUE).chosen.usd_per_hour.expected
+
+    assert expected(tpot * looser) <= expected(tpot) + 1e-9
+
+
+def test_the_same_traffic_gives_the_same_plan() -> None:
+    stated = {"daily_shape": OFFICE, "burstiness": 0.3, "input_tokens_p95": 2000, "batch_share": 0.4}
+    assert stack(**stated) == stack(**stated)
