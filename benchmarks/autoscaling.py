@@ -168,7 +168,8 @@ def lost(service: Service, *, lengths: str, seed: int) -> Day:
         nodes = sorted({pod.node for pod in fleet.pods})
         return fleet.lose(nodes[::zones] if tolerance == "zone" else nodes[:1], now_s)
 
-    planned, after = service.entry.workload.requests_per_second, service.plan.start_up.total_s
+    workload, after = service.entry.workload, service.plan.start_up.total_s
+    planned = workload.prompt_requests_per_second + workload.batch_requests_per_second
     return simulate(
         service, lambda _: planned, until_s=LOSS_S + after, from_s=LOSS_S, first=service.plan.replicas.expected,
         upset=upset, lengths=lengths, seed=seed,

@@ -40,10 +40,12 @@ autoscaler with its tolerance of {facts["tolerance"]:.0%}, its windows and its p
 drain and are kept while empty. Nothing of the planner's queue formulas is shared. The engine of a day is that of
 `benchmarks/simulator.py` with jumps over steps in which nothing happens; a test holds the two together.
 
-Traffic is Poisson around a cosine from minimumShare to 1 of requestsPerSecond. From ten o'clock it rises to peakFactor
-times the hour's rate within an hour and stays there for half an hour; at sixteen, the busiest hour, it **jumps** to
-peakFactor at once for half an hour. The rise is planned for, the jump is not: until a node has started the objectives
-may be missed. Lengths are exponential in every other plan and lognormal in the rest.
+Traffic follows the workload's dailyShape, or a cosine from minimumShare to 1 of requestsPerSecond, with gaps of its
+burstiness (1 is Poisson). From ten o'clock it rises to peakFactor times the hour's rate within an hour and stays there
+for half an hour; at sixteen it **jumps** to peakFactor at once for half an hour. The rise is planned for, the jump is
+not: until a node has started the objectives may be missed. Lengths are those of the workload; where it states no tail
+they are exponential in every other plan and lognormal in the rest. Requests that may wait (batchShare) take part and
+are not judged.
 
 The plans are every model of the `dev` and `prod` stack files and the first random problems
 (`benchmarks/plan_problems.py`) from number {FIRST_PROBLEM} on, up to {MOST_REQUESTS_PER_S:g} requests per second, that

@@ -25,9 +25,21 @@ MOST_KEPT = 200_000
 class Call:
     """One request: arrival and lengths; ``sent_s`` (to an engine), ``first_s`` and ``end_s`` are moments to come."""
 
-    __slots__ = ("arrival_s", "cached_tokens", "end_s", "first_s", "input_tokens", "output_tokens", "sent_s")
+    __slots__ = (
+        "arrival_s",
+        "cached_tokens",
+        "end_s",
+        "first_s",
+        "input_tokens",
+        "may_wait",
+        "output_tokens",
+        "sent_s",
+    )
 
-    def __init__(self, arrival_s: float, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> None:
+    def __init__(
+        self, arrival_s: float, input_tokens: int, output_tokens: int, cached_tokens: int = 0, *, may_wait: bool = False
+    ) -> None:
+        self.may_wait = may_wait
         self.arrival_s = arrival_s
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens

@@ -7,9 +7,9 @@ for averages and ``ceil(ready x metric / target)`` for values outside its tolera
 the most of the scale-down window, so many pods a period, between floor and ceiling. Metrics are one scrape old, TTFT is
 the histogram's.
 
-The traffic of the day is Poisson around a cosine between minimumShare and 1 of requestsPerSecond, times bursts: from
-ten o'clock it rises to peakFactor within an hour and stays there for half an hour; at sixteen it jumps to peakFactor
-for half an hour. Seconds and requests per second throughout.
+The traffic of the day follows dailyShape, or a cosine between minimumShare and 1 of requestsPerSecond, with gamma gaps
+of the stated burstiness (1 is Poisson), times bursts: from ten o'clock it rises to peakFactor within an hour and stays
+there for half an hour; at sixteen it jumps to peakFactor for half an hour. Seconds and requests per second throughout.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from components.documents.karpenter import consolidate_after_s
 from sizing.facts import serving_facts
 from sizing.inputs import ModelEntry, Objectives
 from sizing.plan import ServingPlan
-from sizing.plan_study import share_of_peak
+from sizing.plan_study import shares_of_day
 from sizing.throughput import Replica
 
 DAY_S = 86_400
@@ -41,14 +41,16 @@ REASON = 0.1
 """Growth of the offered traffic since a replica was let go that is a reason to start one again."""
 TTFT_WINDOW_S = 120
 CHOICES = 2
+IDLE_S = 60.0
+"""Step over a time without traffic."""
 
 Shape = Callable[[float], float]
 """Offered requests per second at a moment."""
 
 
 def day_shape(entry: ModelEntry) -> Shape:
-    """Return the traffic of the day: the cosine of ``sizing.plan_study``, a rise to the peak, and a jump to it."""
-    workload = entry.workload
+    """Return the arrivals of the day: the hours of the workload, a rise and a jump to the peak, and what may wait."""
+    workload, hours = entry.workload, shares_of_day(entry.workload)
 
     def rate(now_s: float) -> float:
         after, factor = now_s % DAY_S, 0.0
@@ -56,23 +58,26 @@ def day_shape(entry: ModelEntry) -> Shape:
             factor = min((after - RAMP_S) / HOUR_S, 1.0)
         elif STEP_S <= after < STEP_S + BURST_S:
             factor = 1.0
-        share = share_of_peak(after / HOUR_S, workload.minimum_share)
-        return workload.requests_per_second * share * (1 + (workload.peak_factor - 1) * factor)
+        hour, part = divmod(after / HOUR_S, 1)
+        share = hours[int(hour)] * (1 - part) + hours[(int(hour) + 1) % len(hours)] * part
+        peak = 1 + (workload.peak_factor - 1) * factor
+        return workload.prompt_requests_per_second * share * peak + workload.batch_requests_per_second
 
     return rate
 
 
 def calls_of(entry: ModelEntry, rate: Shape, longest: int, until_s: float, *, shape: str, seed: int) -> Iterator[Call]:
-    """Return Poisson arrivals (thinned from the highest rate) with random lengths that fit ``longest`` tokens."""
+    """Return arrivals with gamma gaps of the workload's burstiness and random lengths that fit ``longest`` tokens."""
     chance, clock, workload = random.Random(f"day {seed}"), 0.0, entry.workload  # noqa: S311
-    most = workload.requests_per_second * workload.peak_factor
-    while True:
-        clock += chance.expovariate(most)
-        if clock >= until_s:
-            return
-        if chance.random() * most < rate(clock):
-            tokens, output = lengths_of(chance, workload, longest, shape)
-            yield Call(clock, tokens, output, int(tokens * workload.prefix_share))
+    while clock < until_s:
+        offered = rate(clock)
+        if offered <= 0:
+            clock += IDLE_S
+            continue
+        clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * offered))
+        tokens, output = lengths_of(chance, workload, longest, shape)
+        may_wait = chance.random() * offered < workload.batch_requests_per_second
+        yield Call(clock, tokens, output, int(tokens * workload.prefix_share), may_wait=may_wait)
 
 
 @dataclass
@@ -399,7 +404,7 @@ class Day:
 
     def add(self, call: Call, objectives: Objectives, *, cut: bool = False) -> None:
         """Count one call that has ended, or was cut."""
-        if call.arrival_s < self.from_s:
+        if call.arrival_s < self.from_s or call.may_wait:
             return
         met = not cut and call.ttft_s * 1e3 <= objectives.ttft_p95_ms and call.tpot_s * 1e3 <= objectives.tpot_p95_ms
         hour = self.hours.setdefault(int(call.arrival_s // HOUR_S), [0, 0])

@@ -46,10 +46,10 @@ def _loss(name: str, what: LossTolerance, entry: ModelEntry, option: Option, sta
 
 def _without(entry: ModelEntry, option: Option, left: int, start: StartUp) -> tuple[str, dict[str, float | str]]:
     """Return what callers see on the replicas that are left, in words and as figures."""
-    if not left:
+    if left <= option.replicas.batch:
         return f"no replica is left: an outage of about {start.total_s:.0f} s", {"met": "no"}
     workload, most, replica = entry.workload, option.engine.most, option.engine.replica
-    rate = workload.requests_per_second / left
+    rate = workload.prompt_requests_per_second / (left - option.replicas.batch)
     words = f"{left} of {option.replicas.expected} replicas left with {rate:.3g} requests/s each"
     seen: dict[str, float | str] = {"requests_per_s_per_replica": round(rate, 4)}
     if rate > most.requests_per_s:
@@ -65,17 +65,18 @@ def _without(entry: ModelEntry, option: Option, left: int, start: StartUp) -> tu
 
 def _lag(entry: ModelEntry, option: Option, start: StartUp) -> Figure:
     workload, within = entry.workload, serving_facts("scaling")["rise_to_peak_s"]
-    carried = option.replicas.expected * option.engine.most.requests_per_s
+    parts = option.engine.rates.replicas(workload)
     return Figure(
         name="scale_up_lag_s",
         value=round(scale_up_lag_s(workload, start), 1),
         unit="s",
         rule="half the window of arrivals + polling + scale-up window + start; within it traffic rises by (peakFactor"
-        f" - 1) x lag / {within} s, so much earlier is a replica asked for; until it is ready the rise is carried by"
-        " what whole replicas leave over, then by the margin for the error of the throughput estimate",
+        f" - 1, or the steepest hour of dailyShape) x lag / {within} s, so much earlier is a replica asked for; until"
+        " it is ready the rise is carried by what whole replicas leave over, then by the margin for the error of the"
+        " throughput estimate",
         inputs={
             "rise_share": round(rise_within_lag(workload, start), 4),
-            "left_over_share": round(carried / workload.requests_per_second - 1, 4),
+            "left_over_share": round(option.replicas.expected / parts - 1, 4),
             "peak_factor": workload.peak_factor,
         },
         source=serving_source("scaling"),
@@ -87,10 +88,11 @@ def _thresholds(option: Option, scaling: Scaling) -> Figure:
         name="scaling",
         value=f"a replica for each {scaling.requests_per_s:.4g} requests/s",
         unit="",
-        rule="most requests per second of one replica / (1 + rise within the lag) / (1 + tolerance of the autoscaler);"
+        rule="requests per second of one replica / (1 + rise within the lag) / (1 + tolerance of the autoscaler);"
         " beside it the queue, the cache and TTFT p95 add replicas where the traffic is not the planned one",
         inputs={
             "most_requests_per_s_per_replica": round(option.engine.most.requests_per_s, 4),
+            "batch_replicas": round(option.replicas.batch, 4),
             "spare_requests_per_s": round(scaling.spare_requests_per_s, 4),
             "rate_window_s": scaling.rate_window_s,
             "waiting_requests": scaling.waiting_requests,

@@ -58,7 +58,8 @@ def probes(start: StartUp) -> Probes:
 
 def slowest_answer_s(workload: Workload, tpot_p95_ms: float) -> float:
     """Return the seconds of an answer at the 95th percentile of lengths."""
-    return float(workload.output_tokens * serving_facts("drain")["answer_p95_over_mean"] * tpot_p95_ms / 1e3)
+    usual = workload.output_tokens * serving_facts("drain")["answer_p95_over_mean"]
+    return float((workload.output_tokens_p95 or usual) * tpot_p95_ms / 1e3)
 
 
 def drain(workload: Workload, tpot_p95_ms: float, *, spot: bool) -> Drain:
@@ -113,12 +114,14 @@ def disk(pod: PodResources, instance: Instance) -> Disk:
 def rise_within_lag(workload: Workload, start: StartUp) -> float:
     """Return the share by which traffic may grow until the replica that it asks for is ready.
 
-    It grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest; a peakFactor of 1 adds
-    nothing. The autoscaler asks that much earlier. Planned replicas are not raised for it: what whole replicas leave
-    over and the margin for the error of the throughput estimate carry it (``make benchmark-scaling``).
+    It grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest, or as much in an hour as a
+    stated dailyShape does; a peakFactor of 1 adds nothing. The autoscaler asks that much earlier. Planned replicas are
+    not raised for it: what whole replicas leave over and the margin for the error of the throughput estimate carry it
+    (``make benchmark-scaling``).
     """
-    within = float(serving_facts("scaling")["rise_to_peak_s"])
-    return (workload.peak_factor - 1) * min(scale_up_lag_s(workload, start) / within, 1.0)
+    within, shares = float(serving_facts("scaling")["rise_to_peak_s"]), workload.hourly_shares
+    steepest = max(after - before for before, after in zip(shares, (*shares[1:], shares[0]), strict=True))
+    return max(workload.peak_factor - 1, steepest) * min(scale_up_lag_s(workload, start) / within, 1.0)
 
 
 def scale_up_lag_s(workload: Workload, start: StartUp) -> float:
@@ -134,19 +137,18 @@ def rate_window_s(workload: Workload) -> int:
     return int(min(max(wanted, facts["rate_window_min_s"]), facts["rate_window_max_s"]))
 
 
-def scaling(
-    engine: EngineSettings, entry: ModelEntry, start: StartUp, *, most_requests_per_s: float, spare: int
-) -> Scaling:
+def scaling(engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: float, spare: int) -> Scaling:
     """Return the autoscaler's thresholds; the scale-down window covers a cold start and chance in the arrivals.
 
     The autoscaler adds a replica once a metric is its tolerance above the threshold, so that of the arrivals lies the
     tolerance below what a replica carries, less the rise within the lag: replicas are asked for in time, and let go
-    only when the traffic is a tolerance lower. ``spare`` replicas stand by for a loss.
+    only when the traffic is a tolerance lower. ``each`` are the arrivals per second of one replica; ``spare`` stand by
+    for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
     chance_s = min(facts["scale_down_arrivals"] / workload.requests_per_second, facts["scale_down_max_s"])
     down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
-    each = most_requests_per_s / (1 + rise_within_lag(workload, start))
+    each /= 1 + rise_within_lag(workload, start)
     return Scaling(
         requests_per_s=each / (1 + facts["tolerance"]),
         spare_requests_per_s=spare * each,

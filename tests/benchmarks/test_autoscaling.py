@@ -8,13 +8,17 @@ from functools import cache
 
 import pytest
 
-from benchmarks.autoscaling import Row, of_problem, of_stack
+from benchmarks.autoscaling import Row, of_stack, service_of
 from benchmarks.autoscaling_report import document, promises
 from benchmarks.plan_problems import percentile
 from benchmarks.replica_model import Call, Engine, StepTimes
 from benchmarks.service_model import Autoscaler, Change, Day, Fleet, Sample, Service, day_shape, simulate
 from benchmarks.simulator import Limits, Request
 from benchmarks.simulator import simulate as step_by_step
+from sizing.catalogue import load_catalogue
+from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
+from sizing.options import enumerate_options
+from sizing.planner import serving_plan as planned_as
 from tests.benchmarks.test_simulator import by_roofline
 from tests.support.plans import serving_plan
 
@@ -111,11 +115,17 @@ def test_a_flap_is_an_up_soon_after_a_down_without_a_reason() -> None:
     assert flaps((0, 1, 10.0), (300, -1, 9.0), (600, -1, 8.0), (700, 1, 8.0), (800, 1, 8.0)) == 1
 
 
+ENTRY = ModelEntry(
+    name="chat", model="Qwen/Qwen3-4B", objectives=Objectives(ttft_p95_ms=1000, tpot_p95_ms=40),
+    workload=Workload(requests_per_second=4, input_tokens=800, output_tokens=200, peak_factor=2, minimum_share=0.3),
+)  # fmt: skip
+CAPACITY = Capacity(gpus=("L4",))
+
+
 @cache
 def service() -> Service:
-    found = of_problem(121)
-    assert found is not None
-    return found
+    option = enumerate_options(ENTRY, CAPACITY, "us-east-1", load_catalogue(), keep=1).options[0]
+    return service_of("chat", ENTRY, CAPACITY, option, planned_as(ENTRY, option, CAPACITY))
 
 
 def test_a_pod_takes_a_whole_start_on_a_new_node_and_less_beside_another() -> None:
@@ -151,7 +161,7 @@ def test_in_a_short_hour_more_replicas_are_never_worse() -> None:
 
 
 def test_the_day_rises_to_the_peak_and_jumps_there_at_its_busiest_hour() -> None:
-    one = service().entry
+    one = ENTRY
     rate, most = day_shape(one), one.workload.requests_per_second
     assert rate(4 * 3600) == pytest.approx(most * one.workload.minimum_share)
     assert rate(16 * 3600 - 1) == pytest.approx(most, rel=1e-3)

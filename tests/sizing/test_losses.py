@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sizing.catalogue import load_catalogue
+from sizing.engines import Rates
 from sizing.errors import BadInput, NoPlan
 from sizing.inputs import Capacity, ModelEntry, ReplicaBounds, Workload
 from sizing.losses import lost_nodes, lost_replicas, nodes_that_survive, replicas_that_survive
@@ -55,18 +56,18 @@ def test_floor_expected_and_ceiling_follow_in_whole_nodes(
     tolerance: str, zones: int, counts: tuple[int, int, int]
 ) -> None:
     one = entry(loss_tolerance=tolerance)
-    assert replicas_of(one, 4.0, 2, zones) == Replicas(floor=counts[0], expected=counts[1], ceiling=counts[2])
+    assert replicas_of(one, Rates(4.0), 2, zones) == Replicas(floor=counts[0], expected=counts[1], ceiling=counts[2])
 
 
 def test_a_model_at_zero_keeps_no_reserve_there() -> None:
-    assert replicas_of(entry(scale_to_zero=True, loss_tolerance="zone"), 4.0, 1, 2) == Replicas(
+    assert replicas_of(entry(scale_to_zero=True, loss_tolerance="zone"), Rates(4.0), 1, 2) == Replicas(
         floor=0, expected=10, ceiling=20
     )
 
 
 def test_a_ceiling_without_room_for_the_reserve_is_refused_in_one_line() -> None:
     one = entry(loss_tolerance="replica", replicas=ReplicaBounds(ceiling=5))
-    assert replicas_of(one, 4.0, 1, 2) == (
+    assert replicas_of(one, Rates(4.0), 1, 2) == (
         "needs 6 replicas for requestsPerSecond with lossTolerance replica, replicas.ceiling allows 5"
     )
     with pytest.raises(NoPlan, match="with lossTolerance replica"):
@@ -99,7 +100,9 @@ def test_the_plan_says_what_is_lost_and_whether_the_promise_holds() -> None:
 
 @given(rate=st.floats(0.1, 200), each=st.floats(0.9, 20), per_node=st.integers(1, 8), zones=zones)
 def test_more_tolerance_is_never_fewer_replicas(rate: float, each: float, per_node: int, zones: int) -> None:
-    none, replica, zone = (replicas_of(entry(rate, loss_tolerance=one), each, per_node, zones) for one in TOLERANCES)
+    none, replica, zone = (
+        replicas_of(entry(rate, loss_tolerance=one), Rates(each), per_node, zones) for one in TOLERANCES
+    )
     for less, more in ((none, replica), (replica, zone)):
         assert less.floor <= more.floor
         assert less.expected <= more.expected

@@ -34,7 +34,7 @@ def entry(rate: float = 10.0, peak: float = 1.5) -> ModelEntry:
 
 
 def thresholds(one: ModelEntry, start: StartUp, most: float = 4.0, spare: int = 0) -> Scaling:
-    return scaling(PLAN.engine, one, start, most_requests_per_s=most, spare=spare)
+    return scaling(PLAN.engine, one, start, each=most, spare=spare)
 
 
 @given(rate=rates, start=starts)
