@@ -171,6 +171,12 @@ def replicas_of(entry: ModelEntry, each: float, per_node: int) -> Replicas | str
     return Replicas(floor=floor, expected=expected, ceiling=ceiling)
 
 
+def needed_replicas(entry: ModelEntry, option: Option) -> Replicas:
+    """Return the replica counts of ``option`` without rounding to whole nodes: those of shared nodes."""
+    found = replicas_of(entry, option.engine.most.requests_per_s, 1)
+    return option.replicas if isinstance(found, str) else found
+
+
 def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], region: str) -> tuple[InstanceOffer, ...]:
     """Primary first, then types of the same GPU count whose price is within the pool's range, by price."""
     most = primary.on_demand_usd_per_hour[region] * serving_facts("pool")["dearest_over_cheapest"]
@@ -262,7 +268,7 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
-    for shape in _shapes(entry, models, supply, search):
+    for shape in shapes_of(entry, models, supply, search):
         below = None if keep is None else _beaten(shape, supply, search, keep)
         if below is not None:
             search.rejected.append(below)
@@ -277,7 +283,7 @@ def enumerate_options(
     return search
 
 
-def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
+def shapes_of(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
     """Return the shapes that some machine holds, those with the cheapest machine first."""
     found: list[tuple[float, str, Shape]] = []
     for gpu in allowed_gpus(entry, supply.capacity, supply.catalogue):

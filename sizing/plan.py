@@ -284,6 +284,26 @@ class NodePoolPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedNodes:
+    """Nodes that several models share because that is cheaper than own nodes for each."""
+
+    name: str
+    models: tuple[str, ...]
+    gpu: str
+    instance_type: str
+    gpus_per_node: int
+    pools: tuple[str, ...]
+    usd_per_hour: Bounds
+    apart_usd_per_hour: Bounds
+    """Of the cheapest own nodes of each model together."""
+
+    @property
+    def saving_usd_per_hour(self) -> float:
+        """Expected USD per hour less than apart."""
+        return self.apart_usd_per_hour.expected - self.usd_per_hour.expected
+
+
+@dataclass(frozen=True, kw_only=True)
 class BillLine:
     """One line of the bill."""
 
@@ -331,3 +351,4 @@ class StackPlan:
     budget: BudgetPlan
     catalogue_date: str
     warnings: tuple[str, ...]
+    shared: tuple[SharedNodes, ...] = ()
