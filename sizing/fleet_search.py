@@ -7,23 +7,24 @@ can be replaced by own options without loss, so it is never in a cheapest plan.
 ``sizing.guests`` bounds what sharing could save and leaves few sets to try; where prices of large nodes are above
 those of small ones, as is usual, there is none.
 
-Up to ``NEIGHBOURS`` models every partition is tried, so the answer is exact. More models are cut into neighbourhoods of
-that size, those next to each other that can save most on the same instance type; each is solved exactly, then shared
-fleets of one instance type are joined while that is cheaper. The work grows linearly with the models, and the answer
-is never dearer than own nodes for all.
+In a stack of up to ``sizing.guests.NEIGHBOURS`` models every partition is tried, so the answer is exact. More models
+are cut into neighbourhoods of that size, those next to each other that can save most on the same instance type; each
+is solved exactly, then their shared fleets of one instance type are joined while that is cheaper. The work grows about
+linearly with the models, and the answer is never dearer than own nodes for all.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sizing.fleets import Fleet, own_fleet, shared_fleets
-from sizing.guests import NEIGHBOURS, Guests, Model, guests_of, saving_at_most
+from sizing.fleets import LEAST_SAVING, Fleet, own_fleet, shared_fleets
+from sizing.guests import Model, Neighbourhood, neighbourhoods
 from sizing.inputs import ModelEntry
-from sizing.options import Search, Supply
+from sizing.options import Option, Search, Supply
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,24 +111,37 @@ def _joined(fronts: Sequence[Sequence[Combination]], most_ceiling: float = math.
 
 def _cheapest(models: Sequence[Model], supply: Supply, apart: Combination) -> Combination:
     """Return the cheapest combination whatever its ceiling."""
-    guests = guests_of(models, supply, for_ceiling=False)
-    if not guests:
-        return apart
     found = Combination()
-    for group in _neighbourhoods(models, guests, supply):
-        own = {model.name: [Combination().with_fleet(own_fleet(model.name, model.best))] for model in group}
-        blocks = _blocks(group, guests, supply, for_ceiling=False)
-        found = found.with_all(min(_partitions(tuple(own), own, blocks), key=lambda one: one.order))
-    return min(apart, found, key=lambda one: one.order)
+    for group in neighbourhoods(models, supply, for_ceiling=False):
+        own = {model.name: [Combination().with_fleet(own_fleet(model.name, model.best))] for model in group.models}
+        blocks = _blocks(group, supply, for_ceiling=False)
+        found = found.with_all(_partitions(tuple(own), own, blocks)[0])
+    best = {model.name: model.best for model in models}
+    joined = functools.reduce(Combination.with_fleet, _joined_fleets(list(found.fleets), best, supply), Combination())
+    return min(apart, joined, key=lambda one: one.order)
+
+
+def _joined_fleets(fleets: list[Fleet], best: Mapping[str, Option], supply: Supply) -> list[Fleet]:
+    """Join shared fleets of different neighbourhoods on one instance type, two at a time, while that is cheaper."""
+    for one, other in itertools.combinations([fleet for fleet in fleets if fleet.shared], 2):
+        guests = sorted((*one.guests, *other.guests), key=lambda guest: guest.model)
+        limit = one.usd_per_hour.expected + other.usd_per_hour.expected - LEAST_SAVING
+        if len({guest.option.instance.instance_type for guest in guests}) == 1:
+            apart = [best[guest.model] for guest in guests]
+            made = shared_fleets(guests, apart, supply, for_ceiling=False)
+            cheapest = min(map(Combination().with_fleet, made), key=lambda one: one.order, default=None)
+            if cheapest is not None and cheapest.expected < limit:
+                rest = [fleet for fleet in fleets if fleet is not one and fleet is not other]
+                return _joined_fleets([*rest, *cheapest.fleets], best, supply)
+    return fleets
 
 
 def _fronts(models: Sequence[Model], supply: Supply) -> list[list[Combination]]:
     """Return for each neighbourhood the combinations that matter for some budget."""
-    guests, fronts = guests_of(models, supply, for_ceiling=True), []
-    for group in _neighbourhoods(models, guests, supply):
-        own = {model.name: _own(model) for model in group}
-        blocks = _blocks(group, guests, supply, for_ceiling=True)
-        fronts.append(frontier(_partitions(tuple(own), own, blocks)))
+    fronts = []
+    for group in neighbourhoods(models, supply, for_ceiling=True):
+        own = {model.name: _own(model) for model in group.models}
+        fronts.append(_partitions(tuple(own), own, _blocks(group, supply, for_ceiling=True)))
     return fronts
 
 
@@ -147,16 +161,16 @@ def _partitions(names: tuple[str, ...], own: Mapping[str, Sequence[Combination]]
     return frontier(found)
 
 
-def _blocks(group: Sequence[Model], guests: Guests, supply: Supply, *, for_ceiling: bool) -> Blocks:
+def _blocks(group: Neighbourhood, supply: Supply, *, for_ceiling: bool) -> Blocks:
     """Return for each set of models the shared fleets that are cheaper than their own, or leaner ``for_ceiling``."""
     found: dict[tuple[str, ...], list[Fleet]] = {}
-    best = {model.name: model.best for model in group}
-    for size in range(2, len(group) + 1):
+    guests, best = group.guests, {model.name: model.best for model in group.models if group.guests[model.name]}
+    for size in range(2, len(best) + 1):
         for members in itertools.combinations(best, size):
             apart = [best[name] for name in members]
             fleets: list[Fleet] = []
-            for instance_type in sorted(set.intersection(*(set(guests.get(name, {})) for name in members))):
-                for chosen in itertools.product(*(guests[name][instance_type] for name in members)):
+            for kind in sorted(set.intersection(*(set(guests[name]) for name in members))):
+                for chosen in itertools.product(*(guests[name][kind] for name in members)):
                     fleets += shared_fleets(chosen, apart, supply, for_ceiling=for_ceiling)
             if fleets:
                 found[members] = [one.fleets[0] for one in frontier(Combination().with_fleet(f) for f in fleets)]
@@ -166,17 +180,3 @@ def _blocks(group: Sequence[Model], guests: Guests, supply: Supply, *, for_ceili
 def _own(model: Model) -> list[Combination]:
     """Return the own options of a model that matter for some budget."""
     return frontier(Combination().with_fleet(own_fleet(model.name, option)) for option in model.search.options)
-
-
-def _neighbourhoods(models: Sequence[Model], guests: Guests, supply: Supply) -> list[list[Model]]:
-    """Cut the models into groups of at most ``NEIGHBOURS``: all of a small stack, else by where they could save most."""
-    if len(models) <= NEIGHBOURS:
-        return [list(models)]
-    ranked = []
-    for model in models:
-        savings = saving_at_most(model, guests, supply)
-        saving, kind = max(((saving, kind) for kind, saving in savings.items()), default=(0.0, ""))
-        ranked.append((kind, -saving, model.name, model))
-    alone = [[model] for kind, _, _, model in sorted(ranked, key=lambda row: row[:3]) if not kind]
-    rest = [model for kind, _, _, model in sorted(ranked, key=lambda row: row[:3]) if kind]
-    return [*alone, *(rest[start : start + NEIGHBOURS] for start in range(0, len(rest), NEIGHBOURS))]

@@ -35,6 +35,8 @@ class Fleet:
     ceiling_usd_per_hour: float
     apart_usd_per_hour: Bounds
     """Of the cheapest own nodes of its models; of a model that has its own, what they cost."""
+    guests: tuple[Guest, ...] = ()
+    """What it was made of where it is shared."""
 
     @property
     def shared(self) -> int:
@@ -59,6 +61,10 @@ class Fleet:
     def option(self, model: str) -> Option:
         """Return the option of one of its models."""
         return self.options[self.models.index(model)]
+
+    def beside(self, model: str) -> tuple[str, ...]:
+        """Return the other models on the nodes of ``model``."""
+        return tuple(name for name in self.models if name != model)
 
     def part(self, model: str) -> float:
         """Return a model's part of the expected cost, as a share."""
@@ -166,7 +172,7 @@ def shared_fleets(
         cost = fleet_usd_per_hour(split, offers, first.spot_usd_per_hour)
         if cost.expected >= expected_below and cost.ceiling >= ceiling_below:
             continue
-        fleet = _fleet(guests, split, offers, cost, apart, supply)
+        fleet = _fleet(guests, apart, supply, split=split, offers=offers, cost=cost)
         purchases = fleet.options[0].purchases
         wanted = fleet.usd_per_hour.expected < expected_below or fleet.ceiling_usd_per_hour < ceiling_below
         if wanted and not quota_shortage(supply.capacity, purchases, supply.catalogue):
@@ -174,13 +180,9 @@ def shared_fleets(
 
 
 def _fleet(
-    guests: Sequence[Guest],
-    split: NodeSplit,
-    offers: tuple[InstanceOffer, ...],
-    cost: Bounds,
-    apart: Sequence[Option],
-    supply: Supply,
-) -> Fleet:
+    guests: Sequence[Guest], apart: Sequence[Option], supply: Supply, *,
+    split: NodeSplit, offers: tuple[InstanceOffer, ...], cost: Bounds,
+) -> Fleet:  # fmt: skip
     tenants = [guest.tenant for guest in guests]
     volumes = shared_disk([disk(guest.option.engine.pod, guest.option.instance) for guest in guests])
     beside = split.ceiling * disk_usd_per_hour(volumes, supply.region, supply.catalogue)
@@ -198,4 +200,5 @@ def _fleet(
         usd_per_hour=cost,
         ceiling_usd_per_hour=cost.ceiling + beside,
         apart_usd_per_hour=summed(option.usd_per_hour for option in apart),
+        guests=tuple(guests),
     )

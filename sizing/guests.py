@@ -11,15 +11,17 @@ Pods that fill a node are no guests. Each takes a whole node wherever it runs, s
 nodes, no more of them on spot (the spot share of two sums rounded up apart is never less than together), and costs
 no less than both apart.
 
-The bound is taken as if one replica carried all traffic, then at a rate that no settings exceed, then at the real
-rate; each time what cannot be worth it is dropped and no more is computed for it.
+The bound is taken first at the rate that the search of own options left (the real one, one that no settings exceed, or
+as if one replica carried all traffic), then at a rate that no settings exceed. What is left is tried together: only
+what is part of a set whose nodes, whole and together, cost less than apart at those rates is built.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sizing.bill import model_fixed_usd_per_hour
 from sizing.catalogue import Instance
@@ -29,19 +31,17 @@ from sizing.engines import (
     Rejected,
     Shape,
     build_engine,
-    checkpoints,
     first_settings,
     ideal_rate,
     memory_of,
-    widths,
 )  # fmt: skip
 from sizing.errors import BadInput
 from sizing.fleets import LEAST_SAVING, Guest
 from sizing.inputs import ModelEntry
-from sizing.options import Option, Search, Supply, allowed_gpus, needed_replicas, place, replicas_of, shapes_of
+from sizing.options import Option, Search, Supply, needed_replicas, place, replicas_of, zones_of
 from sizing.plan import Replicas
-from sizing.pools import spot_price
-from sizing.sharing import Tenant
+from sizing.pools import fleet_usd_per_hour, split_nodes, spot_price
+from sizing.sharing import Tenant, shared_nodes
 
 NEIGHBOURS = 4
 """Models among which every partition is tried."""
@@ -74,49 +74,57 @@ class _Prospect:
 
     model: Model
     instance: Instance
-    gpus: int
+    shape: Shape
+    tenant: Tenant
     savings: tuple[float, float]
-    shape: Shape | None = None
-    guest: Guest | None = None
 
 
-def guests_of(models: Sequence[Model], supply: Supply, *, for_ceiling: bool) -> Guests:
-    """Return what may be in a shared fleet that is cheaper than own nodes, or ``for_ceiling`` has a lower ceiling."""
-    if len(models) < 2 or not supply.capacity.share_pools:
-        return {}
-    found = _worth([one for model in models for one in _sketched(model, supply)], for_ceiling=for_ceiling)
-    found = _worth([one for model in models for one in _rated(model, found, supply)], for_ceiling=for_ceiling)
-    found = _worth([one for model in models for one in _built(model, found, supply)], for_ceiling=for_ceiling)
-    guests: dict[str, dict[str, list[Guest]]] = {}
-    for one in found:
-        if one.guest is not None:
-            guests.setdefault(one.model.name, {}).setdefault(one.instance.instance_type, []).append(one.guest)
-    return {name: {kind: _undominated(several) for kind, several in kinds.items()} for name, kinds in guests.items()}
+@dataclass(frozen=True, kw_only=True)
+class Neighbourhood:
+    """Models among which every partition is tried, and as what each may run on shared nodes."""
+
+    models: tuple[Model, ...]
+    guests: Guests
 
 
-def saving_at_most(model: Model, guests: Guests, supply: Supply) -> dict[str, float]:
-    """Return what ``model`` could save at most in expected USD per hour, by instance type; below 0 where nothing."""
-    found = {}
-    for kind, several in guests.get(model.name, {}).items():
-        instance = several[0].option.instance
-        made = [_prospect(model, instance, one.tenant.gpus, one.tenant.replicas, supply) for one in several]
-        found[kind] = max(one.savings[0] for one in made)
-    return found
+def neighbourhoods(models: Sequence[Model], supply: Supply, *, for_ceiling: bool) -> list[Neighbourhood]:
+    """Cut the models into groups with the guests that may be in a shared fleet which is cheaper than own nodes, or
+    ``for_ceiling`` has a lower ceiling. A small stack is one group.
+    """
+    found: list[_Prospect] = []
+    if len(models) > 1 and supply.capacity.share_pools:
+        found = _worth([one for model in models for one in _sketched(model, supply)], for_ceiling=for_ceiling)
+        found = _worth([new for one in found for new in _rated(one, supply)], for_ceiling=for_ceiling)
+    made = []
+    for group in _groups(models, found):
+        names = {model.name for model in group}
+        mine = _together([one for one in found if one.model.name in names], supply, for_ceiling=for_ceiling)
+        guests = {model.name: _built(model, [one for one in mine if one.model is model], supply) for model in group}
+        made.append(Neighbourhood(models=tuple(group), guests=guests))
+    return made
 
 
-def _prospect(
-    model: Model, instance: Instance, gpus: int, replicas: Replicas, supply: Supply, *,
-    shape: Shape | None = None, guest: Guest | None = None,
-) -> _Prospect:  # fmt: skip
-    on_demand, own = instance.on_demand_usd_per_hour[supply.region], model.best
+def _groups(models: Sequence[Model], prospects: Sequence[_Prospect]) -> list[list[Model]]:
+    """Cut the models by where they could save most, ``NEIGHBOURS`` at a time; those that save nothing are alone."""
+    if len(models) <= NEIGHBOURS:
+        return [list(models)]
+    best: dict[str, tuple[str, float]] = {}
+    for one in sorted(prospects, key=lambda one: (-one.savings[0], one.instance.instance_type)):
+        best.setdefault(one.model.name, (one.instance.instance_type, -one.savings[0]))
+    alone = [[model] for model in models if model.name not in best]
+    rest = sorted((model for model in models if model.name in best), key=lambda model: (best[model.name], model.name))
+    return [*alone, *(rest[start : start + NEIGHBOURS] for start in range(0, len(rest), NEIGHBOURS))]
+
+
+def _savings(model: Model, instance: Instance, tenant: Tenant, supply: Supply) -> tuple[float, float]:
+    own, replicas, part = model.best, tenant.replicas, tenant.gpus / instance.gpus
+    on_demand = instance.on_demand_usd_per_hour[supply.region]
     above = spot_price(instance, supply.region) if supply.capacity.spot_share else on_demand
     expected = replicas.floor * on_demand + (replicas.expected - replicas.floor) * above
-    ceiling = replicas.ceiling * on_demand
-    savings = (
-        own.usd_per_hour.expected - expected * gpus / instance.gpus,
-        own.ceiling_usd_per_hour - ceiling * gpus / instance.gpus,
+    return (
+        own.usd_per_hour.expected - part * expected,
+        own.ceiling_usd_per_hour - part * replicas.ceiling * on_demand,
     )
-    return _Prospect(model=model, instance=instance, gpus=gpus, savings=savings, shape=shape, guest=guest)
 
 
 def _worth(prospects: Sequence[_Prospect], *, for_ceiling: bool) -> list[_Prospect]:
@@ -146,29 +154,30 @@ def _largest_savings(prospects: Sequence[_Prospect], kind: int) -> dict[str, lis
 
 
 def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
-    """Yield a prospect for each width on each machine that it does not fill, as if one replica carried everything."""
-    replicas = replicas_of(model.entry, math.inf, 1)
-    if isinstance(replicas, str):
-        return
-    sizes = sorted({tensor * pipeline for tensor, pipeline in widths(model.entry)})
-    for gpu in allowed_gpus(model.entry, supply.capacity, supply.catalogue):
-        for instance in supply.catalogue.instances(gpu.name, supply.region):
-            for gpus in sizes:
-                if gpus < instance.gpus and instance.gpus % gpus == 0:
-                    yield _prospect(model, instance, gpus, replicas, supply)
+    """Yield each shape on each machine that it does not fill, at the rate that is known of it, or with one replica."""
+    entry, rates = model.entry, model.search.rates
+    for shape in model.search.shapes:
+        rate = rates.get(shape.key, math.inf)
+        replicas = replicas_of(entry, rate, 1) if rate else ""
+        if isinstance(replicas, str):
+            continue
+        tenant = Tenant(gpus=shape.gpus, replicas=replicas)
+        for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
+            holds = shape.gpus < instance.gpus and instance.gpus % shape.gpus == 0
+            if holds and len(zones_of(instance, supply.region, supply.catalogue)) >= supply.capacity.zones:
+                savings = _savings(model, instance, tenant, supply)
+                yield _Prospect(model=model, instance=instance, shape=shape, tenant=tenant, savings=savings)
 
 
-def _rated(model: Model, prospects: Sequence[_Prospect], supply: Supply) -> Iterator[_Prospect]:
-    """Yield the prospects of each shape that may fit, at the rate that no settings of it exceed."""
-    wanted = {(one.instance.instance_type, one.gpus): one.instance for one in prospects if one.model is model}
-    shapes = shapes_of(model.entry, checkpoints(model.entry, supply.catalogue), supply, Search()) if wanted else []
-    for shape in shapes:
-        gpus = shape.tensor_parallel * shape.pipeline_parallel
-        places = [at for (_, width), at in wanted.items() if width == gpus and at.gpu == shape.gpu.name]
-        rate = _most_rate(shape) if places else 0.0
-        replicas = replicas_of(model.entry, rate, 1) if rate else ""
-        if not isinstance(replicas, str):
-            yield from (_prospect(model, at, gpus, replicas, supply, shape=shape) for at in places)
+def _rated(one: _Prospect, supply: Supply) -> Iterator[_Prospect]:
+    """Yield the prospect at a rate that its shape does not exceed; nothing where that cannot serve."""
+    shape, rates = one.shape, one.model.search.rates
+    if shape.key not in rates:
+        rates[shape.key] = _most_rate(shape)
+    replicas = replicas_of(one.model.entry, rates[shape.key], 1) if rates[shape.key] else ""
+    if not isinstance(replicas, str):
+        tenant = Tenant(gpus=shape.gpus, replicas=replicas)
+        yield replace(one, tenant=tenant, savings=_savings(one.model, one.instance, tenant, supply))
 
 
 def _most_rate(shape: Shape) -> float:
@@ -181,29 +190,69 @@ def _most_rate(shape: Shape) -> float:
         return 0.0
 
 
-def _built(model: Model, prospects: Sequence[_Prospect], supply: Supply) -> Iterator[_Prospect]:
-    """Yield the prospects whose engine exists and can be placed, with what it needs."""
-    mine = [one for one in prospects if one.model is model]
-    built = {option.engine.name: option.engine for option in model.search.options}
-    for shape in {one.shape.name: one.shape for one in mine if one.shape is not None}.values():
-        engine = built.get(shape.name) or build_engine(shape, Reach())
-        if isinstance(engine, Rejected):
-            continue
-        wanted = {one.instance.instance_type for one in mine if one.shape is shape}
-        for option in _placed(model.entry, engine, supply):
+def _together(prospects: Sequence[_Prospect], supply: Supply, *, for_ceiling: bool) -> list[_Prospect]:
+    """Keep what is part of a set on one instance type that costs less than apart, were the rates real."""
+    kept: set[tuple[str, str, int]] = set()
+    for kind in sorted({one.instance.instance_type for one in prospects}):
+        least: dict[str, dict[int, _Prospect]] = {}
+        for one in prospects:
+            if one.instance.instance_type == kind:
+                widths = least.setdefault(one.model.name, {})
+                widths[one.tenant.gpus] = _least(widths.get(one.tenant.gpus, one), one)
+        for size in range(2, len(least) + 1):
+            for several in itertools.combinations(least.values(), size):
+                for chosen in itertools.product(*(widths.values() for widths in several)):
+                    names = {(one.model.name, kind, one.tenant.gpus) for one in chosen}
+                    if not names <= kept and _saves(chosen, supply, for_ceiling=for_ceiling):
+                        kept |= names
+    return [one for one in prospects if (one.model.name, one.instance.instance_type, one.tenant.gpus) in kept]
+
+
+def _least(one: _Prospect, other: _Prospect) -> _Prospect:
+    """Return a prospect that needs no more than either."""
+    a, b = one.tenant.replicas, other.tenant.replicas
+    replicas = Replicas(
+        floor=min(a.floor, b.floor), expected=min(a.expected, b.expected), ceiling=min(a.ceiling, b.ceiling)
+    )
+    return replace(one, tenant=replace(one.tenant, replicas=replicas))
+
+
+def _saves(chosen: Sequence[_Prospect], supply: Supply, *, for_ceiling: bool) -> bool:
+    """Tell whether the nodes of ``chosen`` together may cost less than the cheapest own options of their models."""
+    instance, own = chosen[0].instance, [one.model.best for one in chosen]
+    sums = [sum(one.savings[kind] for one in chosen) > LEAST_SAVING for kind in (0, 1)]
+    if not (sums[0] or (for_ceiling and sums[1])):
+        return False
+    nodes = shared_nodes([one.tenant for one in chosen], instance.gpus)
+    split = split_nodes(nodes, 1, supply.capacity.spot_share)
+    offers = (instance.offer(supply.region),)
+    cost = fleet_usd_per_hour(split, offers, spot_price(instance, supply.region))
+    cheaper = cost.expected < sum(option.usd_per_hour.expected for option in own) - LEAST_SAVING
+    leaner = cost.ceiling < sum(option.ceiling_usd_per_hour for option in own) - LEAST_SAVING
+    return cheaper or (for_ceiling and leaner)
+
+
+def _built(model: Model, prospects: Sequence[_Prospect], supply: Supply) -> dict[str, list[Guest]]:
+    """Return by instance type the guests of ``prospects`` whose engine exists and can be placed."""
+    built = {option.engine.key: option.engine for option in model.search.options}
+    found: dict[str, list[Guest]] = {}
+    for shape in {one.shape.key: one.shape for one in prospects}.values():
+        engine = built.get(shape.key) or build_engine(shape, Reach())
+        wanted = {one.instance.instance_type for one in prospects if one.shape is shape}
+        placed = [] if isinstance(engine, Rejected) else _placed(model.entry, engine, supply)
+        for option in placed:
             if option.instance.instance_type in wanted:
-                guest = _guest(model.entry, option, supply)
-                gpus, replicas = guest.tenant.gpus, guest.tenant.replicas
-                yield _prospect(model, option.instance, gpus, replicas, supply, guest=guest)
+                found.setdefault(option.instance.instance_type, []).append(_guest(model.entry, option, supply))
+    return {kind: _undominated(guests) for kind, guests in found.items()}
 
 
-def _placed(entry: ModelEntry, engine: Engine, supply: Supply) -> Iterable[Option]:
+def _placed(entry: ModelEntry, engine: Engine, supply: Supply) -> list[Option]:
     """Return one option for each instance type: that with most types in its offers."""
     search, found = Search(), dict[str, Option]()
     place(entry, engine, supply, search)
     for option in search.options:
         found.setdefault(option.instance.instance_type, option)
-    return found.values()
+    return list(found.values())
 
 
 def _guest(entry: ModelEntry, option: Option, supply: Supply) -> Guest:

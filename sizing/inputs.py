@@ -125,8 +125,8 @@ class Capacity(Stated):
     )
     share_pools: bool = Field(
         True,
-        description="several models may share nodes where that is cheaper; false keeps each on its own, so that a lost "
-        "node or a spot reclaim takes replicas of one model only and no model competes for another's vCPU and disk",
+        description="several models may share nodes where that is cheaper; false keeps each on its own: a lost node or "
+        "a spot reclaim takes replicas of one model only, and none is slowed by another's use of CPU, disk and network",
     )
     quotas: tuple[Quota, ...] = Field(
         (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"

@@ -20,6 +20,7 @@ from sizing.engines import (
     Reach,
     Rejected,
     Shape,
+    ShapeKey,
     build_engine,
     checkpoints,
     first_settings,
@@ -96,6 +97,10 @@ class Search:
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
     reach: Reach = field(default_factory=Reach)
+    shapes: list[Shape] = field(default_factory=list)
+    """All that some machine holds."""
+    rates: dict[ShapeKey, float] = field(default_factory=dict)
+    """Requests per second that no settings of a shape exceed, where it was looked at; 0 where it cannot serve."""
 
 
 @lru_cache(maxsize=16)
@@ -268,12 +273,14 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
-    for shape in shapes_of(entry, models, supply, search):
+    search.shapes = _shapes(entry, models, supply, search)
+    for shape in search.shapes:
         below = None if keep is None else _beaten(shape, supply, search, keep)
         if below is not None:
             search.rejected.append(below)
             continue
         engine = build_engine(shape, search.reach)
+        search.rates[shape.key] = 0.0 if isinstance(engine, Rejected) else engine.most.requests_per_s
         if isinstance(engine, Rejected):
             search.rejected.append(engine)
             continue
@@ -283,7 +290,7 @@ def enumerate_options(
     return search
 
 
-def shapes_of(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
+def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
     """Return the shapes that some machine holds, those with the cheapest machine first."""
     found: list[tuple[float, str, Shape]] = []
     for gpu in allowed_gpus(entry, supply.capacity, supply.catalogue):
@@ -318,6 +325,8 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
             rate = ideal_rate(shape, first_settings(shape)) if each is None else each
         except BadInput:
             return None
+        if each is None:
+            search.rates[shape.key] = rate
         least = _least_costs(shape, rate, supply) if rate > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)

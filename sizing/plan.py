@@ -241,6 +241,8 @@ class ServingPlan:
     weights_bytes: int
     meets: bool
     figures: tuple[Figure, ...]
+    shares_with: tuple[str, ...] = ()
+    """Names of the other models on the same nodes; its cost is its part of them by GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)

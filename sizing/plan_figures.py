@@ -108,11 +108,10 @@ def _sharing(entry: ModelEntry, fleet: Fleet) -> tuple[Figure, ...]:
     if not fleet.shared:
         return ()
     option, apart, split = fleet.option(entry.name), fleet.apart_usd_per_hour, fleet.split
-    others = ", ".join(name for name in fleet.models if name != entry.name)
     return (
         Figure(
             name="shared_with",
-            value=others,
+            value=", ".join(fleet.beside(entry.name)),
             unit="",
             rule="nodes are shared where that is cheaper than the cheapest own nodes of each; as many nodes as hold the"
             " pods of all in whatever order they come; the floor is divided by the GPUs that run always, what is above"
@@ -166,10 +165,10 @@ def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
     return tuple(found)
 
 
-def sharing_warnings(nodes: SharedNodes) -> tuple[str, ...]:
+def sharing_warning(nodes: SharedNodes) -> str:
     """Return what to know of shared nodes before deploying: who shares, what it saves, what it risks."""
     saved = f"{nodes.saving_usd_per_hour:.2f} USD/h less than apart"
     return (
         f"{', '.join(nodes.models)} share nodes of {nodes.instance_type}: {saved}; a lost or reclaimed node takes "
-        "replicas of each (capacity.sharePools false keeps them apart)",
+        "replicas of each (capacity.sharePools false keeps them apart)"
     )

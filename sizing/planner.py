@@ -23,7 +23,7 @@ from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
 from sizing.memory import estimate_memory
 from sizing.options import Option, Search, Supply, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
-from sizing.plan_figures import plan_figures, sharing_warnings, warnings_of
+from sizing.plan_figures import plan_figures, sharing_warning, warnings_of
 from sizing.queue import Traffic, traffic_for
 from sizing.quotas import purchases_of, quota_shortage
 from sizing.serving import drain, probes, scaling, start_up
@@ -192,6 +192,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
             *plan_figures(entry, fleet, traffic, capacity),
             *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
         ),
+        shares_with=fleet.beside(entry.name),
     )
 
 
@@ -294,7 +295,7 @@ def _assemble(request: _Request, combination: Combination) -> StackPlan:
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
     shared = shared_nodes_of(combination.fleets)
-    warnings += [text for one in shared for text in sharing_warnings(one)]
+    warnings += [sharing_warning(one) for one in shared]
     warnings += [text for plan in plans for text in spot_warnings(plan, tuple(pools.values()))]
     return StackPlan(
         stack=request.stack,

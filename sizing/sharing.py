@@ -13,6 +13,7 @@ GPUs together, whatever the mix, on a node with the largest of their disks.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ def nodes_in_any_order(pods: Sequence[tuple[int, int]], node_gpus: int) -> int:
     for gpus, count in pods:
         counts[gpus] += count
     present = {gpus: count for gpus, count in counts.items() if count}
+    if len(present) == 1:
+        return math.ceil(sum(gpus * count for gpus, count in present.items()) / node_gpus)
     return max((_closed(gpus, present, node_gpus) + 1 for gpus in present), default=0)
 
 

@@ -185,7 +185,7 @@ def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: Sta
 
 
 def spot_figures(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, *, part: float
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, *, part: float = 1.0
 ) -> tuple[Figure, ...]:
     """Return the figure that explains spot in a plan; empty without spot."""
     made = spot_outlook(pools, replicas, per_node, start, part=part)

@@ -110,10 +110,12 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     ]
     blow = scenario_named("spot-reclaim")(machines, market)
     assert blow.nodes == ("s",)
-    assert places_left(plan, plan.models[0], blow, market) == 0
-    calm = Blow(what="", nodes=(), market=market)
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
-    assert places_left(plan, plan.models[0], calm, market) == replicas
+    wanted = {plan.models[0].name: replicas + 1}
+    assert places_left(plan, plan.models, wanted, blow, market) == (0, 0)
+    calm = Blow(what="", nodes=(), market=market)
+    assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
+    assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
 
 
 def test_the_zone_with_most_gpu_nodes_is_lost():
