@@ -3,13 +3,16 @@
 Nothing of the search is shared: no ``sizing.engines``, ``sizing.options``, ``sizing.pools`` or ``sizing.planner``, no
 pruning and no order. Every checkpoint, GPU, parallel size and set of settings is judged by the same memory estimate
 and queue, then every instance type with every number of replicas from one up, and the price is added up node by node.
+For a stack of models every partition into own and shared nodes is tried besides.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 from benchmarks.plan_problems import Problem
 from sizing.catalogue import Catalogue, Gpu, Instance
@@ -113,8 +116,18 @@ def _priced(problem: Problem, instance: Instance, per_node: int, each: float) ->
     return usd, expected * instance.gpus, ceiling * price
 
 
-def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
-    """Return every machine that serves ``problem`` with its price, in no order."""
+@dataclass(frozen=True)
+class Way:
+    """One way to serve a problem: GPUs of one replica on a machine, and the requests per second that it carries."""
+
+    machine: Instance
+    gpus: int
+    each: float
+    name: str
+
+
+def ways(problem: Problem, catalogue: Catalogue) -> list[Way]:
+    """Return every checkpoint, GPU and parallel size on every machine, each with its best settings."""
     entry, found = problem.entry, []
     models = [catalogue.model(name) for name in {entry.model, *entry.allowed_variants}]
     names = problem.capacity.gpus or [gpu.name for gpu in catalogue.gpus]
@@ -126,12 +139,19 @@ def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
         for machine in machines if each else []:
             weights = model.checkpoint_bytes or 0
             fits = fits_node(pod_resources(settings[0], weights), machine)
-            if not fits or _zones(machine, problem) < problem.capacity.zones:
-                continue
-            priced = _priced(problem, machine, machine.gpus // gpus, each)
-            if priced is not None:
-                usd, bought, ceiling = priced
-                found.append(Best(usd, bought, ceiling, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
+            if fits and _zones(machine, problem) >= problem.capacity.zones:
+                found.append(Way(machine, gpus, each, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
+    return found
+
+
+def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
+    """Return every machine that serves ``problem`` with its price, in no order."""
+    found = []
+    for way in ways(problem, catalogue):
+        priced = _priced(problem, way.machine, way.machine.gpus // way.gpus, way.each)
+        if priced is not None:
+            usd, bought, ceiling = priced
+            found.append(Best(usd, bought, ceiling, way.name))
     return found
 
 
@@ -139,3 +159,105 @@ def cheapest(found: list[Best], ceiling_usd: float | None = None) -> Best | None
     """Return the cheapest, of equals the one with fewer GPUs, whose ceiling is not above ``ceiling_usd``."""
     allowed = [one for one in found if ceiling_usd is None or one.ceiling_usd <= ceiling_usd + 1e-9]
     return min(allowed, key=lambda one: (round(one.usd, 6), one.gpus), default=None)
+
+
+LEAST_SAVING = 0.01
+"""USD per hour: models are not put on shared nodes for less."""
+
+
+def _partitions(items: list[int]) -> Iterator[list[list[int]]]:
+    """Yield every way to divide ``items`` into sets."""
+    if not items:
+        yield []
+        return
+    for others in range(2 ** (len(items) - 1)):
+        block = [items[0], *(item for place, item in enumerate(items[1:]) if others >> place & 1)]
+        for rest in _partitions([item for item in items if item not in block]):
+            yield [block, *rest]
+
+
+def _replicas(problem: Problem, each: float) -> tuple[int, int, int] | None:
+    """Replicas at the floor, expected and at the ceiling, not in whole nodes; None where there are too many."""
+    entry = problem.entry
+    workload, stated = entry.workload, entry.replicas.floor
+    if workload.requests_per_second * workload.peak_factor > MOST * each:
+        return None
+    floor = 0 if entry.scale_to_zero else max(_nodes(entry, workload.minimum_share, each, 1), 1)
+    floor = floor if stated is None else stated
+    expected = max(_nodes(entry, 1.0, each, 1), floor, 1)
+    return floor, expected, max(_nodes(entry, workload.peak_factor, each, 1), expected)
+
+
+def _room_for_all(pods: list[int], nodes: int, node_gpus: int) -> bool:
+    """Tell whether each of ``pods`` (their GPUs) finds room on ``nodes`` wherever the others are.
+
+    A node without room for ``g`` GPUs has more than ``node_gpus - g`` in use, which in multiples of the narrowest pod
+    is that much more; and it is full when each narrower pod is taken for ``g``. Nodes are left when either is short.
+    """
+    for width in set(pods):
+        others = sorted(pods)
+        others.remove(width)
+        step = min([width, *others])
+        in_use, taken = sum(others), sum(max(other, width) for other in others)
+        if in_use >= nodes * (node_gpus - width + step) and taken >= nodes * node_gpus:
+            return False
+    return True
+
+
+def _shared_nodes(widths: list[int], counts: list[int], node_gpus: int) -> int:
+    pods = [width for width, count in zip(widths, counts, strict=True) for _ in range(count)]
+    nodes = -(-sum(pods) // node_gpus)
+    while not _room_for_all(pods, nodes, node_gpus):
+        nodes += 1
+    return nodes
+
+
+def _shared_usd(problems: list[Problem], together: tuple[Way, ...]) -> float:
+    """USD per hour expected of ways that are all on one machine type; infinite where one needs too many replicas."""
+    machine, region, widths = together[0].machine, problems[0].region, [way.gpus for way in together]
+    counts = [_replicas(problem, way.each) for problem, way in zip(problems, together, strict=True)]
+    if any(count is None for count in counts):
+        return math.inf
+    floor, expected, _ = (_shared_nodes(widths, list(row), machine.gpus) for row in zip(*counts, strict=True))
+    price, usd = machine.on_demand_usd_per_hour[region], 0.0
+    for node in range(expected):  # the floor on demand, of those above the spot share rounded up
+        on_spot = node >= floor and node - floor < (expected - floor) * problems[0].capacity.spot_share
+        usd += _spot(machine, region) if on_spot else price
+    return usd
+
+
+def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float, int] | None:
+    """USD per hour expected and models on shared nodes of the cheapest plan of all ``problems``, of equals the one
+    that shares least; None where one of them has no plan.
+
+    Tries every partition into own and shared nodes, every machine type, and every way of each model on it. Of ways
+    with as many GPUs on a machine only that which carries most is tried: it needs no more of anything.
+    """
+    every = [ways(problem, catalogue) for problem in problems]
+    best = [cheapest(brute_force(problem, catalogue)) for problem in problems]
+    if any(one is None for one in best):
+        return None
+    alone = [one.usd for one in best if one is not None]
+    on: list[dict[str, dict[int, Way]]] = [{} for _ in problems]
+    for kinds, found in zip(on, every, strict=True):
+        for way in sorted(found, key=lambda way: way.each):
+            kinds.setdefault(way.machine.instance_type, {})[way.gpus] = way
+
+    @cache
+    def block_usd(block: tuple[int, ...]) -> float:
+        least = math.inf
+        for kind in set.intersection(*(set(on[place]) for place in block)):
+            for together in itertools.product(*(on[place][kind].values() for place in block)):
+                least = min(least, _shared_usd([problems[place] for place in block], together))
+        return least
+
+    results = []
+    for partition in _partitions(list(range(len(problems)))):
+        usd, shared = 0.0, 0
+        for block in partition:
+            apart = sum(alone[place] for place in block)
+            cost = apart if len(block) == 1 else block_usd(tuple(block))
+            usd += cost if len(block) == 1 or cost < apart - LEAST_SAVING else math.inf
+            shared += len(block) if len(block) > 1 else 0
+        results.append((round(usd, 6), shared))
+    return min(results)

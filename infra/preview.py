@@ -204,7 +204,6 @@ def _pool(pool: NodePoolPlan) -> Document:
 
 
 def _shared(nodes: SharedNodes) -> Document:
-    saved = nodes.saving_usd_per_hour
     return {
         "name": nodes.name,
         "models": list(nodes.models),
@@ -214,9 +213,8 @@ def _shared(nodes: SharedNodes) -> Document:
         "pools": list(nodes.pools),
         "usd_per_hour": _bounds(nodes.usd_per_hour),
         "apart_usd_per_hour": _bounds(nodes.apart_usd_per_hour),
-        "saving_usd_per_hour": round(saved, 4),
-        "says": f"{', '.join(nodes.models)} share {', '.join(nodes.pools)}: ${saved * HOURS_PER_MONTH:,.0f} a month "
-        "expected less than on the cheapest nodes of their own",
+        "saving_usd_per_hour": round(nodes.saving_usd_per_hour, 4),
+        "says": nodes.sentence,
     }
 
 

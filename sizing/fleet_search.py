@@ -87,7 +87,7 @@ def combinations(
     models = [Model(entry=entry, search=search) for entry, search in pairs]
     apart = _joined([_own(model)[:1] for model in models])[0]
     cheapest = _cheapest(models, supply, apart)
-    if cheapest.ceiling <= most_ceiling_usd_per_hour:
+    if cheapest.ceiling <= most_ceiling_usd_per_hour - 1e-6:
         fitting = apart.ceiling <= most_ceiling_usd_per_hour and apart is not cheapest
         return [cheapest, apart] if fitting else [cheapest]
     fronts = _fronts(models, supply)
@@ -149,7 +149,7 @@ Blocks = Mapping[tuple[str, ...], Sequence[Fleet]]
 
 
 def _partitions(names: tuple[str, ...], own: Mapping[str, Sequence[Combination]], blocks: Blocks) -> list[Combination]:
-    """Return the frontier over every way to divide ``names`` into own and shared fleets."""
+    """Return the frontier over every way to divide ``names`` into own and shared fleets, smaller ones first."""
     if not names:
         return [Combination()]
     first, rest = names[0], names[1:]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CapacityType = Literal["on-demand", "spot"]
+CENT = 0.01
 HOURS_PER_MONTH = 730
 """Hours that AWS bills as a month in its own price examples."""
 
@@ -301,8 +302,18 @@ class SharedNodes:
 
     @property
     def saving_usd_per_hour(self) -> float:
-        """Expected USD per hour less than apart."""
+        """Expected USD per hour less than apart; not above 0 where only the ceiling is lower, as a budget asks."""
         return self.apart_usd_per_hour.expected - self.usd_per_hour.expected
+
+    @property
+    def sentence(self) -> str:
+        """Who shares and what that saves, in one line."""
+        saved, lower = self.saving_usd_per_hour, self.apart_usd_per_hour.ceiling - self.usd_per_hour.ceiling
+        who = f"{', '.join(self.models)} share nodes of {self.instance_type}"
+        if saved >= CENT:
+            return f"{who}: {saved:.2f} USD/h expected less than on nodes of their own"
+        dearer = f", {-saved:.2f} USD/h expected dearer" if saved <= -CENT else ""
+        return f"{who} to stay within the budget: ceiling {lower:.2f} USD/h lower than on nodes of their own{dearer}"
 
 
 @dataclass(frozen=True, kw_only=True)

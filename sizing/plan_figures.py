@@ -167,8 +167,7 @@ def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
 
 def sharing_warning(nodes: SharedNodes) -> str:
     """Return what to know of shared nodes before deploying: who shares, what it saves, what it risks."""
-    saved = f"{nodes.saving_usd_per_hour:.2f} USD/h less than apart"
     return (
-        f"{', '.join(nodes.models)} share nodes of {nodes.instance_type}: {saved}; a lost or reclaimed node takes "
-        "replicas of each (capacity.sharePools false keeps them apart)"
+        f"{nodes.sentence}; a lost or reclaimed node takes replicas of each, and a zone may hold all of one "
+        "(capacity.sharePools false keeps them apart)"
     )
