@@ -56,10 +56,10 @@ def _settings(entry: ModelEntry, model: ModelSpec, gpu: Gpu, tensor: int, pipeli
     caches = {base.kv_cache_dtype, "fp8"} if fp8 else {base.kv_cache_dtype}
     split = (False, True) if model.experts and tensor > 1 else (False,)
     tokens, counts = {base.max_num_batched_tokens, 2048, 8192, 16384}, {base.max_num_seqs, 256, 64}
-    for cache, batch, count, divided in itertools.product(caches, tokens, counts, split):
+    for kv_type, batch, count, divided in itertools.product(caches, tokens, counts, split):
         if count <= min(batch, base.max_num_seqs):
             yield replace(
-                base, kv_cache_dtype=cache, max_num_batched_tokens=batch, max_num_seqs=count,
+                base, kv_cache_dtype=kv_type, max_num_batched_tokens=batch, max_num_seqs=count,
                 enable_expert_parallel=divided,
             )  # fmt: skip
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from sizing.bill import disk_usd_per_hour
 from sizing.options import Option, Supply
-from sizing.plan import Bounds, Disk, InstanceOffer, NodePoolPlan, SharedNodes
+from sizing.plan import CENT, Bounds, Disk, InstanceOffer, NodePoolPlan, SharedNodes
 from sizing.pools import NodeSplit, fleet_usd_per_hour, pools_of, split_nodes
 from sizing.quotas import quota_shortage
 from sizing.serving import disk
 from sizing.sharing import Tenant, nodes_in_any_order, parts, shared_disk, shared_nodes, summed
 
-LEAST_SAVING = 0.01
+LEAST_SAVING = CENT
 """USD per hour that shared nodes must save: for less, models are kept apart."""
 
 
