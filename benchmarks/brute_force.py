@@ -12,14 +12,14 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from benchmarks.plan_problems import Problem
 from sizing.catalogue import Catalogue, Gpu, Instance
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import ModelEntry
+from sizing.inputs import HOURS_PER_DAY, ModelEntry, Objectives
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
@@ -69,18 +69,35 @@ def _fits(memory: MemoryEstimate, settings: EngineSettings) -> bool:
     return memory.fits and least > 0 and memory.kv_tokens * least / memory.kv_cache_gib >= settings.max_model_len
 
 
-def _rate(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> float:
+Rates = tuple[float, float]
+"""Requests per second of one replica within the objectives, and of those that may wait."""
+
+
+def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> Rates:
     memory = estimate_memory(model, gpu, settings)
     if not _fits(memory, settings):
-        return 0.0
-    found = most_traffic(replica_of(model, gpu, settings, memory), entry.workload, entry.objectives)
-    return found.requests_per_s if found else 0.0
+        return 0.0, 0.0
+    replica = replica_of(model, gpu, settings, memory)
+    found, waiting = most_traffic(replica, entry.workload, entry.objectives), None
+    if found and entry.workload.batch_share:
+        waiting = most_traffic(replica, entry.workload, Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000))
+    return found.requests_per_s if found else 0.0, waiting.requests_per_s if waiting else 0.0
 
 
-def _nodes(entry: ModelEntry, share: float, each: float, per_node: int) -> int:
-    """Count nodes up from none until they carry ``share`` of the traffic."""
-    wanted, nodes = entry.workload.requests_per_second * share, 0
-    while nodes * per_node * each < wanted - 1e-9 * each and nodes * per_node <= MOST:
+def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) -> float:
+    """Replicas, with parts, that ``share`` of the busiest hour takes; ``batch`` with those that may wait, all day."""
+    workload, (within, waiting) = entry.workload, rates
+    taken = workload.requests_per_second * (1 - workload.batch_share) * share / within
+    if batch and workload.batch_share:
+        shares = workload.daily_shape or (1.0,)
+        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / waiting
+    return taken
+
+
+def _nodes(busy: float, per_node: int) -> int:
+    """Count nodes up from none until they hold the replicas that are ``busy``."""
+    nodes = 0
+    while nodes * per_node < busy - 1e-9 and nodes * per_node <= MOST:
         nodes += 1
     return nodes
 
@@ -98,22 +115,28 @@ def _spot(instance: Instance, region: str) -> float:
     return float(min(price, seen * (1 + facts["volatility_margin"])))
 
 
-def _priced(problem: Problem, instance: Instance, per_node: int, each: float) -> tuple[float, int, float] | None:
+def _priced(problem: Problem, instance: Instance, per_node: int, rates: Rates) -> tuple[float, int, float] | None:
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
-    if workload.requests_per_second * workload.peak_factor > MOST * each:
+    if _busy(entry, workload.peak_factor, rates) > MOST:
         return None
-    floor = 0 if entry.scale_to_zero else max(_nodes(entry, workload.minimum_share, each, per_node), 1)
+    floor = (
+        0 if entry.scale_to_zero else max(_nodes(_busy(entry, workload.minimum_share, rates, batch=False), per_node), 1)
+    )
     if stated is not None:
         floor = -(-stated // per_node)
-    expected = max(_nodes(entry, 1.0, each, per_node), floor, 1)
-    ceiling = max(_nodes(entry, workload.peak_factor, each, per_node), expected)
-    usd = floor * price
-    for node in range(expected - floor):  # the spot share of the nodes above the floor, rounded up
-        on_spot = node < (expected - floor) * problem.capacity.spot_share
-        usd += _spot(instance, problem.region) if on_spot else price
-    return usd, expected * instance.gpus, ceiling * price
+    expected = max(_nodes(_busy(entry, 1.0, rates), per_node), floor, 1)
+    ceiling = max(_nodes(_busy(entry, workload.peak_factor, rates), per_node), expected)
+    hours = [1.0] if workload.daily_shape is None else workload.daily_shape
+    usd = 0.0
+    for share in hours:
+        running = expected if share == 1 else max(_nodes(_busy(entry, share, rates), per_node), floor)
+        usd += floor * price
+        for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
+            on_spot = node < (running - floor) * problem.capacity.spot_share
+            usd += _spot(instance, problem.region) if on_spot else price
+    return usd / len(hours), expected * instance.gpus, ceiling * price
 
 
 @dataclass(frozen=True)
@@ -122,7 +145,7 @@ class Way:
 
     machine: Instance
     gpus: int
-    each: float
+    rates: Rates
     name: str
 
 
@@ -135,12 +158,13 @@ def ways(problem: Problem, catalogue: Catalogue) -> list[Way]:
         gpu, gpus = catalogue.gpu(name), tensor * pipeline
         machines = [one for one in catalogue.instances(name, problem.region) if one.gpus % gpus == 0]
         settings = list(_settings(entry, model, gpu, tensor, pipeline)) if machines else []
-        each = max((_rate(entry, model, gpu, one) for one in settings), default=0.0)
-        for machine in machines if each else []:
+        tried = [rates for rates in (_rates(entry, model, gpu, one) for one in settings) if rates[0]]
+        for machine in machines if tried else []:
             weights = model.checkpoint_bytes or 0
             fits = fits_node(pod_resources(settings[0], weights), machine)
             if fits and _zones(machine, problem) >= problem.capacity.zones:
-                found.append(Way(machine, gpus, each, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
+                best = min(tried, key=partial(_busy, entry, 1.0))
+                found.append(Way(machine, gpus, best, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
     return found
 
 
@@ -148,7 +172,7 @@ def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
     """Return every machine that serves ``problem`` with its price, in no order."""
     found = []
     for way in ways(problem, catalogue):
-        priced = _priced(problem, way.machine, way.machine.gpus // way.gpus, way.each)
+        priced = _priced(problem, way.machine, way.machine.gpus // way.gpus, way.rates)
         if priced is not None:
             usd, bought, ceiling = priced
             found.append(Best(usd, bought, ceiling, way.name))
@@ -176,16 +200,19 @@ def _partitions(items: list[int]) -> Iterator[list[list[int]]]:
             yield [block, *rest]
 
 
-def _replicas(problem: Problem, each: float) -> tuple[int, int, int] | None:
-    """Replicas at the floor, expected and at the ceiling, not in whole nodes; None where there are too many."""
+def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
+    """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where there are too many."""
     entry = problem.entry
     workload, stated = entry.workload, entry.replicas.floor
-    if workload.requests_per_second * workload.peak_factor > MOST * each:
+    if _busy(entry, workload.peak_factor, rates) > MOST:
         return None
-    floor = 0 if entry.scale_to_zero else max(_nodes(entry, workload.minimum_share, each, 1), 1)
+    quiet = _nodes(_busy(entry, workload.minimum_share, rates, batch=False), 1)
+    floor = 0 if entry.scale_to_zero else max(quiet, 1)
     floor = floor if stated is None else stated
-    expected = max(_nodes(entry, 1.0, each, 1), floor, 1)
-    return floor, expected, max(_nodes(entry, workload.peak_factor, each, 1), expected)
+    expected = max(_nodes(_busy(entry, 1.0, rates), 1), floor, 1)
+    shares = workload.daily_shape or (1.0,) * HOURS_PER_DAY
+    hours = (expected if share == 1 else max(_nodes(_busy(entry, share, rates), 1), floor) for share in shares)
+    return [floor, expected, *hours]
 
 
 def _room_for_all(pods: list[int], nodes: int, node_gpus: int) -> bool:
@@ -215,15 +242,16 @@ def _shared_nodes(widths: list[int], counts: list[int], node_gpus: int) -> int:
 def _shared_usd(problems: list[Problem], together: tuple[Way, ...]) -> float:
     """USD per hour expected of ways that are all on one machine type; infinite where one needs too many replicas."""
     machine, region, widths = together[0].machine, problems[0].region, [way.gpus for way in together]
-    counts = [_replicas(problem, way.each) for problem, way in zip(problems, together, strict=True)]
+    counts = [_replicas(problem, way.rates) for problem, way in zip(problems, together, strict=True)]
     if any(count is None for count in counts):
         return math.inf
-    floor, expected, _ = (_shared_nodes(widths, list(row), machine.gpus) for row in zip(*counts, strict=True))
+    floor, _, *hours = (_shared_nodes(widths, list(row), machine.gpus) for row in zip(*counts, strict=True))
     price, usd = machine.on_demand_usd_per_hour[region], 0.0
-    for node in range(expected):  # the floor on demand, of those above the spot share rounded up
-        on_spot = node >= floor and node - floor < (expected - floor) * problems[0].capacity.spot_share
-        usd += _spot(machine, region) if on_spot else price
-    return usd
+    for running in hours:
+        for node in range(running):  # the floor on demand, of those above the spot share rounded up
+            on_spot = node >= floor and node - floor < (running - floor) * problems[0].capacity.spot_share
+            usd += _spot(machine, region) if on_spot else price
+    return usd / len(hours)
 
 
 def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float, int] | None:
@@ -231,7 +259,8 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     that shares least; None where one of them has no plan.
 
     Tries every partition into own and shared nodes, every machine type, and every way of each model on it. Of ways
-    with as many GPUs on a machine only that which carries most is tried: it needs no more of anything.
+    with as many GPUs on a machine only that which carries most is tried: it needs no more of anything (no problem of a
+    stack has requests that may wait, which would make two rates of one).
     """
     every = [ways(problem, catalogue) for problem in problems]
     best = [cheapest(brute_force(problem, catalogue)) for problem in problems]
@@ -240,7 +269,7 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     alone = [one.usd for one in best if one is not None]
     on: list[dict[str, dict[int, Way]]] = [{} for _ in problems]
     for kinds, found in zip(on, every, strict=True):
-        for way in sorted(found, key=lambda way: way.each):
+        for way in sorted(found, key=lambda way: way.rates):
             kinds.setdefault(way.machine.instance_type, {})[way.gpus] = way
 
     @cache

@@ -27,12 +27,13 @@ from sizing.bill import model_fixed_usd_per_hour
 from sizing.catalogue import Instance
 from sizing.engines import (
     Engine,
+    Rates,
     Reach,
     Rejected,
     Shape,
     build_engine,
     first_settings,
-    ideal_rate,
+    ideal_rates,
     memory_of,
 )  # fmt: skip
 from sizing.errors import BadInput
@@ -120,7 +121,7 @@ def _savings(model: Model, instance: Instance, tenant: Tenant, supply: Supply) -
     own, replicas, part = model.best, tenant.replicas, tenant.gpus / instance.gpus
     on_demand = instance.on_demand_usd_per_hour[supply.region]
     above = spot_price(instance, supply.region) if supply.capacity.spot_share else on_demand
-    expected = replicas.floor * on_demand + (replicas.expected - replicas.floor) * above
+    expected = replicas.floor * on_demand + (replicas.mean - replicas.floor) * above
     return (
         own.usd_per_hour.expected - part * expected,
         own.ceiling_usd_per_hour - part * replicas.ceiling * on_demand,
@@ -157,8 +158,8 @@ def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
     """Yield each shape on each machine that it does not fill, at the rate that is known of it, or with one replica."""
     entry, rates = model.entry, model.search.rates
     for shape in model.search.shapes:
-        rate = rates.get(shape.key, math.inf)
-        replicas = replicas_of(entry, rate, 1) if rate else ""
+        known = rates.get(shape.key, Rates(math.inf))
+        replicas = replicas_of(entry, known, 1) if known.within else ""
         if isinstance(replicas, str):
             continue
         tenant = Tenant(gpus=shape.gpus, replicas=replicas)
@@ -173,21 +174,21 @@ def _rated(one: _Prospect, supply: Supply) -> Iterator[_Prospect]:
     """Yield the prospect at a rate that its shape does not exceed; nothing where that cannot serve."""
     shape, rates = one.shape, one.model.search.rates
     if shape.key not in rates:
-        rates[shape.key] = _most_rate(shape)
-    replicas = replicas_of(one.model.entry, rates[shape.key], 1) if rates[shape.key] else ""
+        rates[shape.key] = _most_rates(shape)
+    replicas = replicas_of(one.model.entry, rates[shape.key], 1) if rates[shape.key].within else ""
     if not isinstance(replicas, str):
         tenant = Tenant(gpus=shape.gpus, replicas=replicas)
         yield replace(one, tenant=tenant, savings=_savings(one.model, one.instance, tenant, supply))
 
 
-def _most_rate(shape: Shape) -> float:
-    """Return a rate that the shape does not exceed; 0 where its weights alone are more than the GPUs may hold."""
+def _most_rates(shape: Shape) -> Rates:
+    """Return rates that the shape does not exceed; 0 where its weights alone are more than the GPUs may hold."""
     try:
         settings = first_settings(shape)
         memory = memory_of(shape.model, shape.gpu, settings)
-        return ideal_rate(shape, settings) if memory.weights_gib < memory.requested_gib else 0.0
+        return ideal_rates(shape, settings) if memory.weights_gib < memory.requested_gib else Rates(0.0)
     except BadInput:
-        return 0.0
+        return Rates(0.0)
 
 
 def _together(prospects: Sequence[_Prospect], supply: Supply, *, for_ceiling: bool) -> list[_Prospect]:
@@ -212,8 +213,9 @@ def _least(one: _Prospect, other: _Prospect) -> _Prospect:
     """Return a prospect that needs no more than either."""
     a, b = one.tenant.replicas, other.tenant.replicas
     replicas = Replicas(
-        floor=min(a.floor, b.floor), expected=min(a.expected, b.expected), ceiling=min(a.ceiling, b.ceiling)
-    )
+        floor=min(a.floor, b.floor), expected=min(a.expected, b.expected), ceiling=min(a.ceiling, b.ceiling),
+        by_hour=tuple(map(min, a.by_hour, b.by_hour)),
+    )  # fmt: skip
     return replace(one, tenant=replace(one.tenant, replicas=replicas))
 
 
@@ -275,6 +277,7 @@ def _undominated(guests: Sequence[Guest]) -> list[Guest]:
             counts.floor,
             counts.expected,
             counts.ceiling,
+            *counts.by_hour,
             one.option.engine.pod.ephemeral_gib,
             one.fixed_usd_per_hour,
         )

@@ -57,15 +57,21 @@ def _closed(gpus: int, pods: dict[int, int], node_gpus: int) -> int:
 
 
 def shared_nodes(tenants: Sequence[Tenant], node_gpus: int) -> Replicas:
-    """Return the nodes of all tenants together, in the form of the replicas of which each is a whole node."""
+    """Return the nodes of all tenants together, in the form of the replicas of which each is a whole node.
+
+    Where a day is stated, hour by hour; a model of which none is stated is at its busiest in all of them.
+    """
 
     def nodes(counts: Sequence[int]) -> int:
         return nodes_in_any_order([(one.gpus, n) for one, n in zip(tenants, counts, strict=True)], node_gpus)
 
+    hours = max(len(one.replicas.by_hour) for one in tenants)
+    days = [one.replicas.by_hour or (one.replicas.expected,) * hours for one in tenants]
     return Replicas(
         floor=nodes([one.replicas.floor for one in tenants]),
         expected=nodes([one.replicas.expected for one in tenants]),
         ceiling=nodes([one.replicas.ceiling for one in tenants]),
+        by_hour=tuple(nodes(counts) for counts in zip(*days, strict=True)),
     )
 
 
@@ -81,7 +87,7 @@ def parts(usd_per_hour: Bounds, tenants: Sequence[Tenant]) -> list[Bounds]:
     most traffic adds by those: so no tenant's floor is above its expected cost, nor that above its ceiling.
     """
     floors = [one.gpus * one.replicas.floor for one in tenants]
-    added = [one.gpus * (one.replicas.expected - one.replicas.floor) for one in tenants]
+    added = [one.gpus * (one.replicas.mean - one.replicas.floor) for one in tenants]
     more = [one.gpus * (one.replicas.ceiling - one.replicas.expected) for one in tenants]
     most = [one.gpus * one.replicas.ceiling for one in tenants]
     floor = _divided(usd_per_hour.floor, floors, most)
@@ -103,7 +109,7 @@ def summed(several: Iterable[Bounds]) -> Bounds:
     )
 
 
-def _divided(usd: float, gpus: Sequence[int], otherwise: Sequence[int]) -> list[float]:
+def _divided(usd: float, gpus: Sequence[float], otherwise: Sequence[float]) -> list[float]:
     """Divide by ``gpus``, or by ``otherwise`` where there are none."""
     weights = gpus if any(gpus) else otherwise
     return [usd * weight / sum(weights) for weight in weights]
