@@ -27,6 +27,8 @@ class SpotOutlook:
 
     at_peak: bool
     """True where the planned traffic needs no spot: the figures are those of the most traffic."""
+    shared: bool
+    """True where other models run on the same nodes: how many replicas of this one are on spot is then at most."""
     replicas: int
     spot_replicas: int
     spot_nodes: int
@@ -55,7 +57,7 @@ class SpotOutlook:
         pays = f"saves {self.net_saving_usd_per_hour:.2f} USD/h net of {self.saving_usd_per_hour:.2f}"
         when = " at the peak" if self.at_peak else ""
         return (
-            f"spot{when}: {self.spot_replicas} of {self.replicas} replicas, "
+            f"spot{when}: {'up to ' if self.shared else ''}{self.spot_replicas} of {self.replicas} replicas, "
             f"{self.interruptions_per_day:.2g} interruptions a day, "
             f"at least {self.at_least} in {self.promise_share:.0%} of the time, "
             + (pays if self.net_saving_usd_per_hour > 0 else "does not pay")
@@ -144,6 +146,7 @@ def spot_outlook(
     lost_with_zone = min(math.ceil(nodes / max(len(pool.zones), 1)) * per_node, on_spot)
     return SpotOutlook(
         at_peak=not planned,
+        shared=len(pool.models) > 1,
         replicas=count,
         spot_replicas=on_spot,
         spot_nodes=nodes,

@@ -135,10 +135,10 @@ def test_parts_add_up_to_the_whole_and_stay_in_order(several, price, spot):
 
 
 def test_parts_are_those_of_the_gpus():
-    wide = Tenant(gpus=4, replicas=Replicas(floor=1, expected=1, ceiling=2))
-    narrow = Tenant(gpus=1, replicas=Replicas(floor=1, expected=5, ceiling=5))
+    wide = Tenant(gpus=4, replicas=Replicas(floor=1, expected=2, ceiling=2))
+    narrow = Tenant(gpus=1, replicas=Replicas(floor=1, expected=5, ceiling=9))
     whole = Bounds(floor=20.0, expected=30.0, ceiling=60.0)
     assert parts(whole, [wide, narrow]) == [
-        Bounds(floor=16.0, expected=16.0, ceiling=46.0),
-        Bounds(floor=4.0, expected=14.0, ceiling=14.0),
+        Bounds(floor=16.0, expected=21.0, ceiling=21.0),
+        Bounds(floor=4.0, expected=9.0, ceiling=39.0),
     ]
