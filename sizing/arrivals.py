@@ -9,14 +9,13 @@ arrivals that is the M/G/1 queue of Pollaczek and Khinchine.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NEWTON_STEPS = 30
 CLOSE = 1e-10
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Waits in units of the mean service time: zero for some arrivals, exponential for the share ``delayed``."""
 
     delayed: float

@@ -43,7 +43,25 @@ class Lengths:
         return max(self.third_moment - self.second_moment**2, 0.0) / 4
 
 
+@dataclass(frozen=True, slots=True)
+class RequestLengths:
+    """Prompt and answer of a request."""
+
+    prompt: Lengths
+    answer: Lengths
+    context: float
+    """Mean tokens of a request that is seen decoding: long answers are seen more often than short ones."""
+
+
 @lru_cache(maxsize=1024)
+def request_lengths(
+    input_tokens: int, input_p95: int | None, output_tokens: int, output_p95: int | None, longest: int
+) -> RequestLengths:
+    """Return the lengths of requests that are cut at ``longest`` tokens."""
+    prompt, answer = lengths_of(input_tokens, input_p95, longest), lengths_of(output_tokens, output_p95, longest)
+    return RequestLengths(prompt, answer, prompt.mean + answer.mean * answer.second_moment / 2)
+
+
 def lengths_of(mean: int, p95: int | None, longest: int) -> Lengths:
     """Return lengths of this mean and 95th percentile that are cut at ``longest`` tokens; exponential without one."""
     if p95 is None:

@@ -29,7 +29,7 @@ from functools import cached_property
 
 from sizing.arrivals import Wait, peakedness, wait_of
 from sizing.inputs import Objectives, Workload
-from sizing.lengths import NORMAL_P95, Lengths, lengths_of
+from sizing.lengths import NORMAL_P95, Lengths, RequestLengths, lengths_of, request_lengths
 from sizing.roofline import Cycle, Loop, prompt_pairs
 from sizing.throughput import Replica, spread_of, staged_loop
 
@@ -91,9 +91,10 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
 
     Each batch of a pipeline has its share of them and is judged alone; what must be scheduled is that of all.
     """
-    prompt, answer = _lengths(replica, workload)
-    tokens_in, tokens_out, stages = prompt.mean, answer.mean, replica.stages
-    cached, context, share = tokens_in * workload.prefix_share, _context(prompt, answer), concurrency / stages
+    lengths = _lengths(replica, workload)
+    prompt, answer, context, stages = lengths.prompt, lengths.answer, lengths.context, replica.stages
+    tokens_in, tokens_out, share = prompt.mean, answer.mean, concurrency / stages
+    cached = tokens_in * workload.prefix_share
     new, batch = tokens_in - cached, max(share, 1.0)
     pairs = prompt.second_moment * prompt_pairs(new, cached)
     roofline = replica.roofline
@@ -104,7 +105,8 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     crowded_s = roofline.step_s(max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
     spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
-    wait = wait_of(rate * once.prefill_s, workload.burstiness, prompt.variation)
+    ttft_s = _ttft_p95_s(replica, workload, lengths, once, rate, crowded_s, share)
+    tpot_s = tpot_p95_s(once, _waits(rate * once.prefill_s, workload, prompt), rate, crowded_s, answer)
     spread = spread_of(replica.load)
     return Traffic(
         replica=replica,
@@ -114,8 +116,8 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         slots=replica.slots(context),
         requests_per_s=rate * stages,
         kv_tokens_p95=concurrency * context + NORMAL_P95 * math.sqrt(held),
-        ttft_p95_ms=_ttft_p95_s(replica, workload, once, rate, crowded_s, share) * spread["ttft_ms"]["p90"] * 1e3,
-        tpot_p95_ms=tpot_p95_s(once, wait, rate, crowded_s, answer) * spread["tpot_ms"]["p90"] * 1e3,
+        ttft_p95_ms=ttft_s * spread["ttft_ms"]["p90"] * 1e3,
+        tpot_p95_ms=tpot_s * spread["tpot_ms"]["p90"] * 1e3,
     )
 
 
@@ -131,25 +133,30 @@ def variance_of(number: float, cycle_s: float, cycle_aside_s: float) -> float:
 
 
 def _ttft_p95_s(  # noqa: PLR0917
-    replica: Replica, workload: Workload, once: Cycle, rate: float, crowded_s: float, concurrency: float
+    replica: Replica,
+    workload: Workload,
+    lengths: RequestLengths,
+    once: Cycle,
+    rate: float,
+    crowded_s: float,
+    concurrency: float,
 ) -> float:
     """95th percentile of the time to the first token: the running step, then a long prompt among the others."""
-    prompt, answer = _lengths(replica, workload)
+    prompt = lengths.prompt
     new = prompt.mean * (1 - workload.prefix_share)
     busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
-    context = _context(prompt, answer)
 
     def own_s(times_mean: float) -> float:
         tokens = min(times_mean * prompt.mean, max(replica.longest - 1, prompt.mean))
         cached = tokens * workload.prefix_share
-        return replica.roofline.first_token_s(concurrency, context, tokens=tokens - cached, cached=cached)
+        return replica.roofline.first_token_s(concurrency, lengths.context, tokens=tokens - cached, cached=cached)
 
     usual = own_s(EXPONENTIAL.p95_over_mean)
     served = crowded_s * min(concurrency, 1.0) + stretched_s(usual, busy)
-    if busy >= 1 or (workload.burstiness == 1 and workload.input_tokens_p95 is None):
+    if busy >= 1 or _usual(workload):
         return served
     mean, long, unit = own_s(1.0), own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
-    wait, poisson = wait_of(busy, workload.burstiness, prompt.variation), wait_of(busy, 1.0, EXPONENTIAL.variation)
+    wait, poisson = _waits(busy, workload, prompt)
     return served + sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
 
 
@@ -161,17 +168,23 @@ def sojourn_p95_s(mean_s: float, long_s: float, unit_s: float, wait: Wait) -> fl
     return mean_s + unit_s * wait.mean + math.hypot(long_s - mean_s, unit_s * max(wait.p95 - wait.mean, 0.0))
 
 
-def _lengths(replica: Replica, workload: Workload) -> tuple[Lengths, Lengths]:
+def _usual(workload: Workload) -> bool:
+    """Tell whether arrivals are Poisson and prompts exponential."""
+    return workload.burstiness == 1 and workload.input_tokens_p95 is None
+
+
+def _waits(busy: float, workload: Workload, prompt: Lengths) -> tuple[Wait, Wait]:
+    """Waits of the workload's prompts, and those of exponential prompts that arrive as Poisson."""
+    poisson = wait_of(busy, 1.0, EXPONENTIAL.variation)
+    return poisson if _usual(workload) else wait_of(busy, workload.burstiness, prompt.variation), poisson
+
+
+def _lengths(replica: Replica, workload: Workload) -> RequestLengths:
     """Lengths of prompts and of answers, cut where the replica takes no longer request."""
-    return (
-        lengths_of(workload.input_tokens, workload.input_tokens_p95, replica.longest),
-        lengths_of(workload.output_tokens, workload.output_tokens_p95, replica.longest),
-    )
-
-
-def _context(prompt: Lengths, answer: Lengths) -> float:
-    """Mean context of a request that is seen decoding: long answers are seen more often."""
-    return prompt.mean + answer.mean * answer.second_moment / 2
+    return request_lengths(
+        workload.input_tokens, workload.input_tokens_p95, workload.output_tokens, workload.output_tokens_p95,
+        replica.longest,
+    )  # fmt: skip
 
 
 def stretched_s(alone_s: float, busy: float) -> float:
@@ -179,21 +192,21 @@ def stretched_s(alone_s: float, busy: float) -> float:
     return alone_s / (1 - busy) if busy < 1 else math.inf
 
 
-def tpot_p95_s(once: Cycle, wait: Wait, rate: float, crowded_s: float, answer: Lengths) -> float:
+def tpot_p95_s(once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
     The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
     M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
     prompts left behind as far as it is above that of exponential ones.
     """
+    wait, poisson = waits
     tokens = max(answer.short_share * answer.mean, 1.0)
     busy = rate * once.prefill_s
     if busy >= 1:
         return math.inf
     begun = tokens * crowded_s + wait.mean * once.prefill_s
     variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
-    usual = wait_of(busy, 1.0, EXPONENTIAL.variation)
-    variance += max(wait.variance - usual.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
+    variance += max(wait.variance - poisson.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
     return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens
 
 
@@ -218,7 +231,7 @@ def _bracket(
     position with halved ends (the Illinois rule), down to ``close`` as a share of the number in flight. Both are the
     same where all that can be scheduled meets them.
     """
-    low, high = LEAST, max(replica.slots(_context(*_lengths(replica, workload))), 1.0)
+    low, high = LEAST, max(replica.slots(_lengths(replica, workload).context), 1.0)
     best, beyond = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
     if not best.meets(objectives):
         return None, best

@@ -9,7 +9,7 @@ keys are left alone. Times without a date start at hour 0. Every refusal names f
 - day (from 20 hours on): the mean rate of each hour UTC over the largest of these means; an hour that the trace does
   not cover is as busy as the busier of the covered hours beside it;
 - lengths: mean and 95th percentile, the latter brought within what a lognormal length may have;
-- burstiness: mean over variance of the counts in windows of up to 30 s, the variance as half the mean square of the
+- burstiness: mean over variance of the counts in windows of up to 10 s, the variance as half the mean square of the
   differences of neighbours: a rate that drifts over hours is no burst.
 """
 
@@ -38,7 +38,7 @@ DAY_HOURS = 20
 """Hours that a trace must cover for its daily shape to be taken."""
 COVERED_SECONDS = 600
 """Seconds of an hour of the day that count as covering it."""
-WINDOW_S = 30.0
+WINDOW_S = 10.0
 WINDOWS = 120
 """Counts are taken in windows of ``WINDOW_S``, shorter where the trace has no ``WINDOWS`` of them."""
 COUNTED = 100
