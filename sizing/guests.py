@@ -155,13 +155,11 @@ def _largest_savings(prospects: Sequence[_Prospect], kind: int) -> dict[str, lis
 
 def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
     """Yield each shape on each machine that it does not fill, at the rate that is known of it, or with one replica."""
-    entry, rates = model.entry, model.search.rates
+    rates = model.search.rates
     for shape in model.search.shapes:
-        rate = rates.get(shape.key, math.inf)
-        replicas = replicas_of(entry, rate, 1) if rate else ""
-        if isinstance(replicas, str):
+        tenant = _tenant(shape, rates.get(shape.key, math.inf))
+        if tenant is None:
             continue
-        tenant = Tenant(gpus=shape.gpus, replicas=replicas)
         for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
             holds = shape.gpus < instance.gpus and instance.gpus % shape.gpus == 0
             if holds and len(zones_of(instance, supply.region, supply.catalogue)) >= supply.capacity.zones:
@@ -174,10 +172,15 @@ def _rated(one: _Prospect, supply: Supply) -> Iterator[_Prospect]:
     shape, rates = one.shape, one.model.search.rates
     if shape.key not in rates:
         rates[shape.key] = _most_rate(shape)
-    replicas = replicas_of(one.model.entry, rates[shape.key], 1) if rates[shape.key] else ""
-    if not isinstance(replicas, str):
-        tenant = Tenant(gpus=shape.gpus, replicas=replicas)
+    tenant = _tenant(shape, rates[shape.key])
+    if tenant is not None:
         yield replace(one, tenant=tenant, savings=_savings(one.model, one.instance, tenant, supply))
+
+
+def _tenant(shape: Shape, rate: float) -> Tenant | None:
+    """Return the least that the shape needs where a replica carries no more than ``rate``; None where it cannot."""
+    replicas = replicas_of(shape.entry, rate, 1) if rate else ""
+    return None if isinstance(replicas, str) else Tenant(gpus=shape.gpus, replicas=replicas)
 
 
 def _most_rate(shape: Shape) -> float:
