@@ -156,13 +156,11 @@ def _largest_savings(prospects: Sequence[_Prospect], kind: int) -> dict[str, lis
 
 def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
     """Yield each shape on each machine that it does not fill, at the rate that is known of it, or with one replica."""
-    entry, rates = model.entry, model.search.rates
+    rates = model.search.rates
     for shape in model.search.shapes:
-        known = rates.get(shape.key, Rates(math.inf))
-        replicas = replicas_of(entry, known, 1) if known.within else ""
-        if isinstance(replicas, str):
+        tenant = _tenant(shape, rates.get(shape.key, Rates(math.inf)))
+        if tenant is None:
             continue
-        tenant = Tenant(gpus=shape.gpus, replicas=replicas)
         for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
             holds = shape.gpus < instance.gpus and instance.gpus % shape.gpus == 0
             if holds and len(zones_of(instance, supply.region, supply.catalogue)) >= supply.capacity.zones:
@@ -175,10 +173,15 @@ def _rated(one: _Prospect, supply: Supply) -> Iterator[_Prospect]:
     shape, rates = one.shape, one.model.search.rates
     if shape.key not in rates:
         rates[shape.key] = _most_rates(shape)
-    replicas = replicas_of(one.model.entry, rates[shape.key], 1) if rates[shape.key].within else ""
-    if not isinstance(replicas, str):
-        tenant = Tenant(gpus=shape.gpus, replicas=replicas)
+    tenant = _tenant(shape, rates[shape.key])
+    if tenant is not None:
         yield replace(one, tenant=tenant, savings=_savings(one.model, one.instance, tenant, supply))
+
+
+def _tenant(shape: Shape, rates: Rates) -> Tenant | None:
+    """Return the least that the shape needs where a replica carries no more than ``rates``; None where it cannot."""
+    replicas = replicas_of(shape.entry, rates, 1) if rates.within else ""
+    return None if isinstance(replicas, str) else Tenant(gpus=shape.gpus, replicas=replicas)
 
 
 def _most_rates(shape: Shape) -> Rates:
