@@ -24,6 +24,7 @@ from infra.config import settings_from_file, stack_file
 from infra.settings import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
+from sizing.fleets import own_fleet
 from sizing.inputs import Capacity, ModelEntry
 from sizing.options import Option, enumerate_options
 from sizing.plan import ServingPlan
@@ -52,6 +53,12 @@ def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option,
         return nodes_usd_per_hour(nodes * option.per_node, option, capacity)
 
     return Service(name, entry, plan, option.engine.replica, len(option.zones), usd_per_hour)
+
+
+def alone(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
+    """Return the plan of one model on nodes of its own."""
+    fleet = own_fleet(entry.name, option)
+    return serving_plan(entry, fleet, fleet.pools(entry.name), capacity)
 
 
 def of_stack(stack: str, model: str) -> Service:
@@ -87,7 +94,7 @@ def of_problem(seed: int) -> Service | None:
         return None
     if not search.options or search.options[0].replicas.floor == search.options[0].replicas.ceiling:
         return None
-    plan = serving_plan(problem.entry, search.options[0], problem.capacity)
+    plan = alone(problem.entry, search.options[0], problem.capacity)
     return service_of(f"problem {seed}", problem.entry, problem.capacity, search.options[0], plan)
 
 

@@ -17,18 +17,10 @@ NAME_LIMIT = 40
 def plan(
     *,
     model: o.Model,
-    requests_per_second: Annotated[
-        float | None, typer.Option("--requests-per-second", metavar="R", help="Mean arrival rate at the peak hour.")
-    ] = None,
-    input_tokens: Annotated[
-        int | None, typer.Option("--input-tokens", metavar="N", help="Mean prompt tokens of a request.")
-    ] = None,
-    output_tokens: Annotated[
-        int | None, typer.Option("--output-tokens", metavar="N", help="Mean generated tokens of a request.")
-    ] = None,
-    trace: Annotated[
-        str | None, typer.Option("--trace", metavar="FILE", help="Requests (CSV or JSON lines) for what is not stated.")
-    ] = None,
+    requests_per_second: o.RequestsPerSecondOptional = None,
+    input_tokens: o.InputTokensOptional = None,
+    output_tokens: o.OutputTokensOptional = None,
+    trace: o.Trace = None,
     ttft_p95_ms: Annotated[
         float | None, typer.Option("--ttft-p95-ms", metavar="MS", help="Objective: time to first token.")
     ] = None,

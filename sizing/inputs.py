@@ -231,7 +231,8 @@ class ModelEntry(Stated):
     loss_tolerance: LossTolerance = Field(
         "none",
         description="what may be lost while the traffic is still carried within the objectives: none (no spare: until "
-        "the replacement is there latencies may suffer), replica (a node with its replicas), zone (all nodes of one)",
+        "the replacement is there latencies may suffer), replica (a node with its replicas), zone (all nodes of one); with "
+        "either the model shares no nodes with others",
     )
     engine: EngineOverrides = EngineOverrides()
     allowed_variants: tuple[CheckpointName, ...] = Field(
@@ -262,6 +263,11 @@ class Capacity(Stated):
     zones: int = Field(2, ge=1, le=6, description="availability zones used")
     gpus: tuple[str, ...] | None = Field(
         None, strict=False, description="GPU types allowed; default: all of the region"
+    )
+    share_pools: bool = Field(
+        True,
+        description="several models may share nodes where that is cheaper; false keeps each on its own: a lost node or "
+        "a spot reclaim takes replicas of one model only, and none is slowed by another's use of CPU, disk and network",
     )
     quotas: tuple[Quota, ...] = Field(
         (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"
