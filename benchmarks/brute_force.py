@@ -208,17 +208,17 @@ def _partitions(items: list[int]) -> Iterator[list[list[int]]]:
 
 
 def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
-    """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where there are too many."""
+    """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where it may not share."""
     entry = problem.entry
     workload, stated = entry.workload, entry.replicas.floor
-    if _busy(entry, workload.peak_factor, rates) > MOST:
+    if entry.loss_tolerance != "none" or _busy(entry, workload.peak_factor, rates) > MOST:
         return None
-    quiet = _nodes(_busy(entry, workload.minimum_share, rates, batch=False), 1)
+    quiet = _nodes(problem, _busy(entry, workload.minimum_share, rates, batch=False), 1)
     floor = 0 if entry.scale_to_zero else max(quiet, 1)
     floor = floor if stated is None else stated
-    expected = max(_nodes(_busy(entry, 1.0, rates), 1), floor, 1)
+    expected = max(_nodes(problem, _busy(entry, 1.0, rates), 1), floor, 1)
     shares = workload.daily_shape or (1.0,) * HOURS_PER_DAY
-    hours = (expected if share == 1 else max(_nodes(_busy(entry, share, rates), 1), floor) for share in shares)
+    hours = (expected if share == 1 else max(_nodes(problem, _busy(entry, share, rates), 1), floor) for share in shares)
     return [floor, expected, *hours]
 
 

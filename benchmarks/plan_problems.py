@@ -115,7 +115,9 @@ def random_stack(seed: int) -> list[Problem]:
         few = {"requests_per_second": _between(chance, 0.05, 5), "batch_share": 0.0}
         workload = entry.workload.model_copy(update=few)
         promise = Objectives(ttft_p95_ms=_between(chance, 1500, 10_000), tpot_p95_ms=_between(chance, 40, 150))
-        named = entry.model_copy(update={"name": f"m{number}", "workload": workload, "objectives": promise})
+        alone = seed % 4 == 3 and (capacity.zones > 1 or entry.loss_tolerance == "replica")
+        kept = {"loss_tolerance": entry.loss_tolerance if alone else "none", "name": f"m{number}"}
+        named = entry.model_copy(update={**kept, "workload": workload, "objectives": promise})
         problems.append(Problem(named, capacity, "us-east-1"))
     return problems
 
