@@ -56,9 +56,10 @@ def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option,
 
 
 def of_stack(stack: str, model: str) -> Service:
-    """Return a model of a stack file, planned within its budget."""
+    """Return a model of a stack file, planned within its budget on nodes of its own."""
     settings, catalogue = _settings(stack), load_catalogue()
-    whole = plan_stack(stack, settings.models, settings.capacity, settings.budget, settings.region, catalogue)
+    apart = settings.capacity.model_copy(update={"share_pools": False})
+    whole = plan_stack(stack, settings.models, apart, settings.budget, settings.region, catalogue)
     entry = next(one for one in settings.models if one.name == model)
     plan = next(one for one in whole.models if one.name == model)
     option = chosen_option(plan, entry, settings.capacity, settings.region, catalogue)
