@@ -24,19 +24,18 @@ from infra.config import settings_from_file, stack_file
 from infra.settings import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
-from sizing.fleets import own_fleet
 from sizing.inputs import Capacity, ModelEntry
 from sizing.options import Option, enumerate_options
 from sizing.plan import ServingPlan
 from sizing.plan_study import chosen_option, nodes_usd_per_hour
-from sizing.planner import plan_stack, serving_plan
+from sizing.planner import own_plan, plan_stack
 from sizing.throughput import spread_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 STACKS = ("dev", "prod")
 DRAWN = ("prod", "chat")
-FIRST_PROBLEM = 1000
-"""The figures of ``serving.json`` were chosen while the days of the problems 0 to 130 were in view."""
+FIRST_PROBLEM = 2000
+"""The figures of ``serving.json`` were chosen while the days of problems below this were in view."""
 MOST_REQUESTS_PER_S = 10.0
 """Random problems with more are left out: a day of theirs takes minutes."""
 FEW_CALLS = 100
@@ -89,8 +88,7 @@ def of_problem(seed: int) -> Service | None:
         return None
     if not search.options or search.options[0].replicas.floor == search.options[0].replicas.ceiling:
         return None
-    fleet = own_fleet(problem.entry.name, search.options[0])
-    plan = serving_plan(problem.entry, fleet, fleet.pools(problem.entry.name), problem.capacity)
+    plan = own_plan(problem.entry, search.options[0], problem.capacity)
     return service_of(f"problem {seed}", problem.entry, problem.capacity, search.options[0], plan)
 
 

@@ -49,8 +49,8 @@ are not judged.
 
 The plans are every model of the `dev` and `prod` stack files and the first random problems
 (`benchmarks/plan_problems.py`) from number {FIRST_PROBLEM} on, up to {MOST_REQUESTS_PER_S:g} requests per second, that
-have something to scale. The autoscaler's figures were chosen while the days of the problems 0 to 130 and of the two
-stacks were in view, so those are not shown, the stacks are.
+have something to scale. The autoscaler's figures were chosen while the days of other problems and of the two stacks
+were in view.
 
 - *Within*: share of the calls that met TTFT and TPOT; p95 columns are the day's 95th percentile over the objective.
 - *Flap*: a replica is started within {FLAP_S // 60} minutes of one that was let go, although the offered traffic has

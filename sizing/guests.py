@@ -157,9 +157,14 @@ def _largest_savings(prospects: Sequence[_Prospect], kind: int) -> dict[str, lis
 
 
 def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
-    """Yield each shape on each machine that it does not fill, at the rate that is known of it, or with one replica."""
+    """Yield each shape on each machine that it does not fill, at the rate that is known of it, or with one replica.
+
+    None of a model that tolerates a loss: which of its replicas go with a node would hang on the other models.
+    """
+    if model.entry.loss_tolerance != "none":
+        return
     rates = model.search.rates
-    for shape in model.search.shapes if model.entry.loss_tolerance == "none" else ():
+    for shape in model.search.shapes:
         tenant = _tenant(shape, rates.get(shape.key, Rates(math.inf)), supply)
         if tenant is None:
             continue

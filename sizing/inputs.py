@@ -230,8 +230,9 @@ class ModelEntry(Stated):
     replicas: ReplicaBounds = ReplicaBounds()
     loss_tolerance: LossTolerance = Field(
         "none",
-        description="what may be lost while the traffic is still carried within the objectives: none (no spare: until "
-        "the replacement is there latencies may suffer), replica (a node with its replicas), zone (all nodes of one)",
+        description="what may be lost while the traffic is still carried within the objectives: none (no spare: "
+        "latencies may suffer until it is replaced), replica (a node with its replicas), zone (all nodes of one); with "
+        "either the model shares no nodes with others",
     )
     engine: EngineOverrides = EngineOverrides()
     allowed_variants: tuple[CheckpointName, ...] = Field(

@@ -133,8 +133,13 @@ def scale_up_lag_s(workload: Workload, start: StartUp) -> float:
 def rate_window_s(workload: Workload) -> int:
     """Return the window over which arrivals are counted: long enough that their number says what the rate is."""
     facts = serving_facts("scaling")
-    wanted = _up(facts["rate_arrivals"] / workload.requests_per_second, 60)
+    wanted = _up(_seconds_of(facts["rate_arrivals"], workload), 60)
     return int(min(max(wanted, facts["rate_window_min_s"]), facts["rate_window_max_s"]))
+
+
+def _seconds_of(arrivals: int, workload: Workload) -> float:
+    """Return the seconds that say as much of the rate as so many Poisson arrivals: more where they are bursty."""
+    return arrivals / min(workload.burstiness, 1.0) / workload.requests_per_second
 
 
 def scaling(engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: float, spare: int) -> Scaling:
@@ -146,7 +151,7 @@ def scaling(engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: 
     for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
-    chance_s = min(facts["scale_down_arrivals"] / workload.requests_per_second, facts["scale_down_max_s"])
+    chance_s = min(_seconds_of(facts["scale_down_arrivals"], workload), facts["scale_down_max_s"])
     down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
     each /= 1 + rise_within_lag(workload, start)
     return Scaling(

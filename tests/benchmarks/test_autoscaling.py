@@ -16,10 +16,9 @@ from benchmarks.service_model import Autoscaler, Change, Day, Fleet, Sample, Ser
 from benchmarks.simulator import Limits, Request
 from benchmarks.simulator import simulate as step_by_step
 from sizing.catalogue import load_catalogue
-from sizing.fleets import own_fleet
 from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
 from sizing.options import enumerate_options
-from sizing.planner import serving_plan as planned_as
+from sizing.planner import own_plan
 from tests.benchmarks.test_simulator import by_roofline
 from tests.support.plans import serving_plan
 
@@ -126,8 +125,7 @@ CAPACITY = Capacity(gpus=("L4",))
 @cache
 def service() -> Service:
     option = enumerate_options(ENTRY, CAPACITY, "us-east-1", load_catalogue(), keep=1).options[0]
-    fleet = own_fleet("chat", option)
-    return service_of("chat", ENTRY, CAPACITY, option, planned_as(ENTRY, fleet, fleet.pools("chat"), CAPACITY))
+    return service_of("chat", ENTRY, CAPACITY, option, own_plan(ENTRY, option, CAPACITY))
 
 
 def test_a_pod_takes_a_whole_start_on_a_new_node_and_less_beside_another() -> None:

@@ -159,6 +159,22 @@ def test_a_dead_target_is_an_error_and_not_a_zero():
     assert waiting["metadata"]["query"] == 'sum(vllm:num_requests_waiting{namespace="serving",model_name="chat"})'
 
 
+def test_arrivals_are_counted_with_those_of_the_replicas_that_stand_by():
+    spare = {"spare_requests_per_s": 2.5, "rate_window_s": 240}
+    query = documents.scaling_queries(serving_plan(scaling=spare), "serving")["traffic"]
+    cluster = '{envoy_cluster_name=~"httproute/serving/chat/rule/.*"}[240s]'
+    assert query == (
+        f"(sum(rate(envoy_cluster_upstream_rq_total{cluster}))) + "
+        f"(sum(rate(envoy_cluster_upstream_cx_connect_fail{cluster})) or vector(0)) + 2.5"
+    )
+
+
+def test_where_a_zone_may_be_lost_none_holds_more_than_a_node_above_the_others():
+    plan = serving_plan(loss_tolerance="zone", replicas_per_instance=2, replicas={"floor": 0})
+    (spread,) = template(plan)["spec"]["topologySpreadConstraints"]
+    assert (spread["maxSkew"], spread["whenUnsatisfiable"]) == (2, "DoNotSchedule")
+
+
 def test_the_autoscaler_is_bounded_by_the_replicas_of_the_bill():
     scaled = documents.scaled_object(serving_plan(), "serving", "http://prometheus:9090")
     assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (1, 4)

@@ -77,6 +77,14 @@ def test_windows_hold_a_cold_start_and_enough_arrivals(rate: float, start: Start
     assert found.rate_window_s * rate >= 400 or found.rate_window_s == 600
 
 
+def test_bursty_arrivals_take_longer_to_count() -> None:
+    start = StartUp(node_s=60, image_pull_s=66, weights_load_s=10, compile_s=50, warm_up_s=40)
+    calm = entry(5.0)
+    bursty = calm.model_copy(update={"workload": calm.workload.model_copy(update={"burstiness": 0.25})})
+    assert [thresholds(one, start).rate_window_s for one in (calm, bursty)] == [120, 360]
+    assert [thresholds(one, start).scale_down_window_s for one in (calm, bursty)] == [300, 840]
+
+
 @given(start=starts)
 def test_the_startup_probe_waits_twice_the_phases_of_the_pod(start: StartUp) -> None:
     found = probes(start).startup
