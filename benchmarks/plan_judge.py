@@ -1,8 +1,8 @@
 """What a pick costs and whether it keeps the objectives: the same bill and the same simulation for everybody.
 
 One replica of the pick gets its share of the traffic in ``benchmarks.simulator`` (Poisson arrivals, lengths exponential
-and, a second time, lognormal; the worse of the two counts). Memory is our estimate. The bill is whole GPU nodes on
-demand; what the cluster costs besides is the same for all and left out.
+and, a second time, lognormal, scaled to the stated rate and means; the worse of the two counts). Memory is our estimate.
+The bill is whole GPU nodes on demand; what the cluster costs besides is the same for all and left out.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from benchmarks.plan_peers.question import Pick
 from benchmarks.plan_problems import Seen, observe, requests_of
 from benchmarks.plan_workloads import CAPACITY, REGION, PlanCase, plan_catalogue
+from benchmarks.simulator import Request
 from sizing.catalogue import Instance
 from sizing.engines import Shape, settled
 from sizing.errors import BadInput
-from sizing.inputs import EngineOverrides
+from sizing.inputs import EngineOverrides, Workload
 from sizing.plan import HOURS_PER_MONTH, Replicas, ServingPlan
 from sizing.pools import fleet_usd_per_hour, split_nodes, spot_price
 from sizing.throughput import Replica, replica_of, spread_of
@@ -27,7 +28,7 @@ MOST_REPLICAS = 256
 TTFT_OBJECTIVES, STAYS = 30, 20
 """A simulation lasts so many TTFT objectives, and so many stays of a mean answer at the TPOT objective: a replica with
 too much traffic then shows in the waiting time."""
-REQUESTS, ALONE = (1500, 40_000), 300
+REQUESTS, ALONE = (3000, 40_000), 300
 """Fewest and most requests of a simulation, and those of one without company."""
 PLANNED, OWN, SIMULATED = "planned", "its own figure", "fewest in the simulation"
 
@@ -134,9 +135,25 @@ def idle(case: PlanCase, replica: Replica) -> Seen:
 
 
 def _observed(case: PlanCase, replica: Replica, rate: float, count: int, shape: str) -> Seen:
-    workload, seed = case.entry.workload, SHAPES.index(shape)
-    arrivals = requests_of(workload, rate / replica.stages, replica.longest, count, shape=shape, seed=seed)
-    return observe(replica, arrivals)
+    workload, seed, each = case.entry.workload, SHAPES.index(shape), rate / replica.stages
+    drawn = requests_of(workload, each, replica.longest, count, shape=shape, seed=seed)
+    return observe(replica, as_stated(drawn, workload, each, replica.longest))
+
+
+def as_stated(drawn: Sequence[Request], workload: Workload, rate: float, longest: int) -> list[Request]:
+    """Return the requests scaled to exactly the rate and mean lengths that are stated, which chance has not hit.
+
+    Near saturation a draw of two percent more traffic decides otherwise. Nothing becomes longer than ``longest``.
+    """
+    time = len(drawn) / rate / drawn[-1].arrival_s
+    prompt = workload.input_tokens * len(drawn) / sum(one.input_tokens for one in drawn)
+    answer = workload.output_tokens * len(drawn) / sum(one.output_tokens for one in drawn)
+    scaled = []
+    for one in drawn:
+        tokens = max(1, min(round(one.input_tokens * prompt), longest - 2))
+        output = max(1, min(round(one.output_tokens * answer), longest - tokens))
+        scaled.append(Request(one.arrival_s * time, tokens, output, int(tokens * workload.prefix_share)))
+    return scaled
 
 
 def fewest(case: PlanCase, replica: Replica, most: int = MOST_REPLICAS) -> int | None:
