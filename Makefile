@@ -71,6 +71,10 @@ benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six wor
 	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
 	@$(BIN)/python -m benchmarks.plan_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
+.PHONY: benchmark-fractions
+benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/fractional-gpus.md
+	@$(BIN)/python -m benchmarks.fractional_gpus
+
 .PHONY: benchmark-throughput
 benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/accuracy-throughput.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.throughput_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)

@@ -189,6 +189,7 @@ class World:
         report.checks += [
             checks.nothing_pending(stage, found),
             checks.replicas_placed(stage, plan, found, wanted),
+            checks.nodes_as_planned(stage, plan, self.provisioner.purchases, nodes),
         ]
 
     def _reasons(self, pods: Sequence[Document]) -> dict[str, str]:

@@ -118,7 +118,12 @@ class Quota(Stated):
 class Capacity(Stated):
     """Which machines may be bought and where."""
 
-    spot_share: float = Field(0.5, ge=0, le=1, description="share of replicas above the floor on spot")
+    spot_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the nodes above the floor that may be spot; they are bought before those on demand",
+    )
     zones: int = Field(2, ge=1, le=6, description="availability zones used")
     gpus: tuple[str, ...] | None = Field(
         None, strict=False, description="GPU types allowed; default: all of the region"

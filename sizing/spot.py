@@ -122,13 +122,15 @@ def spot_outlook(
 ) -> SpotOutlook | None:
     """Return the outlook of one model's pools; None without spot.
 
-    It is that of the planned traffic, or of the most traffic when the planned one needs no spot.
+    It is that of the planned traffic, or of the most traffic when the planned one needs no spot. Spot is bought
+    first, so at the planned traffic it may hold nodes that the bill counts on demand.
     """
     pool = next((one for one in pools if one.capacity_type == "spot" and one.ceiling_instances), None)
     if pool is None:
         return None
     planned = pool.expected_instances > 0
-    nodes = pool.expected_instances if planned else pool.ceiling_instances
+    above = sum(one.expected_instances for one in pools if one.kind == "karpenter")
+    nodes = min(above, pool.ceiling_instances) if planned else pool.ceiling_instances
     count = replicas.expected if planned else replicas.ceiling
     on_spot = min(nodes * per_node, count)
     facts, region = dated_file("spot_interruptions"), region_of(pool)

@@ -9,14 +9,17 @@ import pytest
 from infra.config import STACKS_DIR
 from rehearsal.checks import (
     budget_as_planned,
+    nodes_as_planned,
     nothing_pending,
     placements,
     pods_as_planned,
+    pool_of,
     replicas_placed,
     within_ceiling,
 )
+from rehearsal.nodes import NodeSpec
 from rehearsal.objects import dropped_fields
-from rehearsal.pools import Market
+from rehearsal.pools import Market, Purchase
 from rehearsal.readiness import pod_selector, waiting_for
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
 from rehearsal.run import read_script
@@ -24,6 +27,7 @@ from rehearsal.scenarios import Blow, places_left, scenario_named
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
+ANY_NODE = {"instance_type": "t", "zone": "z", "capacity_type": "spot", "cpu": 1, "memory_gib": 1, "ephemeral_gib": 1}
 LABELS = {"app.kubernetes.io/name": "chat", "app.kubernetes.io/component": "model"}
 
 
@@ -33,6 +37,14 @@ def plan():
     from infra.program import plan_for
 
     return plan_for(settings_from_file(stack_file("dev")), "dev")
+
+
+@pytest.fixture(scope="module")
+def prod():
+    from infra.config import settings_from_file, stack_file
+    from infra.program import plan_for
+
+    return plan_for(settings_from_file(stack_file("prod")), "prod")
 
 
 def node(name, pool, instance_type, zone, *, capacity="spot", gpus=1):
@@ -93,6 +105,45 @@ def test_a_dearer_fleet_than_planned_is_a_no(plan):
     assert within_ceiling(plan, [], fleet[:-1])[0].passed
     assert not within_ceiling(plan, [], fleet)[0].passed
     assert "does not price" in within_ceiling(plan, [], [node("n", pool.name, "g4dn.metal", "z")])[0].detail
+
+
+def fleet_of(plan, stage):
+    """Every pool's nodes of the plan at one stage, of its first type."""
+    return [
+        node(f"{pool.name}-{i}", pool.name, pool.offers[0].instance_type, "z", capacity=pool.capacity_type)
+        for pool in plan.pools
+        for i in range(getattr(pool, f"{stage}_instances"))
+    ]
+
+
+def paid(machine, pool, usd_per_hour):
+    spec = NodeSpec(name=machine["metadata"]["name"], **ANY_NODE)
+    return Purchase(node=spec, pool=pool, usd_per_hour=usd_per_hour)
+
+
+def test_nodes_and_their_price_are_those_of_the_plan(prod):
+    spot = [pool for pool in prod.pools if pool.capacity_type == "spot"]
+    for stage in ("floor", "expected", "ceiling"):
+        fleet = fleet_of(prod, stage)
+        bought = [paid(one, pool.name, 0.5) for pool in spot for one in fleet if pool_of(one) == pool.name]
+        check = nodes_as_planned(stage, prod, bought, fleet)
+        assert check.passed, check.detail
+    dear = nodes_as_planned("ceiling", prod, [paid(fleet[0], pool_of(fleet[0]), 99.0), *bought], fleet)
+    assert not dear.passed
+    assert "an hour, planned $" in dear.detail
+    more = nodes_as_planned("ceiling", prod, bought, [*fleet, fleet[0]])
+    assert f"{prod.pools[0].ceiling_instances + 1} in {prod.pools[0].name}" in more.detail
+
+
+def test_spot_may_hold_what_the_plan_counts_on_demand_but_only_between_floor_and_ceiling(prod):
+    spot, burst = (next(p for p in prod.pools if p.name == f"chat-{kind}") for kind in ("spot", "burst"))
+    fleet = fleet_of(prod, "expected")
+    moved = [*fleet, node("more", spot.name, spot.offers[0].instance_type, "z")]
+    moved = [one for one in moved if pool_of(one) != burst.name]
+    bought = [paid(one, pool_of(one), 0.5) for one in moved if pool_of(one).endswith("-spot")]
+    assert burst.expected_instances == 1
+    assert nodes_as_planned("expected", prod, bought, moved).passed
+    assert "0 in chat-burst" in nodes_as_planned("ceiling", prod, bought, moved).detail
 
 
 def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):
