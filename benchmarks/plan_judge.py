@@ -1,8 +1,8 @@
 """What a pick costs and whether it keeps the objectives: the same bill and the same simulation for everybody.
 
 One replica of the pick gets its share of the traffic in ``benchmarks.simulator``: Poisson arrivals, lengths exponential
-and, a second time, lognormal, scaled to the stated rate and means; the worse of the two counts. Memory is as we estimate
-it. The bill is whole GPU nodes on demand; what the cluster costs besides is the same for all and left out.
+and, a second time, lognormal, scaled to the stated rate and means; the worse of the two counts. Memory is our
+estimate. The bill is whole GPU nodes on demand; what the cluster costs besides is the same for all and left out.
 """
 
 from __future__ import annotations
