@@ -15,10 +15,10 @@ from pathlib import Path
 
 from benchmarks.memory_peers.environments import NotRun
 from benchmarks.plan_ask import ask, question_for
-from benchmarks.plan_judge import best_of, judge_plan
+from benchmarks.plan_judge import Standing, judge_plan, standing
 from benchmarks.plan_peers import PEERS, peer
 from benchmarks.plan_peers.question import Answer
-from benchmarks.plan_report import PICTURE, Compared, Results, Standing, document, targets
+from benchmarks.plan_report import PICTURE, Compared, Results, document, targets
 from benchmarks.plan_workloads import CAPACITY, CASES, REGION, PlanCase, plan_catalogue
 from sizing.planner import plan_model
 
@@ -76,14 +76,11 @@ def compare(case: PlanCase, answers: Mapping[str, Answer]) -> Compared:
         ours=ours,
         ours_fewest=fewest,
         spot_usd_per_hour=on_spot.usd_per_hour.expected,
-        peers={name: standing(case, answer) for name, answer in answers.items()},
+        peers={
+            name: standing(case, answer.picks) if answer.picks else Standing(reason=answer.refused)
+            for name, answer in answers.items()
+        },
     )
-
-
-def standing(case: PlanCase, answer: Answer) -> Standing:
-    """Return the best of a peer's picks, or why it has none."""
-    best = best_of(case, answer.picks) if answer.picks else answer.refused
-    return Standing(fleet=None, reason=best) if isinstance(best, str) else Standing(fleet=best)
 
 
 def write(results: Results, folder: Path) -> None:

@@ -215,12 +215,21 @@ def judge_plan(case: PlanCase, plan: ServingPlan) -> tuple[Fleet, Fleet | None]:
     return judge(case, pick, replica, plan.replicas.expected, PLANNED), least
 
 
-def best_of(case: PlanCase, picks: Sequence[Pick]) -> Fleet | str:
-    """Return the best fleet of a peer's picks, or why there is none.
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What became of one peer's picks: the best of them as a fleet, or why there is none."""
 
-    One that meets the objectives goes before one that misses, then the cheaper. Replicas are the peer's own where it
-    has a figure, else the fewest with which the simulation meets the objectives. Picks are tried from the cheapest,
-    and no further than one that meets costs.
+    fleet: Fleet | None = None
+    reason: str = ""
+    passed_over: Fleet | None = None
+    """Its cheapest pick by its own figures, where that misses the objectives and a dearer one meets them."""
+
+
+def standing(case: PlanCase, picks: Sequence[Pick]) -> Standing:
+    """Return the best of a peer's picks: one that meets the objectives before one that misses, then the cheaper.
+
+    Replicas are the peer's own where it has a figure, else the fewest with which the simulation meets the objectives.
+    Picks are tried from the cheapest, and no further than one that meets costs.
     """
     engines = [(pick, engine_of(case, pick)) for pick in picks]
     able = [(pick, engine) for pick, engine in engines if isinstance(engine, Replica) and machines(pick)]
@@ -233,7 +242,10 @@ def best_of(case: PlanCase, picks: Sequence[Pick]) -> Fleet | str:
             found.append(fleet)
         else:
             reasons.append(fleet)
-    return min(found, key=lambda fleet: fleet.order) if found else (reasons or ["no machine of the region"])[-1]
+    if not found:
+        return Standing(reason=(reasons or ["no machine of the region holds it"])[-1])
+    best, first = min(found, key=lambda fleet: fleet.order), found[0]
+    return Standing(fleet=best, passed_over=first if best.meets and not first.meets else None)
 
 
 def _judged(case: PlanCase, pick: Pick, replica: Replica, limit_usd: float) -> Fleet | str:

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.memory_report import Target, percent, table
-from benchmarks.plan_judge import SIMULATED, Fleet
+from benchmarks.memory_report import Target, table
+from benchmarks.plan_judge import SIMULATED, Fleet, Standing
 from benchmarks.plan_peers.question import Peer
 from benchmarks.plan_workloads import PlanCase
 from sizing.plan import ServingPlan
@@ -27,10 +27,11 @@ stated rate and means; the worse of the two counts). It shares no code with the 
 the time of our own roofline, whose error is on [the throughput page](accuracy-throughput.md): nothing here was
 measured on a GPU.
 
-Everybody may serve every checkpoint of the workload, base or FP8. Doubts go to the peers:
+Everybody may serve every checkpoint of the workload, base or FP8 (that of the 30B-A3B is described by the file of a
+sister model of the same shape). Doubts go to the peers:
 
 - a peer that answers for several cards or checkpoints gets the cheapest of its answers that meets the objectives in
-  the simulation, as if it had known which;
+  the simulation, as if it had known which (where its own cheapest misses, the lines below the table say so);
 - a peer that names a card and no instance type gets the cheapest type with that card;
 - a peer without a figure for the traffic gets the fewest replicas with which the simulation meets the objectives
   (`simulated` below). No user of it has that figure before he has measured;
@@ -40,14 +41,6 @@ Ours gets no such help. It also keeps the objectives at the p90 of its own error
 latencies over its objective if the engine is that much slower than predicted), which costs replicas that the
 simulation does not ask for; the row `the same, fewest replicas` is our engine and machine under the rule of the peers.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """What became of one peer's answer: its best fleet, or why there is none."""
-
-    fleet: Fleet | None
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +120,7 @@ def targets(results: Results) -> list[Target]:
             kept=len(lowest) == len(asked) if asked else None,
         ),
         Target(
-            promise=f"{percent(CHEAPER)} or more below the median of the peers' picks that meet them, in {WORKLOADS}",
+            promise=f"{_share(CHEAPER)} or more below the median of the peers' picks that meet them, in {WORKLOADS}",
             measured=f"{len(below)} of {len(asked)}",
             kept=len(below) >= WORKLOADS if asked else None,
         ),
@@ -173,21 +166,35 @@ def _kept(target: Target) -> str:
 
 def summary(results: Results) -> str:
     """Return one line for each workload, USD per million output tokens."""
-    head = ("workload", "ours", "meets", "cheapest peer that meets", "median of the peers that meet", "ours below it",
-            "median of all picks that start", "ours below it")  # fmt: skip
+    head = ("workload", "ours", "cheapest peer that meets", "median of the peers that meet", "ours below it",
+            "cheapest peer that meets at the p90 of our error too", "ours below it")  # fmt: skip
     return table(head, (_summary_row(results, one) for one in results.compared))
 
 
 def _summary_row(results: Results, one: Compared) -> list[str]:
-    meeting = sorted(one.meeting.items(), key=lambda item: (item[1].usd_per_hour, item[0]))
-    cells = [one.case.title, f"**{one.per_million(one.ours):.3f}**", "yes" if one.ours.meets else "**no**"]
-    cells.append(f"{one.per_million(meeting[0][1]):.3f} {results.label(meeting[0][0])}" if meeting else "-")
-    for fleets in (one.meeting, one.fleets):
-        middle = statistics.median(map(one.per_million, fleets.values())) if fleets else None
-        cells += ["-", "-"] if middle is None else [
-            f"{middle:.3f} ({len(fleets)})", percent(1 - one.per_million(one.ours) / middle)
-        ]  # fmt: skip
-    return cells
+    below = one.below_median
+    middle = statistics.median(map(one.per_million, one.meeting.values())) if one.meeting else None
+    (cheapest, _), (sure, sure_usd) = _cheapest(results, one, one.meeting), _cheapest(results, one, one.holding)
+    return [
+        one.case.title,
+        f"**{one.per_million(one.ours):.3f}**" + ("" if one.ours.meets else " misses"),
+        cheapest,
+        "-" if middle is None else f"{middle:.3f} ({len(one.meeting)})",
+        "-" if below is None else _share(below),
+        sure,
+        "-" if sure_usd is None else _share(1 - one.ours.usd_per_hour / sure_usd),
+    ]
+
+
+def _cheapest(results: Results, one: Compared, fleets: Mapping[str, Fleet]) -> tuple[str, float | None]:
+    if not fleets:
+        return "-", None
+    name, fleet = min(fleets.items(), key=lambda item: (item[1].usd_per_hour, item[0]))
+    return f"{one.per_million(fleet):.3f} {results.label(name)}", fleet.usd_per_hour
+
+
+def _share(value: float) -> str:
+    return f"{round(100 * value)} %"
 
 
 def section(results: Results, one: Compared) -> str:
@@ -195,7 +202,7 @@ def section(results: Results, one: Compared) -> str:
     entry = one.case.entry
     work, wanted = entry.workload, entry.objectives
     facts = (
-        f"{one.case.about} `{entry.model}`{_or(entry.allowed_variants)}, {work.requests_per_second:g} requests/s, "
+        f"{one.case.about} `{entry.model}`{_or(entry.allowed_variants)}, {work.requests_per_second:g} a second, "
         f"{work.input_tokens} tokens in and {work.output_tokens} out on average; TTFT p95 {wanted.ttft_p95_ms:g} ms, "
         f"TPOT p95 {wanted.tpot_p95_ms:g} ms.\n"
     )
@@ -252,20 +259,35 @@ def reasons(results: Results, one: Compared) -> str:
         f"{plan.usd_per_hour.expected:.2f}"
         for plan in one.alternatives
     ]
+    for name, standing in one.peers.items():
+        if standing.passed_over is not None:
+            lines.append(f"- {results.label(name)}: {_passed_over(standing.passed_over)}")
     lines.append("- next best of our planner, USD/h: " + ("; ".join(following) or "none"))
     return "\n".join(lines) + "\n"
+
+
+def _passed_over(fleet: Fleet) -> str:
+    """Say what a user of the peer would have bought."""
+    return (
+        f"its cheapest answer, {_engine(fleet)} for {fleet.usd_per_hour:.2f} USD/h, misses: TTFT p95 "
+        f"{fleet.seen.ttft_p95_ms:.0f} ms, TPOT p95 {fleet.seen.tpot_p95_ms:.1f} ms"
+    )
 
 
 def _why(ours: Fleet, theirs: Fleet) -> str:
     """Say how the price differs: GPUs bought, price of a GPU hour, replicas where the engine is the same."""
     each, own = theirs.usd_per_hour / theirs.gpus, ours.usd_per_hour / ours.gpus
-    text = f"{theirs.gpus} GPUs at {each:.2f} USD/h against {ours.gpus} at {own:.2f}"
+    text = f"{_count(theirs.gpus)} at {each:.2f} USD/h against {_count(ours.gpus)} at {own:.2f}"
     idle = theirs.gpus - theirs.replicas * theirs.pick.tensor_parallel * theirs.pick.pipeline_parallel
     if idle:
         text += f", {idle} of them idle"
     if theirs.usd_per_hour < ours.usd_per_hour - CENT:
         text += "; cheaper than ours" + ("" if theirs.meets_when_slow else ", and misses at the p90 of our error")
     return text
+
+
+def _count(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
 
 
 def planners(results: Results) -> str:

@@ -11,12 +11,23 @@ import pytest
 
 from benchmarks import plan_ask, plan_judge
 from benchmarks.plan_ask import ask, question_for
-from benchmarks.plan_judge import OWN, PLANNED, SIMULATED, Fleet, as_stated, best_of, bought, engine_of, fewest
+from benchmarks.plan_judge import (
+    OWN,
+    PLANNED,
+    SIMULATED,
+    Fleet,
+    Standing,
+    as_stated,
+    bought,
+    engine_of,
+    fewest,
+    standing,
+)
 from benchmarks.plan_peers import PEERS, peer
 from benchmarks.plan_peers.documented import projects
 from benchmarks.plan_peers.question import Answer, Pick, Refused, answer, answer_of, question_of
 from benchmarks.plan_problems import Seen
-from benchmarks.plan_report import Compared, Results, Standing, document, targets
+from benchmarks.plan_report import Compared, Results, document, targets
 from benchmarks.plan_workloads import CAPACITY, CASES, REGION, plan_catalogue
 from benchmarks.simulator import Request
 from sizing.planner import plan_model
@@ -56,7 +67,7 @@ def planned():
 
 
 def compared(ours: float, *theirs: Fleet | str, meets: bool = True) -> Compared:
-    peers = {f"p{i}": Standing(fleet=None, reason=f) if isinstance(f, str) else Standing(fleet=f)
+    peers = {f"p{i}": Standing(reason=f) if isinstance(f, str) else Standing(fleet=f)
              for i, f in enumerate(theirs)}  # fmt: skip
     return Compared(
         case=CASE, plan=planned(), alternatives=(), ours=fleet(ours, ttft=0.5 if meets else 1.2, replicas_by=PLANNED),
@@ -86,21 +97,22 @@ def test_the_fewest_replicas_are_those_whose_share_of_the_traffic_meets(by_rate:
 def test_a_pick_without_replicas_gets_them_from_the_simulation_and_a_pick_with_them_keeps_its_own(
     by_rate: None,
 ) -> None:
-    simulated, own = best_of(CASE, [ON_L40S]), best_of(CASE, [replace(ON_L40S, replicas=2)])
+    simulated, own = (standing(CASE, [pick]).fleet for pick in (ON_L40S, replace(ON_L40S, replicas=2)))
     assert (simulated.replicas, simulated.replicas_by, simulated.meets) == (4, SIMULATED, True)
     assert (own.replicas, own.replicas_by, own.meets) == (2, OWN, False)
 
 
 def test_of_several_picks_one_that_meets_goes_before_a_cheaper_one_that_misses(by_rate: None) -> None:
     picks = [replace(ON_L40S, replicas=2), replace(ON_L40S, replicas=9), replace(ON_L40S, replicas=5)]
-    assert best_of(CASE, picks).replicas == 5
-    assert best_of(CASE, picks[:1]).replicas == 2
+    best, none_meets = standing(CASE, picks), standing(CASE, picks[:1])
+    assert (best.fleet.replicas, best.passed_over.replicas) == (5, 2)
+    assert (none_meets.fleet.replicas, none_meets.passed_over) == (2, None)
 
 
 def test_what_does_not_fit_does_not_start_and_says_why() -> None:
     case = CASES[3]
-    told = best_of(case, [Pick(checkpoint=case.entry.model, gpu="L4", tensor_parallel=1)])
-    assert told.startswith("does not start: 131.4 GiB of weights in")
+    told = standing(case, [Pick(checkpoint=case.entry.model, gpu="L4", tensor_parallel=1)])
+    assert told.reason.startswith("does not start: 131.4 GiB of weights in")
 
 
 def test_drawn_requests_are_scaled_to_the_stated_rate_and_means() -> None:
@@ -162,8 +174,8 @@ def test_promises_count_the_workloads_and_name_no_winner_that_misses_the_objecti
 def test_the_page_says_what_was_found_in_figures_of_its_own() -> None:
     page = document(results(compared(6.0, fleet(10.0, replicas_by=SIMULATED), "card not known")))
     per_million = 50 * 250 * 3600 / 1e6
-    assert f"| **{6 / per_million:.3f}** | yes | {10 / per_million:.3f} Example" in page
+    assert f"| **{6 / per_million:.3f}** | {10 / per_million:.3f} Example" in page
     assert "(simulated)" in page
     assert "card not known" in page
-    assert "4 GPUs at 2.50 USD/h against 4 at 1.50" in page
+    assert "4 GPUs at 2.50 USD/h against 4 GPUs at 1.50" in page
     assert f"{6.0 * 730:,.0f}" in page
