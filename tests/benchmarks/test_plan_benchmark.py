@@ -179,3 +179,9 @@ def test_the_page_says_what_was_found_in_figures_of_its_own() -> None:
     assert "card not known" in page
     assert "4 GPUs at 2.50 USD/h against 4 GPUs at 1.50" in page
     assert f"{6.0 * 730:,.0f}" in page
+
+
+def test_without_peers_the_page_says_that_nobody_was_asked() -> None:
+    page = document(results(compared(6.0)))
+    assert "| no peer's pick that meets them is cheaper | 0 of 0 | not asked |" in page
+    assert "| our plan meets the objectives | 1 of 1 | yes |" in page
