@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from benchmarks.plan_problems import Problem
 from sizing.catalogue import Catalogue, Gpu, Instance
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import ModelEntry
+from sizing.inputs import ModelEntry, Objectives
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
@@ -66,18 +67,35 @@ def _fits(memory: MemoryEstimate, settings: EngineSettings) -> bool:
     return memory.fits and least > 0 and memory.kv_tokens * least / memory.kv_cache_gib >= settings.max_model_len
 
 
-def _rate(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> float:
+Rates = tuple[float, float]
+"""Requests per second of one replica within the objectives, and of those that may wait."""
+
+
+def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> Rates:
     memory = estimate_memory(model, gpu, settings)
     if not _fits(memory, settings):
-        return 0.0
-    found = most_traffic(replica_of(model, gpu, settings, memory), entry.workload, entry.objectives)
-    return found.requests_per_s if found else 0.0
+        return 0.0, 0.0
+    replica = replica_of(model, gpu, settings, memory)
+    found, waiting = most_traffic(replica, entry.workload, entry.objectives), None
+    if found and entry.workload.batch_share:
+        waiting = most_traffic(replica, entry.workload, Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000))
+    return found.requests_per_s if found else 0.0, waiting.requests_per_s if waiting else 0.0
 
 
-def _nodes(entry: ModelEntry, share: float, each: float, per_node: int) -> int:
-    """Count nodes up from none until they carry ``share`` of the traffic."""
-    wanted, nodes = entry.workload.requests_per_second * share, 0
-    while nodes * per_node * each < wanted - 1e-9 * each and nodes * per_node <= MOST:
+def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) -> float:
+    """Replicas, with parts, that ``share`` of the busiest hour takes; ``batch`` with those that may wait, all day."""
+    workload, (within, waiting) = entry.workload, rates
+    taken = workload.requests_per_second * (1 - workload.batch_share) * share / within
+    if batch and workload.batch_share:
+        shares = workload.daily_shape or (1.0,)
+        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / waiting
+    return taken
+
+
+def _nodes(busy: float, per_node: int) -> int:
+    """Count nodes up from none until they hold the replicas that are ``busy``."""
+    nodes = 0
+    while nodes * per_node < busy - 1e-9 and nodes * per_node <= MOST:
         nodes += 1
     return nodes
 
@@ -95,22 +113,28 @@ def _spot(instance: Instance, region: str) -> float:
     return float(min(price, seen * (1 + facts["volatility_margin"])))
 
 
-def _priced(problem: Problem, instance: Instance, per_node: int, each: float) -> tuple[float, int, float] | None:
+def _priced(problem: Problem, instance: Instance, per_node: int, rates: Rates) -> tuple[float, int, float] | None:
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
-    if workload.requests_per_second * workload.peak_factor > MOST * each:
+    if _busy(entry, workload.peak_factor, rates) > MOST:
         return None
-    floor = 0 if entry.scale_to_zero else max(_nodes(entry, workload.minimum_share, each, per_node), 1)
+    floor = (
+        0 if entry.scale_to_zero else max(_nodes(_busy(entry, workload.minimum_share, rates, batch=False), per_node), 1)
+    )
     if stated is not None:
         floor = -(-stated // per_node)
-    expected = max(_nodes(entry, 1.0, each, per_node), floor, 1)
-    ceiling = max(_nodes(entry, workload.peak_factor, each, per_node), expected)
-    usd = floor * price
-    for node in range(expected - floor):  # the spot share of the nodes above the floor, rounded up
-        on_spot = node < (expected - floor) * problem.capacity.spot_share
-        usd += _spot(instance, problem.region) if on_spot else price
-    return usd, expected * instance.gpus, ceiling * price
+    expected = max(_nodes(_busy(entry, 1.0, rates), per_node), floor, 1)
+    ceiling = max(_nodes(_busy(entry, workload.peak_factor, rates), per_node), expected)
+    hours = [1.0] if workload.daily_shape is None else workload.daily_shape
+    usd = 0.0
+    for share in hours:
+        running = expected if share == 1 else max(_nodes(_busy(entry, share, rates), per_node), floor)
+        usd += floor * price
+        for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
+            on_spot = node < (running - floor) * problem.capacity.spot_share
+            usd += _spot(instance, problem.region) if on_spot else price
+    return usd / len(hours), expected * instance.gpus, ceiling * price
 
 
 def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
@@ -122,13 +146,13 @@ def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
         gpu, gpus = catalogue.gpu(name), tensor * pipeline
         machines = [one for one in catalogue.instances(name, problem.region) if one.gpus % gpus == 0]
         settings = list(_settings(entry, model, gpu, tensor, pipeline)) if machines else []
-        each = max((_rate(entry, model, gpu, one) for one in settings), default=0.0)
-        for machine in machines if each else []:
+        tried = [rates for rates in (_rates(entry, model, gpu, one) for one in settings) if rates[0]]
+        for machine in machines if tried else []:
             weights = model.checkpoint_bytes or 0
             fits = fits_node(pod_resources(settings[0], weights), machine)
             if not fits or _zones(machine, problem) < problem.capacity.zones:
                 continue
-            priced = _priced(problem, machine, machine.gpus // gpus, each)
+            priced = _priced(problem, machine, machine.gpus // gpus, min(tried, key=partial(_busy, entry, 1.0)))
             if priced is not None:
                 usd, bought, ceiling = priced
                 found.append(Best(usd, bought, ceiling, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))

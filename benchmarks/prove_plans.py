@@ -104,7 +104,7 @@ def _within_its_budget(problem: Problem) -> bool:
 
 def _simulated(problem: Problem, option: Option, seed: int) -> tuple[float, float, float, float]:
     entry, replica = problem.entry, option.engine.replica
-    rate = entry.workload.requests_per_second / option.replicas.expected
+    rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     traffic = traffic_for(replica, entry.workload, rate, option.engine.most)
     count = int(min(max(REQUESTS[0], 40 * traffic.concurrency), REQUESTS[1]))
     shape = ("exponential", "lognormal")[seed % 2]

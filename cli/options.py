@@ -174,8 +174,9 @@ def _bad_option(error: ValidationError) -> Exception:
 
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][-1]) if first["loc"] else "options"
-    return BadInput("--" + _kebab(key), f"{str(first['input'])[:80]}: {first['msg'].lower()}")
+    return BadInput(option_of(key), f"{str(first['input'])[:80]}: {first['msg'].lower()}")
 
 
-def _kebab(key: str) -> str:
-    return "".join("-" + char.lower() if char.isupper() else char for char in key).replace("_", "-")
+def option_of(key: str) -> str:
+    """Return the option of a key: ``--input-tokens`` of ``inputTokens`` or ``input_tokens``."""
+    return "--" + "".join("-" + char.lower() if char.isupper() else char for char in key).replace("_", "-")

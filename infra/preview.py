@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
 from sizing.bill import fixed_bill_cluster, total
 from sizing.catalogue import Catalogue, load_catalogue
-from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, Figure, NodePoolPlan, ServingPlan, StackPlan
+from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, Figure, NodePoolPlan, Replicas, ServingPlan, StackPlan
 from sizing.plan_costs import stack_costs
 from sizing.planner import PlanResult, plan_model
 from sizing.purchase import purchase_document, purchase_terms
@@ -129,7 +129,7 @@ def _alternative(plan: ServingPlan) -> Document:
         "gpu": plan.gpu,
         "instance_type": plan.instance_type,
         "tensor_parallel": plan.tensor_parallel,
-        "replicas": asdict(plan.replicas),
+        "replicas": _replicas(plan.replicas),
         "usd_per_hour": _bounds(plan.usd_per_hour),
         "meets": plan.meets,
     }
@@ -148,7 +148,7 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "replicas_per_instance": plan.replicas_per_instance,
         "tensor_parallel": plan.tensor_parallel,
         "pipeline_parallel": plan.pipeline_parallel,
-        "replicas": asdict(plan.replicas),
+        "replicas": _replicas(plan.replicas),
         "scale_to_zero": plan.scale_to_zero,
         "engine_args": list(plan.engine_args),
         "per_gpu": {
@@ -174,6 +174,10 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "usd_per_million_output_tokens": round(plan.usd_per_million_output_tokens, 4),
         "figures": [_figure(figure) for figure in plan.figures],
     }  # fmt: skip
+
+
+def _replicas(replicas: Replicas) -> Document:
+    return {"floor": replicas.floor, "expected": replicas.expected, "ceiling": replicas.ceiling}
 
 
 def _pool(pool: NodePoolPlan) -> Document:

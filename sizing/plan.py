@@ -42,6 +42,20 @@ class Replicas:
     floor: int
     expected: int
     ceiling: int
+    batch: float = 0.0
+    """Parts of replicas, beside the floor, that requests which may wait take."""
+    by_hour: tuple[int, ...] = ()
+    """Replicas in each hour of a stated day; none where every hour is planned as the busiest."""
+
+    @property
+    def hours(self) -> tuple[int, ...]:
+        """Replicas hour by hour; a single figure stands for all hours."""
+        return self.by_hour or (self.expected,)
+
+    @property
+    def mean(self) -> float:
+        """Replicas on average over the day."""
+        return sum(self.hours) / len(self.hours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +287,9 @@ class NodePoolPlan:
     zones: tuple[str, ...]
     floor_instances: int
     expected_instances: int
+    """Nodes in the busiest hour."""
+    mean_instances: float
+    """Nodes on average over the day, which the expected cost is of."""
     ceiling_instances: int
     gpu_limit: int
     labels: Mapping[str, str]

@@ -156,7 +156,7 @@ def option_pools(entry: ModelEntry, option: Option) -> tuple[NodePoolPlan, ...]:
 
 
 def _traffic(entry: ModelEntry, option: Option) -> Traffic:
-    rate = entry.workload.requests_per_second / option.replicas.expected
+    rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
 
 
@@ -167,7 +167,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
     start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
     spot = any(pool.capacity_type == "spot" for pool in pools)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
-    output_rate = entry.workload.requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
+    output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
         model=engine.model.name,

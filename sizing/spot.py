@@ -162,8 +162,8 @@ def spot_outlook(
 
 def _price(pool: NodePoolPlan) -> float:
     """USD per hour of one spot node as the pool plans it."""
-    if pool.expected_instances:
-        return pool.usd_per_hour.expected / pool.expected_instances
+    if pool.mean_instances:
+        return pool.usd_per_hour.expected / pool.mean_instances
     return planned_spot_price(pool.offers[0])
 
 

@@ -20,7 +20,6 @@ from sizing.inputs import (
     ModelEntry,
     ReplicaBounds,
     VectorStore,
-    Workload,
 )
 from sizing.observe.advice_findings import (
     Finding,
@@ -193,10 +192,10 @@ def _with_workload(entry: ModelEntry, values: Mapping[str, Any], source: str) ->
     if not values:
         return entry
     try:
-        Workload.model_validate({**entry.workload.model_dump(), **values})
+        workload = entry.workload.restated(values)
     except ValueError as error:
         raise BadInput(source, f"measured workload cannot be planned: {dict(values)}") from error
-    return entry.model_copy(update={"workload": entry.workload.model_copy(update=dict(values))})
+    return entry.model_copy(update={"workload": workload})
 
 
 def _engine_option(stack: Stack, entry: ModelEntry, plan: ServingPlan, bounds: ReplicaBounds) -> Option | None:
@@ -360,8 +359,7 @@ def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPl
     if option is None:
         return None, f"{plan.replicas.ceiling} replicas of {plan_name(plan)}, the ceiling, do not carry the traffic"
     side = Side(name=plan_name(plan), replicas=option.replicas, usd_per_month=per_month(option.usd_per_hour))
-    each = option.engine.most.requests_per_s
-    free = replicas_of(wanted.model_copy(update={"replicas": ReplicaBounds()}), each, option.per_node)
+    free = replicas_of(wanted.model_copy(update={"replicas": ReplicaBounds()}), option.engine.rates, option.per_node)
     if not isinstance(free, str) and free.ceiling > plan.replicas.ceiling and entry.replicas.ceiling is None:
         return side, f"a burst of peakFactor needs {free.ceiling} replicas, the ceiling is {plan.replicas.ceiling}"
     return side, ""
