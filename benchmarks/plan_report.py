@@ -23,9 +23,9 @@ Written by `make benchmark-plan`; nothing on this page is typed by hand. Six wor
 every peer. Each answer is bought by the same bill (whole GPU nodes on demand in us-east-1; what the cluster costs
 besides is the same for all and left out) and judged by the same discrete-event simulation of one replica with its
 share of the traffic (`benchmarks/simulator.py`: Poisson arrivals, lengths exponential and lognormal, scaled to the
-stated rate and means; the worse of the two counts). It shares no code with the formulas that plan, but its steps take
-the time of our own roofline, whose error is on [the throughput page](accuracy-throughput.md): nothing here was
-measured on a GPU.
+stated rate and means; the mean of three draws, the worse of the two shapes). It shares no code with the formulas that
+plan, but its steps take the time of our own roofline, whose error is on [the throughput
+page](accuracy-throughput.md): nothing here was measured on a GPU.
 
 Everybody may serve every checkpoint of the workload, base or FP8 (that of the 30B-A3B is described by the file of a
 sister model of the same shape). Doubts go to the peers:

@@ -49,6 +49,7 @@ class _Peer:
 @pytest.fixture
 def by_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """A simulation in which TTFT is 100 ms for each request per second, and TPOT 10 ms."""
+    plan_judge._observed.cache_clear()
     monkeypatch.setattr(plan_judge, "requests_of", lambda _, rate, *__, **___: rate)
     monkeypatch.setattr(plan_judge, "as_stated", lambda rate, *_: rate)
     monkeypatch.setattr(plan_judge, "observe", lambda _, rate: Seen(100 * rate, 10))
