@@ -103,6 +103,28 @@ def _vary(workload: dict[str, Any], chance: random.Random) -> None:
             workload[f"{key}_p95"] = int(workload[key] * chance.uniform(1, MOST_TAIL))
 
 
+STACK_GPUS = ("A100-40GB", "A100-80GB", "H100", "H200", "L40S", "L4", "A10G")
+"""GPUs of stacks: those that come four or eight to a machine, so that models may gain from sharing it."""
+
+
+def random_stack(seed: int) -> list[Problem]:
+    """Return the two or three problems of one stack: one capacity and region, little traffic, none that may wait."""
+    chance = random.Random(f"stack {seed}")  # noqa: S311 (a fixed sequence is wanted)
+    capacity = Capacity(
+        spot_share=round(chance.random(), 2), zones=chance.choice((1, 2)),
+        gpus=tuple(chance.sample(STACK_GPUS, chance.randint(1, 3))),
+    )  # fmt: skip
+    problems = []
+    for number in range(chance.choice((2, 2, 3))):
+        entry = random_problem(1000 + 3 * seed + number).entry
+        few = {"requests_per_second": _between(chance, 0.05, 5), "batch_share": 0.0}
+        workload = entry.workload.model_copy(update=few)
+        promise = Objectives(ttft_p95_ms=_between(chance, 1500, 10_000), tpot_p95_ms=_between(chance, 40, 150))
+        named = entry.model_copy(update={"name": f"m{number}", "workload": workload, "objectives": promise})
+        problems.append(Problem(named, capacity, "us-east-1"))
+    return problems
+
+
 def stepper(roofline: Roofline) -> Callable[[Step], float]:
     """Return the time of a simulated step by the roofline."""
 

@@ -193,6 +193,7 @@ def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase],
 
     At the floor and at the ceiling every pool has the planned number. Between, spot is bought first, so the spot pool
     may hold nodes that the plan counts on demand: as many in all, for no more than planned. Spot never costs more.
+    Where models with pods of several widths share nodes the plan counts those of the worst order: there may be fewer.
     """
     paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
     problems, made, planned = [], 0.0, 0.0
@@ -201,7 +202,9 @@ def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase],
         own = {pool.name: [node for node in nodes if pool_of(node) == pool.name] for pool in pools}
         wanted = {pool.name: int(getattr(pool, f"{stage}_instances")) for pool in pools}
         counts = {name: len(found) for name, found in own.items()}
-        if sum(counts.values()) != sum(wanted.values()) or (stage != "expected" and counts != wanted):
+        mixed = len({model.resources.gpus for model in plan.models if model.name in models}) > 1
+        surplus = sum(counts.values()) - sum(wanted.values())
+        if surplus > 0 or (not mixed and (surplus < 0 or (stage != "expected" and counts != wanted))):
             problems.append(f"{_told(counts)}, planned {_told(wanted)}")
         prices = {pool.name: _listed(pool) for pool in pools}
         paid = sum(
@@ -210,7 +213,7 @@ def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase],
             for node in found
         )
         agreed = sum(wanted[pool.name] * _planned_price(pool) for pool in pools)
-        exact = all(pool.capacity_type == "on-demand" for pool in pools if wanted[pool.name])
+        exact = not mixed and all(pool.capacity_type == "on-demand" for pool in pools if wanted[pool.name])
         if paid > agreed + CENT or (exact and paid < agreed - CENT):
             problems.append(f"{', '.join(models)} costs ${paid:.2f} an hour, planned ${agreed:.2f}")
         made, planned = made + paid, planned + agreed

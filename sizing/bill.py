@@ -58,12 +58,13 @@ def model_fixed_usd_per_hour(weights_bytes: int, replicas: float, region: str, c
 def _nodes_lines(pool: NodePoolPlan, region: str, catalogue: Catalogue) -> tuple[BillLine, BillLine]:
     volume = disk_usd_per_hour(pool.disk, region, catalogue)
     types = ", ".join(offer.instance_type for offer in pool.offers)
+    sharing = f", shared by {', '.join(pool.models)}" if len(pool.models) > 1 else ""
     counts = f"{pool.floor_instances}/{pool.mean_instances:.4g}/{pool.ceiling_instances} nodes"
     return (
         BillLine(
             name=f"GPU nodes {pool.name}",
             usd_per_hour=pool.usd_per_hour,
-            rule=f"{counts} of {types}; ceiling at the dearest on-demand price",
+            rule=f"{counts} of {types}{sharing}; ceiling at the dearest on-demand price",
         ),
         BillLine(
             name=f"disks {pool.name}",

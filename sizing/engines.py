@@ -52,6 +52,10 @@ class Rejected:
     reason: str
 
 
+ShapeKey = tuple[str, str, int, int]
+"""Checkpoint, GPU, tensor and pipeline parallel size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """Requests per second that one replica carries: within the objectives, and of those that may wait."""
@@ -84,6 +88,11 @@ class Engine:
     weights_bytes: int
     pod: PodResources
 
+    @property
+    def key(self) -> ShapeKey:
+        """What its shape is known by."""
+        return (self.model.name, self.gpu.name, self.settings.tensor_parallel, self.settings.pipeline_parallel)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -102,6 +111,16 @@ class Shape:
         """GPU, widths and, where it is another, checkpoint: as rejections name it."""
         name = option_name(self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
         return f"{name} {self.model.name.split('/')[-1]}" if self.variant else name
+
+    @property
+    def key(self) -> ShapeKey:
+        """What it is known by."""
+        return (self.model.name, self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return self.tensor_parallel * self.pipeline_parallel
 
 
 @dataclass(kw_only=True)

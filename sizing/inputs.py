@@ -260,6 +260,11 @@ class Capacity(Stated):
     gpus: tuple[str, ...] | None = Field(
         None, strict=False, description="GPU types allowed; default: all of the region"
     )
+    share_pools: bool = Field(
+        True,
+        description="several models may share nodes where that is cheaper; false keeps each on its own: a lost node or "
+        "a spot reclaim takes replicas of one model only, and none is slowed by another's use of CPU, disk and network",
+    )
     quotas: tuple[Quota, ...] = Field(
         (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"
     )

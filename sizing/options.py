@@ -21,6 +21,7 @@ from sizing.engines import (
     Reach,
     Rejected,
     Shape,
+    ShapeKey,
     build_engine,
     checkpoints,
     first_settings,
@@ -97,6 +98,10 @@ class Search:
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
     reach: Reach = field(default_factory=Reach)
+    shapes: list[Shape] = field(default_factory=list)
+    """All that some machine holds."""
+    rates: dict[ShapeKey, Rates] = field(default_factory=dict)
+    """What no settings of a shape exceed, where it was looked at; 0 where it cannot serve."""
 
 
 @lru_cache(maxsize=16)
@@ -185,6 +190,12 @@ def replicas_of(entry: ModelEntry, rates: Rates, per_node: int) -> Replicas | st
     shape = workload.daily_shape or ()
     by_hour = tuple(min(max(needed(share), floor), expected) for share in shape)
     return Replicas(floor=floor, expected=expected, ceiling=ceiling, batch=batch, by_hour=by_hour)
+
+
+def needed_replicas(entry: ModelEntry, option: Option) -> Replicas:
+    """Return the replica counts of ``option`` without rounding to whole nodes: those of shared nodes."""
+    found = replicas_of(entry, option.engine.rates, 1)
+    return option.replicas if isinstance(found, str) else found
 
 
 def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], region: str) -> tuple[InstanceOffer, ...]:
@@ -278,12 +289,14 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
-    for shape in _shapes(entry, models, supply, search):
+    search.shapes = _shapes(entry, models, supply, search)
+    for shape in search.shapes:
         below = None if keep is None else _beaten(shape, supply, search, keep)
         if below is not None:
             search.rejected.append(below)
             continue
         engine = build_engine(shape, search.reach)
+        search.rates[shape.key] = Rates(0.0) if isinstance(engine, Rejected) else engine.rates
         if isinstance(engine, Rejected):
             search.rejected.append(engine)
             continue
@@ -328,6 +341,8 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
             rates = bound or ideal_rates(shape, first_settings(shape))
         except BadInput:
             return None
+        if bound is None:
+            search.rates[shape.key] = rates
         least = _least_costs(shape, rates, supply) if rates.within > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)

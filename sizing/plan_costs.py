@@ -15,7 +15,7 @@ from sizing.hosted import hosted_costs, hosted_document
 from sizing.inputs import ModelEntry
 from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, NodePoolPlan, ServingPlan, StackPlan, ThroughputEstimate
 from sizing.purchase import purchase_document, purchase_terms
-from sizing.spot import spot_document, spot_outlook
+from sizing.spot import plan_outlook, spot_document
 from sizing.transfer import StackTraffic
 
 SECONDS_PER_HOUR = 3600
@@ -91,11 +91,10 @@ def model_costs(
 
     ``usd_per_hour`` is the expected cost of what the model takes, ``cluster_usd_per_hour`` its share of the cluster.
     """
-    own = [pool for pool in pools if plan.name in pool.models]
     month = (usd_per_hour + cluster_usd_per_hour) * HOURS_PER_MONTH
     return {
         "usd_per_million_tokens": token_prices(plan, entry, usd_per_hour),
-        "spot": spot_document(spot_outlook(own, plan.replicas, plan.replicas_per_instance, plan.start_up)),
+        "spot": spot_document(plan_outlook(plan, pools)),
         "hosted": hosted_document(hosted_costs(plan.model, entry.workload, month, most_requests_per_s(plan, entry))),
     }
 

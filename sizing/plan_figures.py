@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from sizing.facts import serving_facts, serving_source
+from sizing.fleets import Fleet
 from sizing.inputs import Capacity, ModelEntry, Workload
 from sizing.options import Option
-from sizing.plan import Figure, ServingPlan
+from sizing.plan import Figure, ServingPlan, SharedNodes
 from sizing.queue import Traffic
 from sizing.serving import slowest_answer_s
 from sizing.throughput import throughput_constants
 
 
-def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
+def plan_figures(entry: ModelEntry, fleet: Fleet, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
     """Return the figures of one plan that memory and throughput do not explain themselves."""
-    tpot = traffic.tpot_p95_ms
+    tpot, option = traffic.tpot_p95_ms, fleet.option(entry.name)
     return (
         *_trace(entry.workload),
         *_latency(entry, traffic),
-        _replicas(entry, option),
+        _replicas(entry, option, shared=bool(fleet.shared)),
         _cost(option, capacity),
         _context(entry, option),
         Figure(
@@ -28,6 +29,7 @@ def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: 
             inputs={"output_tokens": entry.workload.output_tokens, "tpot_p95_ms": round(tpot, 2)},
             source=serving_source("drain"),
         ),
+        *_sharing(entry, fleet),
     )
 
 
@@ -93,14 +95,16 @@ def _lengths(workload: Workload) -> dict[str, float | str]:
     }
 
 
-def _replicas(entry: ModelEntry, option: Option) -> Figure:
+def _replicas(entry: ModelEntry, option: Option, *, shared: bool) -> Figure:
     workload, most = entry.workload, option.engine.most
     return Figure(
         name="replicas",
         value=f"{option.replicas.floor}/{option.replicas.expected}/{option.replicas.ceiling}",
         unit="floor/expected/ceiling",
         rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica"
-        " + parts for batchShare, not in the floor), in whole nodes; floor 0 with scaleToZero",
+        " + parts for batchShare, not in the floor)"
+        + (";" if shared else ", in whole nodes;")
+        + " floor 0 with scaleToZero",
         inputs={
             "requests_per_second": workload.requests_per_second,
             "minimum_share": workload.minimum_share,
@@ -130,6 +134,32 @@ def _cost(option: Option, capacity: Capacity) -> Figure:
             "nodes_ceiling": option.split.ceiling,
         },
         source=serving_source("spot"),
+    )
+
+
+def _sharing(entry: ModelEntry, fleet: Fleet) -> tuple[Figure, ...]:
+    """Return the figure that explains shared nodes; empty for a model that has its own."""
+    if not fleet.shared:
+        return ()
+    option, apart, split = fleet.option(entry.name), fleet.apart_usd_per_hour, fleet.split
+    return (
+        Figure(
+            name="shared_with",
+            value=", ".join(fleet.beside(entry.name)),
+            unit="",
+            rule="nodes are shared where that is cheaper than the cheapest own nodes of each; as many nodes as hold the"
+            " pods of all in whatever order they come; the floor is divided by the GPUs that run always, what is above"
+            " by the GPUs that are added",
+            inputs={
+                "gpus_of_a_replica": option.engine.pod.gpus,
+                "gpus_of_a_node": option.instance.gpus,
+                "nodes": f"{split.floor}/{split.expected}/{split.ceiling}",
+                "usd_per_hour_of_all": round(fleet.usd_per_hour.expected, 4),
+                "usd_per_hour_apart": round(apart.expected, 4),
+                "saves_usd_per_hour": round(apart.expected - fleet.usd_per_hour.expected, 4),
+            },
+            source="sizing/sharing.py",
+        ),
     )
 
 
@@ -167,3 +197,11 @@ def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
     if not plan.meets:
         found.append(f"{plan.name}: fixed replicas do not meet the objectives of {entry.name}")
     return tuple(found)
+
+
+def sharing_warning(nodes: SharedNodes) -> str:
+    """Return what to know of shared nodes before deploying: who shares, what it saves, what it risks."""
+    return (
+        f"{nodes.sentence}; a lost or reclaimed node takes replicas of each, and a zone may hold all of one "
+        "(capacity.sharePools false keeps them apart)"
+    )

@@ -1,4 +1,4 @@
-"""Node pools of one model: the on-demand floor, spot, and the on-demand burst above it.
+"""Node pools of one model, or of models that share them: the on-demand floor, spot, and on-demand burst above it.
 
 Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes
 above the floor are split by the spot share, rounded up to spot. What a pool may buy is exactly the list of its
@@ -23,7 +23,7 @@ POOL_LABEL = "tonnage.dev/pool"
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSplit:
-    """Nodes of one model by pool: the floor, and spot and burst in the busiest hour, on average over the day and at
+    """Nodes of one fleet by pool: the floor, and spot and burst in the busiest hour, on average over the day and at
     the most traffic.
     """
 
@@ -92,7 +92,7 @@ def dearest(offers: Sequence[InstanceOffer]) -> float:
 
 
 def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_usd_per_hour: float) -> Bounds:
-    """USD per hour of all nodes of one model; the first offer is the primary one."""
+    """USD per hour of all nodes of one fleet; the first offer is the primary one."""
     primary = offers[0].on_demand_usd_per_hour
     floor = split.floor * primary
     expected = floor + split.spot_mean * spot_usd_per_hour + split.burst_mean * primary
@@ -102,6 +102,7 @@ def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_u
 
 def pools_of(
     name: str,
+    models: tuple[str, ...],
     gpu: Gpu,
     split: NodeSplit,
     offers: tuple[InstanceOffer, ...],
@@ -110,7 +111,10 @@ def pools_of(
     zones: tuple[str, ...],
     disk: Disk,
 ) -> tuple[NodePoolPlan, ...]:
-    """Return the pools of model ``name`` in order of preference: floor, spot, burst; empty ones are left out."""
+    """Return the pools of ``models``, named ``name`` and suffix: floor, spot, burst in order of preference.
+
+    Empty ones are left out.
+    """
     primary = offers[0].on_demand_usd_per_hour
 
     def pool(
@@ -139,7 +143,7 @@ def pools_of(
             taint_key=TAINT_KEY,
             taint_value=TAINT_VALUE,
             disk=disk,
-            models=(name,),
+            models=models,
             usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * dearest(bought)),
         )
 

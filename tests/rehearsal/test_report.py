@@ -23,7 +23,7 @@ from rehearsal.pools import Market, Purchase
 from rehearsal.readiness import pod_selector, waiting_for
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
 from rehearsal.run import read_script
-from rehearsal.scenarios import Blow, places_left, scenario_named
+from rehearsal.scenarios import Blow, places_left, scenario_named, sharing
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
@@ -161,10 +161,12 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     ]
     blow = scenario_named("spot-reclaim")(machines, market)
     assert blow.nodes == ("s",)
-    assert places_left(plan, plan.models[0], blow, market) == 0
-    calm = Blow(what="", nodes=(), market=market)
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
-    assert places_left(plan, plan.models[0], calm, market) == replicas
+    wanted = {plan.models[0].name: replicas + 1}
+    assert places_left(plan, plan.models, wanted, blow, market) == (0, 0)
+    calm = Blow(what="", nodes=(), market=market)
+    assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
+    assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
 
 
 def test_the_zone_with_most_gpu_nodes_is_lost():
@@ -213,3 +215,50 @@ def test_pods_are_found_by_the_selector_of_their_workload():
 def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
     with pytest.raises(BadInput, match="--gpu-limit"):
         read_script("prod", None, STACKS_DIR, limits)
+
+
+def shared_plan(*narrow):
+    """Plan two models that share p4d: at TP4 both, or the second as ``narrow`` states."""
+    from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+    from sizing.planner import plan_stack
+
+    load = Workload(requests_per_second=0.05, input_tokens=400, output_tokens=100)
+    wide = ("meta-llama/Llama-3.3-70B-Instruct", EngineOverrides(tensor_parallel=4, pipeline_parallel=1))
+    entries = [
+        ModelEntry(
+            name=name, model=model, engine=engine, workload=load, replicas=ReplicaBounds(floor=1, ceiling=3),
+            objectives=Objectives(ttft_p95_ms=20_000, tpot_p95_ms=200),
+        )
+        for name, (model, engine) in (("a", wide), ("b", narrow or wide))
+    ]  # fmt: skip
+    capacity = Capacity(gpus=("A100-40GB",), zones=1)
+    return plan_stack("t", entries, capacity, Budget(monthly_usd=1e6), "us-east-1", load_catalogue())
+
+
+def test_models_on_shared_nodes_are_counted_together_after_a_blow():
+    shared = shared_plan()
+    market = Market(catalogue=load_catalogue(), region=shared.region)
+    calm, wanted = Blow(what="", nodes=(), market=market), {"a": 3, "b": 3}
+    assert sharing(shared) == [shared.models]
+    assert places_left(shared, shared.models, wanted, calm, market) == (6, 6)
+    closed = scenario_named("spot-reclaim")([], market)
+    left = sum(pool.ceiling_instances for pool in shared.pools if pool.capacity_type != "spot")
+    assert left < 3
+    assert places_left(shared, shared.models, wanted, closed, market) == (2 * left, 2 * left)
+
+
+def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_than_planned():
+    from sizing.inputs import EngineOverrides
+
+    mixed = shared_plan("meta-llama/Llama-3.1-8B-Instruct", EngineOverrides(tensor_parallel=1, pipeline_parallel=1))
+    assert sorted(model.resources.gpus for model in mixed.models if model.shares_with) == [1, 4]
+    market = Market(catalogue=load_catalogue(), region=mixed.region)
+    closed = scenario_named("spot-reclaim")([], market)
+    fewest, most = places_left(mixed, mixed.models, {"a": 3, "b": 3}, closed, market)
+    assert (fewest, most) == (4, 6)
+    fleet = fleet_of(mixed, "ceiling")
+    dearest = [paid(one, pool_of(one), 1.0) for one in fleet]
+    assert nodes_as_planned("ceiling", mixed, dearest, fleet).passed
+    assert nodes_as_planned("ceiling", mixed, dearest, fleet[:-1]).passed
+    assert not nodes_as_planned("ceiling", mixed, dearest, [*fleet, fleet[0]]).passed
+    assert not nodes_as_planned("ceiling", shared_plan(), dearest, fleet_of(shared_plan(), "ceiling")[:-1]).passed
