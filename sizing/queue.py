@@ -102,10 +102,11 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     once = roofline.cycle(batch, context, new=new, pairs=pairs, output_tokens=tokens_out)
     rate = batch / once.cycle_s * min(share, 1.0)
     more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
-    poisson = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
-    variance = poisson * peakedness(workload.burstiness)
-    beside = max(variance - poisson, 0.0) / batch  # of its own burst, which a request sees besides
-    crowded_s = roofline.step_s(max(share + beside + NORMAL_P95 * math.sqrt(variance), 1.0), context)
+    poisson, bursts = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0), peakedness(workload.burstiness)
+    variance = poisson * bursts
+    beside = poisson * max(bursts - 1.0, 0.0) / batch  # of its own burst, which a request sees besides
+    crowd = max(share + beside + NORMAL_P95 * math.sqrt(variance), 1.0)
+    crowded_s = roofline.step_s(crowd, context) if math.isfinite(crowd) else math.inf
     spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
     ttft_s = _ttft_p95_s(replica, workload, lengths, once, rate, crowded_s, share)
