@@ -70,6 +70,10 @@ benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded sta
 benchmark-plan: $(STAMP) ## random planning problems against trying everything and a simulation (PROBLEMS=300)
 	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
 
+.PHONY: benchmark-scaling
+benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/scaling.md (PROBLEMS=20)
+	@$(BIN)/python -m benchmarks.autoscaling --problems $(or $(PROBLEMS),20) --write
+
 .PHONY: benchmark-fractions
 benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/fractional-gpus.md
 	@$(BIN)/python -m benchmarks.fractional_gpus

@@ -94,12 +94,19 @@ def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) 
     return taken
 
 
-def _nodes(busy: float, per_node: int) -> int:
-    """Count nodes up from none until they hold the replicas that are ``busy``."""
+def _nodes(problem: Problem, busy: float, per_node: int) -> int:
+    """Count nodes up from none until those that the tolerated loss leaves hold the replicas that are ``busy``."""
     nodes = 0
-    while nodes * per_node < busy - 1e-9 and nodes * per_node <= MOST:
+    while busy > 1e-9 and _left(problem, nodes) * per_node < busy - 1e-9 and nodes * per_node <= 3 * MOST:
         nodes += 1
     return nodes
+
+
+def _left(problem: Problem, nodes: int) -> int:
+    """Deal the nodes out to the zones in turn, and take away what may be lost."""
+    zones = [len(range(zone, nodes, problem.capacity.zones)) for zone in range(problem.capacity.zones)]
+    lost = {"none": 0, "replica": 1, "zone": max(zones)}
+    return nodes - lost[problem.entry.loss_tolerance]
 
 
 def _zones(instance: Instance, problem: Problem) -> int:
@@ -119,19 +126,19 @@ def _priced(problem: Problem, instance: Instance, per_node: int, rates: Rates) -
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
-    if _busy(entry, workload.peak_factor, rates) > MOST:
-        return None
-    floor = (
-        0 if entry.scale_to_zero else max(_nodes(_busy(entry, workload.minimum_share, rates, batch=False), per_node), 1)
-    )
+    least = max(_nodes(problem, _busy(entry, workload.minimum_share, rates, batch=False), per_node),
+                _nodes(problem, 1, per_node))  # fmt: skip
+    floor = 0 if entry.scale_to_zero else least
     if stated is not None:
         floor = -(-stated // per_node)
-    expected = max(_nodes(_busy(entry, 1.0, rates), per_node), floor, 1)
-    ceiling = max(_nodes(_busy(entry, workload.peak_factor, rates), per_node), expected)
+    expected = max(_nodes(problem, _busy(entry, 1.0, rates), per_node), floor, 1)
+    ceiling = max(_nodes(problem, _busy(entry, workload.peak_factor, rates), per_node), expected)
+    if ceiling * per_node > MOST:
+        return None
     hours = [1.0] if workload.daily_shape is None else workload.daily_shape
     usd = 0.0
     for share in hours:
-        running = expected if share == 1 else max(_nodes(_busy(entry, share, rates), per_node), floor)
+        running = expected if share == 1 else max(_nodes(problem, _busy(entry, share, rates), per_node), floor)
         usd += floor * price
         for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
             on_spot = node < (running - floor) * problem.capacity.spot_share
@@ -206,12 +213,12 @@ def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
     workload, stated = entry.workload, entry.replicas.floor
     if _busy(entry, workload.peak_factor, rates) > MOST:
         return None
-    quiet = _nodes(_busy(entry, workload.minimum_share, rates, batch=False), 1)
+    quiet = _nodes(problem, _busy(entry, workload.minimum_share, rates, batch=False), 1)
     floor = 0 if entry.scale_to_zero else max(quiet, 1)
     floor = floor if stated is None else stated
-    expected = max(_nodes(_busy(entry, 1.0, rates), 1), floor, 1)
+    expected = max(_nodes(problem, _busy(entry, 1.0, rates), 1), floor, 1)
     shares = workload.daily_shape or (1.0,) * HOURS_PER_DAY
-    hours = (expected if share == 1 else max(_nodes(_busy(entry, share, rates), 1), floor) for share in shares)
+    hours = (expected if share == 1 else max(_nodes(problem, _busy(entry, share, rates), 1), floor) for share in shares)
     return [floor, expected, *hours]
 
 
@@ -258,7 +265,8 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     """USD per hour expected and models on shared nodes of the cheapest plan of all ``problems``, of equals the one
     that shares least; None where one of them has no plan.
 
-    Tries every partition into own and shared nodes, every machine type, and every way of each model on it. Of ways
+    Tries every partition into own and shared nodes, every machine type, and every way of each model on it; those that
+    are to survive a loss have their own. Of ways
     with as many GPUs on a machine only that which carries most is tried: it needs no more of anything (no problem of a
     stack has requests that may wait, which would make two rates of one).
     """
@@ -275,6 +283,8 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     @cache
     def block_usd(block: tuple[int, ...]) -> float:
         least = math.inf
+        if any(problems[place].entry.loss_tolerance != "none" for place in block):
+            return least
         for kind in set.intersection(*(set(on[place]) for place in block)):
             for together in itertools.product(*(on[place][kind].values() for place in block)):
                 least = min(least, _shared_usd([problems[place] for place in block], together))

@@ -25,6 +25,7 @@ from sizing.inputs import (
     ReplicaBounds,
     Workload,
 )
+from sizing.plan import LossTolerance
 from sizing.roofline import Roofline
 from sizing.throughput import Replica
 
@@ -42,6 +43,7 @@ VARIANTS = {
 """Other checkpoints of the same weights that half of the problems allow."""
 GPUS = ("A10G", "L4", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-PRO-6000", "T4")
 REGIONS = ("us-east-1", "us-east-1", "us-west-2", "eu-central-1")
+TOLERANCES: tuple[LossTolerance, ...] = ("none", "none", "replica", "zone")
 MOST_TAIL = 3.5
 """Largest 95th percentile over the mean that is drawn."""
 SPREAD = 0.6
@@ -85,7 +87,9 @@ def random_problem(seed: int) -> Problem:
     )  # fmt: skip
     gpus = None if chance.random() < 0.5 else tuple(chance.sample(GPUS, chance.randint(2, 5)))
     capacity = Capacity(spot_share=round(chance.random(), 2), zones=chance.choice((1, 1, 2, 3)), gpus=gpus)
-    return Problem(entry, capacity, chance.choice(REGIONS))
+    region = chance.choice(REGIONS)
+    tolerance = chance.choice(TOLERANCES if capacity.zones > 1 else TOLERANCES[:-1])
+    return Problem(entry.model_copy(update={"loss_tolerance": tolerance}), capacity, region)
 
 
 def _vary(workload: dict[str, Any], chance: random.Random) -> None:
@@ -120,7 +124,9 @@ def random_stack(seed: int) -> list[Problem]:
         few = {"requests_per_second": _between(chance, 0.05, 5), "batch_share": 0.0}
         workload = entry.workload.model_copy(update=few)
         promise = Objectives(ttft_p95_ms=_between(chance, 1500, 10_000), tpot_p95_ms=_between(chance, 40, 150))
-        named = entry.model_copy(update={"name": f"m{number}", "workload": workload, "objectives": promise})
+        tolerance = random.Random(f"losses {seed} {number}").choice(("none", "none", "none", "replica"))  # noqa: S311
+        stated = {"name": f"m{number}", "workload": workload, "objectives": promise, "loss_tolerance": tolerance}
+        named = entry.model_copy(update=stated)
         problems.append(Problem(named, capacity, "us-east-1"))
     return problems
 
@@ -146,14 +152,19 @@ def _length(chance: random.Random, mean: int, p95: int | None, shape: str) -> in
     return max(round(chance.lognormvariate(math.log(mean) - spread**2 / 2, spread)), 1)
 
 
+def lengths_of(chance: random.Random, workload: Workload, longest: int, shape: str) -> tuple[int, int]:
+    """Return prompt and answer tokens of one random request that fits ``longest`` tokens."""
+    tokens = min(_length(chance, workload.input_tokens, workload.input_tokens_p95, shape), longest - 2)
+    output = _length(chance, workload.output_tokens, workload.output_tokens_p95, shape)
+    return tokens, max(min(output, longest - tokens), 1)
+
+
 def requests_of(workload: Workload, rate: float, longest: int, count: int, *, shape: str, seed: int) -> list[Request]:
     """Return ``count`` arrivals at ``rate`` per second, gamma gaps, with random lengths that fit ``longest`` tokens."""
     chance, clock, found = random.Random(f"arrivals {seed}"), 0.0, []  # noqa: S311
     for _ in range(count):
         clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * rate))
-        tokens = min(_length(chance, workload.input_tokens, workload.input_tokens_p95, shape), longest - 2)
-        output = _length(chance, workload.output_tokens, workload.output_tokens_p95, shape)
-        output = max(min(output, longest - tokens), 1)
+        tokens, output = lengths_of(chance, workload, longest, shape)
         found.append(Request(clock, tokens, output, int(tokens * workload.prefix_share)))
     return found
 

@@ -67,6 +67,10 @@ class Rates:
         """Return the parts of replicas that requests which may wait take."""
         return workload.batch_requests_per_second / self.waiting
 
+    def arrivals(self, workload: Workload) -> float:
+        """Return the arrivals per second, of both kinds, for each replica that they take at the busiest hour."""
+        return (workload.prompt_requests_per_second + workload.batch_requests_per_second) / self.replicas(workload)
+
     def replicas(self, workload: Workload, share: float = 1.0) -> float:
         """Return the parts of replicas that all take, where the objectives are for ``share`` of their busiest hour."""
         return workload.prompt_requests_per_second * share / self.within + self.batch(workload)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 from pydantic.alias_generators import to_camel
 
 from sizing.lengths import LARGEST_RATIO
+from sizing.plan import LossTolerance
 
 KUBERNETES_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """RFC 1123 label, kept to 40 characters so that derived names stay under the limit of 63."""
@@ -230,6 +231,11 @@ class ModelEntry(Stated):
     objectives: Objectives = Objectives()
     scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
     replicas: ReplicaBounds = ReplicaBounds()
+    loss_tolerance: LossTolerance = Field(
+        "none",
+        description="what may be lost while the traffic is still carried within the objectives: none (no spare: until "
+        "the replacement is there latencies may suffer), replica (a node with its replicas), zone (all nodes of one)",
+    )
     engine: EngineOverrides = EngineOverrides()
     allowed_variants: tuple[CheckpointName, ...] = Field(
         (),
@@ -262,8 +268,9 @@ class Capacity(Stated):
     )
     share_pools: bool = Field(
         True,
-        description="several models may share nodes where that is cheaper; false keeps each on its own: a lost node or "
-        "a spot reclaim takes replicas of one model only, and none is slowed by another's use of CPU, disk and network",
+        description="several models may share nodes where that is cheaper, those with a lossTolerance never; false "
+        "keeps each on its own: a lost node or a spot reclaim takes replicas of one model only, and none is slowed by "
+        "another's use of CPU, disk and network",
     )
     quotas: tuple[Quota, ...] = Field(
         (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"

@@ -31,8 +31,9 @@ from sizing.engines import (
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
 from sizing.inputs import Capacity, ModelEntry
+from sizing.losses import check_tolerance, nodes_that_survive, replicas_that_survive
 from sizing.model import ModelSpec
-from sizing.plan import Bounds, InstanceOffer, Replicas
+from sizing.plan import Bounds, InstanceOffer, LossTolerance, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node
@@ -159,42 +160,44 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
         )
 
 
-def whole_replicas(parts: float, per_node: int) -> int:
-    """Return the replicas of whole nodes that hold so many parts of them."""
-    return math.ceil(math.ceil(parts - 1e-9) / per_node) * per_node
+def whole_replicas(parts: float, per_node: int, tolerance: LossTolerance, zones: int) -> int:
+    """Return the replicas of whole nodes that hold so many parts of them, also when the tolerated loss has come."""
+    nodes = math.ceil(math.ceil(parts - 1e-9) / per_node)
+    return nodes_that_survive(nodes, tolerance, zones) * per_node if nodes else 0
 
 
-def replicas_of(entry: ModelEntry, rates: Rates, per_node: int) -> Replicas | str:
+def replicas_of(entry: ModelEntry, rates: Rates, per_node: int, zones: int) -> Replicas | str:
     """Return the replica counts where one carries ``rates``, or why there are none.
 
-    They come in steps of what a node holds. The floor is that of the requests that the objectives are for.
+    They come in steps of what a node holds, with what ``lossTolerance`` keeps in reserve in ``zones`` zones. The floor
+    is that of the requests that the objectives are for.
     """
-    workload, bounds = entry.workload, entry.replicas
+    workload, bounds, tolerance = entry.workload, entry.replicas, entry.loss_tolerance
 
-    def needed(share: float) -> int:
-        return whole_replicas(rates.replicas(workload, share), per_node)
+    def needed(share: float, aside: float = 0.0) -> int:
+        return whole_replicas(rates.replicas(workload, share) - aside, per_node, tolerance, zones)
 
-    batch, most = rates.batch(workload), rates.replicas(workload, workload.peak_factor)
-    if most > MOST_REPLICAS:
-        return f"needs {math.ceil(most)} replicas at the peak, more than {MOST_REPLICAS}"
-    quietest = whole_replicas(rates.replicas(workload, workload.minimum_share) - batch, per_node)
-    least = 0 if entry.scale_to_zero else max(quietest, per_node)
-    floor = least if bounds.floor is None else bounds.floor
+    batch = rates.batch(workload)
+    least = max(needed(workload.minimum_share, batch), whole_replicas(1, per_node, tolerance, zones))
+    floor = (0 if entry.scale_to_zero else least) if bounds.floor is None else bounds.floor
     expected = max(needed(1.0), floor, 1)
     ceiling = max(needed(workload.peak_factor), expected)
+    if ceiling > MOST_REPLICAS:
+        return f"needs {ceiling} replicas at the peak, more than {MOST_REPLICAS}"
     if bounds.ceiling is not None:
-        fewest = max(math.ceil(rates.replicas(workload) - 1e-9), floor)
+        carried = math.ceil(rates.replicas(workload) - 1e-9)
+        fewest = max(replicas_that_survive(carried, per_node, tolerance, zones), floor)
         if bounds.ceiling < fewest:
-            return f"needs {fewest} replicas for requestsPerSecond, replicas.ceiling allows {bounds.ceiling}"
+            kept = "" if tolerance == "none" else f" with lossTolerance {tolerance}"
+            return f"needs {fewest} replicas for requestsPerSecond{kept}, replicas.ceiling allows {bounds.ceiling}"
         floor, expected, ceiling = min(floor, bounds.ceiling), min(expected, bounds.ceiling), bounds.ceiling
-    shape = workload.daily_shape or ()
-    by_hour = tuple(min(max(needed(share), floor), expected) for share in shape)
+    by_hour = tuple(min(max(needed(share), floor), expected) for share in workload.daily_shape or ())
     return Replicas(floor=floor, expected=expected, ceiling=ceiling, batch=batch, by_hour=by_hour)
 
 
 def needed_replicas(entry: ModelEntry, option: Option) -> Replicas:
     """Return the replica counts of ``option`` without rounding to whole nodes: those of shared nodes."""
-    found = replicas_of(entry, option.engine.rates, 1)
+    found = replicas_of(entry, option.engine.rates, 1, len(option.zones))
     return option.replicas if isinstance(found, str) else found
 
 
@@ -221,7 +224,7 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
     usable = [instance for instance, reason in judged if not reason]
     for instance in usable:
-        replicas = replicas_of(entry, engine.rates, instance.gpus // engine.pod.gpus)
+        replicas = replicas_of(entry, engine.rates, instance.gpus // engine.pod.gpus, supply.capacity.zones)
         if isinstance(replicas, str):
             search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
             continue
@@ -289,6 +292,7 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
+    check_tolerance(entry, capacity)
     search.shapes = _shapes(entry, models, supply, search)
     for shape in search.shapes:
         below = None if keep is None else _beaten(shape, supply, search, keep)
@@ -358,7 +362,7 @@ def _least_costs(shape: Shape, rates: Rates, supply: Supply) -> list[Bounds]:
     gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
     for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
         if instance.gpus >= gpus:
-            replicas = replicas_of(shape.entry, rates, instance.gpus // gpus)
+            replicas = replicas_of(shape.entry, rates, instance.gpus // gpus, supply.capacity.zones)
             if not isinstance(replicas, str):
                 split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
                 offers = (instance.offer(supply.region),)

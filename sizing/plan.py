@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CapacityType = Literal["on-demand", "spot"]
+LossTolerance = Literal["none", "replica", "zone"]
 CENT = 0.01
 HOURS_PER_MONTH = 730
 """Hours that AWS bills as a month in its own price examples."""
@@ -194,12 +195,23 @@ class Drain:
 class Scaling:
     """Thresholds of the autoscaler, per replica."""
 
+    requests_per_s: float
+    """Arrivals that one replica is counted for; the autoscaler acts a tolerance above it."""
+    spare_requests_per_s: float
+    """Arrivals counted on top, for the replicas that stand by for a loss."""
+    rate_window_s: int
+    """Window over which arrivals are averaged."""
     waiting_requests: int
     kv_cache_usage: float
     ttft_p95_s: float
     polling_s: int
     scale_up_window_s: int
+    scale_up_pods: int
+    """Replicas that may be added in ``scale_up_period_s``."""
+    scale_up_period_s: int
     scale_down_window_s: int
+    scale_down_pods: int
+    scale_down_period_s: int
     cooldown_s: int
 
 
@@ -242,6 +254,8 @@ class ServingPlan:
     throughput: ThroughputEstimate
     replicas: Replicas
     scale_to_zero: bool
+    loss_tolerance: LossTolerance
+    """What may be lost while the planned traffic is still carried within the objectives."""
     start_up: StartUp
     probes: Probes
     drain: Drain

@@ -223,7 +223,7 @@ def frontier(points: Sequence[OptionPoint], latency: Callable[[OptionPoint], flo
     return tuple(kept)
 
 
-def _chosen_option(
+def chosen_option(
     chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
 ) -> Option:
     """Return the option that ``chosen`` was made from."""
@@ -254,7 +254,7 @@ def day_of(
     max_monthly_usd: float | None = None,
 ) -> Day:
     """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
-    option = _chosen_option(chosen, entry, capacity, region, catalogue)
+    option = chosen_option(chosen, entry, capacity, region, catalogue)
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
     hours = []
     for hour, share in enumerate(shares_of_day(entry.workload)):
@@ -267,7 +267,7 @@ def day_of(
                 burst_requests_per_second=entry.workload.requests_per_second * burst,
                 replicas=replicas,
                 burst_replicas=max(_replicas_at(burst, entry, option), replicas),
-                usd_per_hour=_nodes_usd_per_hour(replicas, option, capacity),
+                usd_per_hour=nodes_usd_per_hour(replicas, option, capacity),
             )
         )
     return Day(
@@ -281,11 +281,13 @@ def day_of(
 
 def _replicas_at(share: float, entry: ModelEntry, option: Option) -> int:
     """Return the replicas that run at ``share`` of the busiest hour, by the rule of the plan and within its bounds."""
-    counted = whole_replicas(option.engine.rates.replicas(entry.workload, share), option.per_node)
+    parts = option.engine.rates.replicas(entry.workload, share)
+    counted = whole_replicas(parts, option.per_node, entry.loss_tolerance, len(option.zones))
     return min(max(counted, option.replicas.floor), option.replicas.ceiling)
 
 
-def _nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
+def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
+    """Return what the nodes of ``replicas`` cost at the prices of the plan."""
     counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
     split = split_nodes(counts, option.per_node, capacity.spot_share)
     return fleet_usd_per_hour(split, option.offers, option.spot_usd_per_hour).expected

@@ -20,12 +20,14 @@ from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.fleet_search import Combination, combinations
 from sizing.fleets import Fleet, fleet_names, own_fleet, shared_nodes_of
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.losses import lost_replicas
 from sizing.memory import estimate_memory
 from sizing.options import Option, Search, Supply, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.plan_figures import plan_figures, sharing_warning, warnings_of
 from sizing.queue import Traffic, traffic_for
 from sizing.quotas import purchases_of, quota_shortage
+from sizing.scaling_figures import scaling_figures
 from sizing.serving import drain, probes, scaling, start_up
 from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
@@ -155,8 +157,11 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     option = fleet.option(entry.name)
     engine, settings = option.engine, option.engine.settings
     traffic = _traffic(entry, option)
-    start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
+    start, zones = start_up(engine.model, settings, option.instance, engine.weights_bytes), len(option.zones)
+    spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
     spot = any(pool.capacity_type == "spot" for pool in pools)
+    thresholds = scaling(settings, entry, start, each=engine.rates.arrivals(entry.workload), spare=spare)
+    budgets = probes(start)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
     output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
@@ -177,10 +182,11 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         ),
         replicas=option.replicas,
         scale_to_zero=entry.scale_to_zero,
+        loss_tolerance=entry.loss_tolerance,
         start_up=start,
-        probes=probes(start),
+        probes=budgets,
         drain=leave,
-        scaling=scaling(settings, entry.objectives, start),
+        scaling=thresholds,
         resources=engine.pod,
         surge=fleet.surge,
         pools=tuple(pool.name for pool in pools),
@@ -190,6 +196,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         meets=traffic.meets(entry.objectives),
         figures=(
             *plan_figures(entry, fleet, traffic, capacity),
+            *scaling_figures(entry, option, start, thresholds, budgets),
             *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
         ),
         shares_with=fleet.beside(entry.name),

@@ -9,7 +9,7 @@ import math
 
 from sizing.catalogue import Instance
 from sizing.facts import serving_facts
-from sizing.inputs import Objectives, Workload
+from sizing.inputs import ModelEntry, Objectives, Workload
 from sizing.model import ModelSpec
 from sizing.plan import Disk, Drain, EngineSettings, PodResources, Probe, Probes, Scaling, StartUp
 
@@ -111,16 +111,66 @@ def disk(pod: PodResources, instance: Instance) -> Disk:
     )
 
 
-def scaling(engine: EngineSettings, objectives: Objectives, start: StartUp) -> Scaling:
-    """Return the autoscaler's thresholds; the scale-down window covers a cold start."""
+def rise_within_lag(workload: Workload, start: StartUp) -> float:
+    """Return the share by which traffic may grow until the replica that it asks for is ready.
+
+    It grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest, or as much in an hour as a
+    stated dailyShape does; a peakFactor of 1 adds nothing. The autoscaler asks that much earlier. Planned replicas are
+    not raised for it: what whole replicas leave over and the margin for the error of the throughput estimate carry it
+    (``make benchmark-scaling``).
+    """
+    within, shares = float(serving_facts("scaling")["rise_to_peak_s"]), workload.hourly_shares
+    steepest = max(after - before for before, after in zip(shares, (*shares[1:], shares[0]), strict=True))
+    return max(workload.peak_factor - 1, steepest) * min(scale_up_lag_s(workload, start) / within, 1.0)
+
+
+def scale_up_lag_s(workload: Workload, start: StartUp) -> float:
+    """Return the seconds from more traffic to the replica that carries it: seen, decided, started."""
     facts = serving_facts("scaling")
-    down = max(facts["scale_down_min_s"], _up(start.total_s, 60))
+    return float(rate_window_s(workload) / 2 + facts["polling_s"] + facts["scale_up_window_s"] + start.total_s)
+
+
+def rate_window_s(workload: Workload) -> int:
+    """Return the window over which arrivals are counted: long enough that their number says what the rate is."""
+    facts = serving_facts("scaling")
+    wanted = _up(facts["rate_arrivals"] / workload.requests_per_second, 60)
+    return int(min(max(wanted, facts["rate_window_min_s"]), facts["rate_window_max_s"]))
+
+
+def scaling(engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: float, spare: int) -> Scaling:
+    """Return the autoscaler's thresholds; the scale-down window covers a cold start and chance in the arrivals.
+
+    The autoscaler adds a replica once a metric is its tolerance above the threshold, so that of the arrivals lies the
+    tolerance below what a replica carries, less the rise within the lag: replicas are asked for in time, and let go
+    only when the traffic is a tolerance lower. ``each`` are the arrivals per second of one replica; ``spare`` stand by
+    for a loss.
+    """
+    facts, workload = serving_facts("scaling"), entry.workload
+    chance_s = min(facts["scale_down_arrivals"] / workload.requests_per_second, facts["scale_down_max_s"])
+    down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
+    each /= 1 + rise_within_lag(workload, start)
     return Scaling(
+        requests_per_s=each / (1 + facts["tolerance"]),
+        spare_requests_per_s=spare * each,
+        rate_window_s=rate_window_s(workload),
         waiting_requests=max(1, min(int(facts["waiting_share"] * engine.max_num_seqs), facts["waiting_max"])),
         kv_cache_usage=facts["kv_cache_usage"],
-        ttft_p95_s=objectives.ttft_p95_ms / 1e3,
+        ttft_p95_s=ttft_threshold_s(entry.objectives),
         polling_s=facts["polling_s"],
         scale_up_window_s=facts["scale_up_window_s"],
+        scale_up_pods=facts["scale_up_pods"],
+        scale_up_period_s=facts["scale_up_period_s"],
         scale_down_window_s=down,
+        scale_down_pods=facts["scale_down_pods"],
+        scale_down_period_s=facts["scale_down_period_s"],
         cooldown_s=max(down, _up(facts["cooldown_over_cold_start"] * start.total_s, 60)),
     )
+
+
+def ttft_threshold_s(objectives: Objectives) -> float:
+    """Return the least bound of the engine's TTFT histogram that is not below the objective.
+
+    Within a bucket a quantile is interpolated and may be far above any time that was seen; above its bound it is true.
+    """
+    wanted = objectives.ttft_p95_ms / 1e3
+    return next((bound for bound in serving_facts("scaling")["ttft_buckets_s"] if bound >= wanted), wanted)

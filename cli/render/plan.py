@@ -16,6 +16,13 @@ from cli.render.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 HEADS = ("GPU", "instance type", "TP", "replicas", "USD per hour", "per 1M out", "TTFT ms", "TPOT ms", "meets")
+SCALING_ROWS = {
+    "loss_of_node": "a node is lost",
+    "loss_of_zone": "a zone is lost",
+    "scaling": "grows by",
+    "scale_up_lag_s": "within",
+    "start_up_s": "a start takes",
+}
 MOST_REASONS = 20
 
 
@@ -29,6 +36,7 @@ def text(document: Document) -> RenderableType:
         heading("Choice and alternatives (replicas, USD per hour: floor / expected / ceiling; latency: p50 to p90)"),
         _options(document),
     ]
+    parts += [heading("Losses, growth and start"), _pairs(("what", "says"), scaling_rows(document))]
     trades = trade_rows(document)
     if trades:
         parts += [heading("What the alternatives trade against the choice"), _pairs(("option", "trade"), trades)]
@@ -70,6 +78,16 @@ def option_rows(document: Document) -> list[tuple[str, ...]]:
     ]
 
 
+def scaling_rows(document: Document) -> list[tuple[str, str]]:
+    """Return (what, sentence) of what a loss does, how replicas grow with the traffic, and how long a start takes."""
+    figures = {figure["name"]: figure for figure in document["chosen"]["explanation"]}
+    return [
+        (title, f"{figures[name]['value']} {figures[name]['unit']}".strip())
+        for name, title in SCALING_ROWS.items()
+        if name in figures
+    ]
+
+
 def _options(document: Document) -> Table:
     table = grid(HEADS, right=("TP", "per 1M out"))
     for index, row in enumerate(option_rows(document)):
@@ -106,6 +124,7 @@ def markdown(document: Document) -> str:
     parts = [f"**{sentence(document)}**", markdown_table(HEADS, option_rows(document))]
     if trades := trade_rows(document):
         parts.append(markdown_table(("option", "what it trades against the choice"), trades))
+    parts.append(markdown_table(("losses, growth and start", "says"), scaling_rows(document)))
     parts += costs.markdown(document)
     if lost:
         parts.append(folded(f"Why {len(lost)} others lost", markdown_table(("option", "reason"), lost)))

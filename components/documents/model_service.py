@@ -26,11 +26,8 @@ PROXY_LABELS = {
 
 PROMETHEUS_LABELS = {"app.kubernetes.io/name": "prometheus"}
 
-SCALE_DOWN_PERIOD_S = 120
-"""One replica less per this period: facts/serving.md 3.5 (EKS guide)."""
-
-RATE_WINDOW = "2m"
-"""Window of the rates below: four scrapes of 30 s, so that one lost scrape does not empty it."""
+TTFT_WINDOW = "2m"
+"""Window of TTFT: four scrapes of 30 s, so that one lost scrape does not empty it."""
 
 
 def check_supported(plan: ServingPlan) -> None:
@@ -136,21 +133,22 @@ def scaling_queries(plan: ServingPlan, namespace: str) -> dict[str, str]:
 
     A model that never scales to zero has no ``or vector(0)`` on its queue: no series means a dead target, the
     scaler must see the error and fall back. Time to first token is empty without traffic, hence its zero.
-    ``traffic`` counts what the gateway tried to send, also while there is no replica to send it to.
+    ``traffic`` counts what the gateway tried to send, also while there is no replica to send it to, and on top what
+    the replicas that stand by for a loss would take.
     """
     own = f'{{namespace="{namespace}",model_name="{plan.name}"}}'
     zero = " or vector(0)" if plan.scale_to_zero else ""
-    bucket_rate = f"sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{own}[{RATE_WINDOW}]))"
+    bucket_rate = f"sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{own}[{TTFT_WINDOW}]))"
     cluster = f'{{envoy_cluster_name=~"httproute/{namespace}/{plan.name}/rule/.*"}}'
-    attempts = [
-        f"(sum(rate({metric}{cluster}[{RATE_WINDOW}])) or vector(0))"
-        for metric in ("envoy_cluster_upstream_rq_total", "envoy_cluster_upstream_cx_connect_fail")
-    ]
+    window = f"[{plan.scaling.rate_window_s}s]"
+    sent = f"(sum(rate(envoy_cluster_upstream_rq_total{cluster}{window})){zero})"
+    failed = f"(sum(rate(envoy_cluster_upstream_cx_connect_fail{cluster}{window})) or vector(0))"
+    spare = f" + {plan.scaling.spare_requests_per_s:g}" if plan.scaling.spare_requests_per_s else ""
     return {
         "waiting": f"sum(vllm:num_requests_waiting{own}){zero}",
         "kv-cache": f"avg(vllm:kv_cache_usage_perc{own}){zero}",
         "ttft-p95": f"(histogram_quantile(0.95, {bucket_rate}) > 0) or vector(0)",
-        "traffic": " + ".join(attempts),
+        "traffic": f"{sent} + {failed}{spare}",
     }
 
 
@@ -171,18 +169,22 @@ def _trigger(name: str, query: str, threshold: float, metric_type: str, address:
 
 
 def _triggers(plan: ServingPlan, namespace: str, address: str) -> list[Document]:
-    """Return the triggers; a queue is averaged over replicas, levels and latencies are not (metricType Value)."""
+    """Return the triggers; traffic and queue are averaged over replicas, levels and latencies are not (Value).
+
+    Traffic decides: what arrives does not depend on how many replicas there are, so nothing swings. The others add
+    replicas where requests are not those that were planned; in a model at zero, traffic also wakes the first one.
+    """
     queries, scaling = scaling_queries(plan, namespace), plan.scaling
-    triggers = [
+    return [
+        _trigger("traffic", queries["traffic"], scaling.requests_per_s, "AverageValue", address),
         _trigger("waiting", queries["waiting"], scaling.waiting_requests, "AverageValue", address),
         _trigger("kv-cache", queries["kv-cache"], scaling.kv_cache_usage, "Value", address),
         _trigger("ttft-p95", queries["ttft-p95"], scaling.ttft_p95_s, "Value", address),
     ]
-    if plan.scale_to_zero:
-        # Wakes the first replica and keeps it while callers come; what one replica can take, so it adds no other.
-        threshold = max(plan.throughput.requests_per_s, 0.001)
-        triggers.append(_trigger("traffic", queries["traffic"], threshold, "AverageValue", address))
-    return triggers
+
+
+def _pods(count: int, period_s: int) -> Document:
+    return {"type": "Pods", "value": count, "periodSeconds": period_s}
 
 
 def _behaviour(plan: ServingPlan) -> Document:
@@ -190,11 +192,11 @@ def _behaviour(plan: ServingPlan) -> Document:
     return {
         "scaleUp": {
             "stabilizationWindowSeconds": scaling.scale_up_window_s,
-            "policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}],
+            "policies": [_pods(scaling.scale_up_pods, scaling.scale_up_period_s)],
         },
         "scaleDown": {
             "stabilizationWindowSeconds": scaling.scale_down_window_s,
-            "policies": [{"type": "Pods", "value": 1, "periodSeconds": SCALE_DOWN_PERIOD_S}],
+            "policies": [_pods(scaling.scale_down_pods, scaling.scale_down_period_s)],
         },
     }
 

@@ -164,12 +164,15 @@ def zone_spread(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> list[Docume
     Two replicas that always run must not share a zone, so the spread is a condition from a floor of two; the skew
     grows with the ceiling, because a zone without free GPUs must not stop the others from scaling. Below a floor
     of two it is a wish; so it is on nodes that models share, where another model may fill a zone that is in its turn.
+    Where the loss of a zone is planned for, no zone may hold more than a node above the others.
     """
     zones = {zone for pool in pools for zone in pool.zones}
-    strict = plan.replicas.floor >= 2 and len(zones) >= 2 and not plan.shares_with
+    even = plan.loss_tolerance == "zone"
+    strict = even or (plan.replicas.floor >= 2 and len(zones) >= 2 and not plan.shares_with)
+    skew = plan.replicas_per_instance if even else plan.replicas.ceiling // 2
     return [
         {
-            "maxSkew": max(1, plan.replicas.ceiling // 2) if strict else 1,
+            "maxSkew": max(1, skew) if strict else 1,
             "topologyKey": ZONE_LABEL,
             "whenUnsatisfiable": "DoNotSchedule" if strict else "ScheduleAnyway",
             "nodeAffinityPolicy": "Honor",

@@ -146,7 +146,10 @@ def test_a_node_with_several_replicas_can_be_drained():
 def test_latency_and_level_are_not_divided_by_replicas_and_the_queue_is():
     triggers = documents.scaled_object(serving_plan(), "serving", "http://prometheus:9090")["triggers"]
     kinds = {each["name"]: (each["metricType"], each["metadata"]["threshold"]) for each in triggers}
-    assert kinds == {"waiting": ("AverageValue", "16"), "kv-cache": ("Value", "0.85"), "ttft-p95": ("Value", "1.5")}
+    assert kinds == {
+        "traffic": ("AverageValue", "1.5"), "waiting": ("AverageValue", "16"), "kv-cache": ("Value", "0.85"),
+        "ttft-p95": ("Value", "1.5"),
+    }  # fmt: skip
 
 
 def test_a_dead_target_is_an_error_and_not_a_zero():
