@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import HOURS_PER_DAY, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import (
+    BURSTINESS_LIMITS,
+    HOURS_PER_DAY,
+    Capacity,
+    EngineOverrides,
+    ModelEntry,
+    Objectives,
+    ReplicaBounds,
+    Workload,
+)
 from sizing.plan import LossTolerance
 from sizing.roofline import Roofline
 from sizing.throughput import Replica
@@ -90,7 +99,7 @@ def _vary(workload: dict[str, Any], chance: random.Random) -> None:
         drawn = [chance.uniform(least, 1) for _ in range(HOURS_PER_DAY)]
         workload["daily_shape"] = tuple(share / max(drawn) for share in drawn)
     if chance.random() < 0.5:
-        workload["burstiness"] = _between(chance, 0.15, 4)
+        workload["burstiness"] = _between(chance, *BURSTINESS_LIMITS)
     if chance.random() < 0.3:
         workload["batch_share"] = round(chance.uniform(0.05, 0.9), 2)
     for key in ("input_tokens", "output_tokens"):

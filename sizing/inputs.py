@@ -146,6 +146,9 @@ class Workload(Stated):
     def restated(self, values: Mapping[str, Any]) -> Workload:
         """Return the workload with other figures, checked as if they had been stated; ValueError where they cannot."""
         kept = self.model_dump(exclude_unset=True)
+        if self.trace is not None:
+            changed = {to_camel(key) for key in values}
+            kept["trace"]["keys"] = tuple(key for key in self.trace.keys if key not in changed)
         for key in ("input_tokens", "output_tokens"):  # a tail stands as long as its mean, and moves with it
             if kept.get(f"{key}_p95") and key in values:
                 kept[f"{key}_p95"] = round(kept[f"{key}_p95"] * values[key] / kept[key])

@@ -218,3 +218,16 @@ def _median_error(points: list[Point], measure: str, constants: dict[str, float]
     found = fit_throughput.residuals(constants, points)
     errors = sorted(abs(math.expm1(residual)) for _, key, residual in found if key == measure)
     return errors[len(errors) // 2]
+
+
+def test_the_most_traffic_does_not_hang_on_where_the_search_begins() -> None:
+    spec, card = CATALOGUE.model("google/gemma-3-27b-it"), CATALOGUE.gpu("H100")
+    workload = Workload(requests_per_second=1, input_tokens=3114, output_tokens=55, prefix_share=0.3)
+    objectives, rates = Objectives(ttft_p95_ms=2090, tpot_p95_ms=31), []
+    for sequences in (64, 1024):
+        asked = EngineOverrides(max_num_seqs=sequences, max_num_batched_tokens=2048)
+        engine = resolve_engine(spec, card, asked, tensor_parallel=4)
+        most = most_traffic(replica_of(spec, card, engine, estimate_memory(spec, card, engine)), workload, objectives)
+        assert most is not None
+        rates.append(most.requests_per_s)
+    assert rates[0] == pytest.approx(rates[1], rel=1e-5)
