@@ -70,6 +70,10 @@ benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded sta
 benchmark-plan: $(STAMP) ## random planning problems against trying everything and a simulation (PROBLEMS=300)
 	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
 
+.PHONY: benchmark-fractions
+benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/fractional-gpus.md
+	@$(BIN)/python -m benchmarks.fractional_gpus
+
 .PHONY: benchmark-throughput
 benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/accuracy-throughput.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.throughput_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)

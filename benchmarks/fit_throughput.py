@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.throughput_rows import Point, read_points
-from sizing.roofline import Speed, closed_loop, step_s
+from sizing.roofline import Roofline, Speed, closed_loop
 from sizing.throughput import speed_of
 
 CONSTANTS = Path(__file__).parents[1] / "sizing" / "catalogue" / "throughput_constants.json"
@@ -76,10 +76,10 @@ Weighted = tuple[float, float]
 
 def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     """Return tokens/s, TPOT and TTFT of one point; a finite run lasts as many cycles as it has batches."""
-    speed = _speed(constants, point)
+    roofline = Roofline(point.load, _speed(constants, point))
     inputs, outputs = point.input_tokens, point.output_tokens
     loop = closed_loop(
-        point.load, speed, concurrency=point.concurrency, slots=point.slots, input_tokens=inputs, output_tokens=outputs
+        roofline, concurrency=point.concurrency, slots=point.slots, input_tokens=inputs, output_tokens=outputs
     )
     rate = loop.output_tokens_per_s
     requests = point.concurrency if point.burst else point.prompts
@@ -88,7 +88,7 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
         longest = min(math.log(loop.batch) + EULER, LONGEST_OUTPUT)
         drain = max(longest - 1, 0.0) * outputs
         # the batch shrinks by the same share in every step: its logarithm is halfway on average
-        tail = drain * step_s(point.load, speed, math.sqrt(loop.batch), inputs + 2 * outputs)
+        tail = drain * roofline.step_s(math.sqrt(loop.batch), inputs + 2 * outputs)
         rate = requests * outputs / (loop.cycle_s * requests / loop.batch + tail)
     if not point.burst:
         # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from benchmarks.simulator import Limits, Request, Step, simulate
 from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
-from sizing.roofline import Load, Speed, step_s
+from sizing.roofline import Roofline
 from sizing.throughput import Replica
 
 MODELS = (
@@ -75,13 +75,13 @@ def random_problem(seed: int) -> Problem:
     return Problem(entry, capacity, chance.choice(REGIONS))
 
 
-def stepper(load: Load, speed: Speed) -> Callable[[Step], float]:
+def stepper(roofline: Roofline) -> Callable[[Step], float]:
     """Return the time of a simulated step by the roofline."""
 
     def seconds(step: Step) -> float:
         mean = step.context_tokens / step.decodes if step.decodes else 0.0
-        host = speed.request_host_s * step.prompts
-        return host + step_s(load, speed, step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
+        host = roofline.speed.request_host_s * step.prompts
+        return host + roofline.step_s(step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
 
     return seconds
 
@@ -126,7 +126,7 @@ def observe(replica: Replica, requests: list[Request]) -> Seen:
     """
     stages = replica.stages
     limits = Limits(replica.max_num_seqs // stages, replica.load.chunk_tokens, replica.kv_tokens // stages)
-    outcomes = simulate(requests, limits, stepper(replica.load, replica.speed), request_s=replica.speed.request_s)
+    outcomes = simulate(requests, limits, stepper(replica.roofline), request_s=replica.speed.request_s)
     kept = list(zip(requests, outcomes, strict=True))[len(requests) // 10 :]
     gaps = [
         (out.end_s - one.arrival_s - out.first_token_s) / (one.output_tokens - 1)

@@ -121,7 +121,8 @@ def explain_engine(
     pipeline_stages(model.num_layers, pp)
     length = pick("max_model_len", overrides.max_model_len, model.max_position_embeddings, "context of the model")
     _check_length(model, length)
-    seqs, tokens = _batch(gpu, gpu_total_gib or gpu.total_gib, overrides, pick, version=version, length=length)
+    total, least = gpu_total_gib or gpu.total_gib, 0 if model.chunks_prompts else length
+    seqs, tokens = _batch(gpu, total, overrides, pick, version=version, length=length, least=least)
     kv = pick("kv_cache_dtype", overrides.kv_cache_dtype, "auto", "default")
     _check_fp8(gpu, kv)
     settings = EngineSettings(
@@ -207,17 +208,23 @@ class _Pick:
 
 
 def _batch(
-    gpu: Gpu, total_gib: float, overrides: EngineOverrides, pick: _Pick, *, version: str, length: int
+    gpu: Gpu, total_gib: float, overrides: EngineOverrides, pick: _Pick, *, version: str, length: int, least: int
 ) -> tuple[int, int]:
-    """Return max_num_seqs and max_num_batched_tokens; BadInput when they contradict each other."""
+    """Return max_num_seqs and max_num_batched_tokens; BadInput when they contradict each other.
+
+    ``least`` are the tokens that a batch must hold: a whole request where prompts are not chunked.
+    """
     batch, why, rules = _batch_defaults(gpu, total_gib), f"vLLM {version} on {gpu.name}", version_rules(version)
     tokens_default = _tokens_default(rules, batch, length, overrides.max_num_seqs)
-    tokens = pick("max_num_batched_tokens", overrides.max_num_batched_tokens, tokens_default, why)
+    tokens = pick("max_num_batched_tokens", overrides.max_num_batched_tokens, max(tokens_default, least), why)
     most = int(batch["max_num_seqs"]) if rules.engine == "V1" else V0_SEQUENCES
     seqs = pick("max_num_seqs", overrides.max_num_seqs, min(most, tokens), why)
     if tokens < seqs:
         problem = f"{tokens} is below max-num-seqs {seqs}"
         raise BadInput("max-num-batched-tokens", problem, way_out="raise it or lower max-num-seqs")
+    if tokens < least:
+        problem = f"{tokens} is below max-model-len {least}, and the model takes a prompt in one piece"
+        raise BadInput("max-num-batched-tokens", problem, way_out="raise it or lower max-model-len")
     return seqs, tokens
 
 
@@ -268,6 +275,8 @@ def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
         "--gpu-memory-utilization", f"{engine.gpu_memory_utilization:g}",
         "--kv-cache-dtype", cache,
     ]  # fmt: skip
+    if not model.generates:
+        args += ["--runner", "pooling"]
     if engine.enforce_eager:
         args.append("--enforce-eager")
     return (*args, *_extra_args(engine))

@@ -2,12 +2,13 @@
 
 For one checkpoint on one set of GPUs the settings change nothing but the requests per second that a replica carries:
 pods, nodes and prices are the same. So of all settings only the best is kept (the first of equals, defaults first),
-and two bounds end the search among them early; both are exact, and ``tests/sizing/test_engines.py`` holds them
+and three bounds end the search among them early; all are exact, and ``tests/sizing/test_engines.py`` holds them
 against a search without them:
 
 - a replica that carries the peak alone cannot be bettered: fewer than one is not bought;
 - with the same batch of tokens and the same cache type, a smaller max_num_seqs can only help where the cache is what
-  limits the traffic, because all it gives is memory.
+  limits the traffic, because all it gives is memory;
+- weights that fill what the engine may use leave no cache under any batch, cache type or number of sequences.
 """
 
 from __future__ import annotations
@@ -24,17 +25,15 @@ from sizing.inputs import ModelEntry
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate, PodResources
-from sizing.queue import LEAST, Traffic, most_traffic, traffic_at
+from sizing.queue import LEAST, Traffic, most_traffic, rate_bound, traffic_at
 from sizing.serving import pod_resources
-from sizing.throughput import Replica, replica_of, replica_with
+from sizing.throughput import UNBOUNDED_TOKENS, Replica, replica_of, replica_with
 
 PARALLEL = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 4))
 """Tensor and pipeline parallel sizes that are tried, up to the eight GPUs of one machine."""
 BATCHED_TOKENS = (2048, 8192, 16384)
 SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
-UNBOUNDED_TOKENS = 10**12
-"""Cache of a replica that never lacks any."""
 GIB = 2**30
 MOST_KEPT = 20_000
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
@@ -114,6 +113,11 @@ class Trial:
         return self.most.requests_per_s if self.most is not None else 0.0
 
     @property
+    def too_heavy(self) -> bool:
+        """Tell whether the weights alone leave nothing, whatever the batch."""
+        return self.memory.weights_gib >= self.memory.requested_gib
+
+    @property
     def short_of_cache(self) -> bool:
         """Tell whether more cache could carry more traffic."""
         if self.most is None or self.replica is None:
@@ -162,8 +166,7 @@ def ideal_rate(shape: Shape, settings: EngineSettings) -> float:
     for cache, batch in sorted(tried):
         wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
         replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
-        rates.append(most.requests_per_s if most else 0.0)
+        rates.append(rate_bound(replica, shape.entry.workload, shape.entry.objectives))
     return max(rates)
 
 
@@ -212,6 +215,8 @@ def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
         if best.rate >= workload.requests_per_second * workload.peak_factor:
             break
         same = _batch(settings) == _batch(leader.settings)
+        if settings.enable_expert_parallel == leader.settings.enable_expert_parallel and leader.too_heavy:
+            continue
         if same and settings != first.settings and not leader.short_of_cache:
             continue
         trial = first if settings == first.settings else try_settings(shape, settings)
@@ -232,7 +237,9 @@ def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]
     fixed, experts = shape.entry.engine, bool(shape.model.experts) and first.tensor_parallel > 1
     parallel = [False, True] if experts and fixed.enable_expert_parallel is None else [first.enable_expert_parallel]
     fp8 = shape.entry.allow_fp8_kv_cache and fixed.kv_cache_dtype is None and "fp8" in shape.gpu.dense_tflops
-    tokens = [first.max_num_batched_tokens, *(() if fixed.max_num_batched_tokens else BATCHED_TOKENS)]
+    least = 0 if shape.model.chunks_prompts else first.max_model_len
+    others = () if fixed.max_num_batched_tokens else (n for n in BATCHED_TOKENS if n >= least)
+    tokens = [first.max_num_batched_tokens, *others]
     sequences = [first.max_num_seqs, *(n for n in (() if fixed.max_num_seqs else SEQUENCES) if n < first.max_num_seqs)]
     for divided in parallel:
         for cache in dict.fromkeys([first.kv_cache_dtype, *(["fp8"] if fp8 else [])]):
@@ -248,7 +255,7 @@ def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]
 def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate | None = None) -> Trial:
     """Return what these settings carry within the objectives, or why nothing."""
     memory = memory or memory_of(shape.model, shape.gpu, settings)
-    if not _holds_one_request(memory, settings.max_model_len):
+    if not _holds_one_request(shape.model, memory, settings.max_model_len):
         return Trial(settings=settings, memory=memory, reason=_memory_reason(memory, settings))
     replica = replica_of(shape.model, shape.gpu, settings, memory)
     most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
@@ -257,13 +264,13 @@ def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate 
 
 
 def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEstimate:
-    """Return the memory of one engine; the same question is asked for every workload, so answers are kept."""
+    """Return the memory of one engine, unexplained; every workload asks the same question, so answers are kept."""
     key = (model, gpu.name, settings)
     found = _MEMORY.get(key)
     if found is None or found[0] is not gpu:
         if len(_MEMORY) >= MOST_KEPT:
             _MEMORY.clear()
-        found = _MEMORY[key] = (gpu, estimate_memory(model, gpu, settings))
+        found = _MEMORY[key] = (gpu, estimate_memory(model, gpu, settings, explained=False))
     return found[1]
 
 
@@ -271,7 +278,7 @@ def _settled(shape: Shape) -> tuple[EngineSettings, MemoryEstimate, bool]:
     """Return default settings and memory; a full context that does not fit is capped to what the workload needs."""
     entry, model, gpu, settings = shape.entry, shape.model, shape.gpu, first_settings(shape)
     memory = memory_of(model, gpu, settings)
-    if _holds_one_request(memory, settings.max_model_len) or entry.engine.max_model_len is not None:
+    if _holds_one_request(shape.model, memory, settings.max_model_len) or entry.engine.max_model_len is not None:
         return settings, memory, False
     capped = replace(settings, max_model_len=_context(entry, model))
     return capped, memory_of(model, gpu, capped), True
@@ -285,7 +292,9 @@ def _context(entry: ModelEntry, model: ModelSpec) -> int:
     return min(1 << (wanted - 1).bit_length(), model.max_position_embeddings)
 
 
-def _holds_one_request(memory: MemoryEstimate, max_model_len: int) -> bool:
+def _holds_one_request(model: ModelSpec, memory: MemoryEstimate, max_model_len: int) -> bool:
+    if not model.kv_groups:
+        return memory.fits_at_p90
     if not memory.fits or memory.kv_cache_gib <= 0:
         return False
     pessimistic = memory.kv_tokens * max(memory.kv_cache_gib_interval.p10, 0.0) / memory.kv_cache_gib

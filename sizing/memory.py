@@ -23,7 +23,7 @@ from sizing.draft import beside, check_draft, draft_bytes, with_caches
 from sizing.engine import VersionRules, version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.kv_cache import CacheLayout, cache_layout, capacity_tokens, sparse_on_card
-from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages
+from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, pipeline_stages, tensor_parallel_sizes
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate
 from sizing.storage.quantisation import for_engine
 from sizing.text_only import as_served, has_towers
@@ -118,13 +118,15 @@ def estimate_memory(
     gpu_total_gib: float | None = None,
     weights_gib: float | None = None,
     draft: ModelSpec | None = None,
+    explained: bool = True,
 ) -> MemoryEstimate:
     """Return the memory of one engine per GPU.
 
     ``gpu_total_gib`` replaces the catalogue's CUDA total, ``weights_gib`` the computed weights of one GPU; ``draft``
     is the model that drafts tokens, where ``engine`` names a method that needs one.
     ``fits`` is true when one request of ``max_model_len`` tokens fits in the cache and the card can give what
-    is requested. Raises BadInput for overrides that cannot be.
+    is requested. ``explained`` False leaves out hints and figures, which cost more than the estimate: a search reads
+    neither. Raises BadInput for overrides that cannot be.
     """
     _check_override("gpu-total-gib", gpu_total_gib)
     _check_override("weights-gib", weights_gib)
@@ -148,8 +150,8 @@ def estimate_memory(
         max_concurrency=max(0.0, budget.concurrency(engine)),
         kv_bytes_per_token=None if case.model.is_hybrid else case.model.kv_bytes_per_token(engine.kv_cache_dtype),
         binding=binding,
-        hints=_hints(case, budget, fits=fits, binding=binding),
-        figures=_figures(case, budget, given=given),
+        hints=_hints(case, budget, fits=fits, binding=binding) if explained else (),
+        figures=_figures(case, budget, given=given) if explained else (),
     )
 
 
@@ -516,22 +518,15 @@ def _smaller_batch(case: _Case, budget: _Budget) -> list[str]:
 
 def _more_gpus(case: _Case) -> list[str]:
     for size in (2, 4, 8, 16):
-        if size <= case.engine.tensor_parallel or size not in _sizes(case.model):
+        if size <= case.engine.tensor_parallel or size not in tensor_parallel_sizes(case.model):
             continue
-        if case.draft is not None and case.draft.kv_groups and size not in _sizes(case.draft):
+        if case.draft is not None and case.draft.kv_groups and size not in tensor_parallel_sizes(case.draft):
             continue
         wider = case.with_engine(tensor_parallel=size)
         budget = _budget(wider)
         if _verdict(budget, case.rules)[0]:
             return [f"tensor-parallel {size} fits, with {budget.kv:.1f} GiB of KV cache per GPU"]
     return []
-
-
-@lru_cache(maxsize=256)
-def _sizes(model: ModelSpec) -> tuple[int, ...]:
-    from sizing.model import tensor_parallel_sizes  # noqa: PLC0415
-
-    return tensor_parallel_sizes(model, 16)
 
 
 def _figures(case: _Case, budget: _Budget, *, given: bool) -> tuple[Figure, ...]:

@@ -24,6 +24,8 @@ Place = Literal["layers", "first", "last", "every"]
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
 CHECKPOINT_TOLERANCE = 0.2
 """A checkpoint may hold a tied head twice or leave out scales; beyond this share it is another model."""
+MOST_RANKS = 64
+"""Tensor parallel sizes that are named where a stated one does not divide."""
 VOCABULARY_PADDING = 64
 """vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE)."""
 
@@ -295,6 +297,11 @@ class ModelSpec:
         whole = Stage(first=0, layers=self.num_layers, of=self.num_layers)
         return _weight_bytes(self, tensor_parallel, expert_parallel, stage or whole, (draft, derived))
 
+    @property
+    def chunks_prompts(self) -> bool:
+        """False for encoders, which look both ways: a whole prompt is one batch (``is_chunked_prefill_supported``)."""
+        return bool(self.kv_groups) and not any(group.kind == "cross" for group in self.kv_groups)
+
     def checkpoint_size(self) -> int:
         """Bytes of the checkpoint: as stated, else computed from the shapes as files hold them."""
         if self.checkpoint_bytes is not None:
@@ -322,6 +329,8 @@ class Stage:
 
     def held(self, layers: Sequence[int]) -> tuple[int, ...]:
         """Return those of ``layers`` that this stage holds; layers of a draft come after the last."""
+        if self.layers == self.of:
+            return tuple(layers)
         end = self.first + self.layers
         return tuple(i for i in layers if self.first <= i < end or (self.is_last and i >= self.of))
 
@@ -341,7 +350,10 @@ def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[Stage, ...]:
 
 def check_parallel(model: ModelSpec, tensor_parallel: int) -> None:
     """Refuse a tensor parallel size that vLLM refuses: heads, KV heads, MLP or vocabulary that do not divide."""
-    where, way_out = "tensor-parallel", f"use one of {', '.join(map(str, tensor_parallel_sizes(model)))}"
+    sizes = tensor_parallel_sizes(model)
+    if tensor_parallel in sizes:
+        return
+    where, way_out = "tensor-parallel", f"use one of {', '.join(map(str, sizes))}"
     if model.num_attention_heads % tensor_parallel:
         problem = f"{model.num_attention_heads} attention heads are not divisible by {tensor_parallel}"
         raise BadInput(where, problem, way_out=way_out)
@@ -350,7 +362,8 @@ def check_parallel(model: ModelSpec, tensor_parallel: int) -> None:
         raise BadInput(where, problem, way_out=way_out)
 
 
-def tensor_parallel_sizes(model: ModelSpec, most: int = 64) -> tuple[int, ...]:
+@lru_cache(maxsize=256)
+def tensor_parallel_sizes(model: ModelSpec, most: int = MOST_RANKS) -> tuple[int, ...]:
     """Return the tensor parallel sizes up to ``most`` that the shapes allow."""
     return tuple(n for n in range(1, most + 1) if model.num_attention_heads % n == 0 and _divides(model, n))
 

@@ -282,6 +282,9 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, sear
     found: list[tuple[float, str, Shape]] = []
     for gpu in allowed_gpus(entry, supply.capacity, supply.catalogue):
         instances = supply.catalogue.instances(gpu.name, supply.region)
+        for unpriced in supply.catalogue.unpriced(gpu.name, supply.region):
+            reason = f"{supply.region} sells it, but the catalogue of {supply.catalogue.date} has no price"
+            search.rejected.append(Rejected(option=unpriced, reason=reason))
         if not instances:
             search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {supply.region}"))
             continue

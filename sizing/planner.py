@@ -18,6 +18,7 @@ from sizing.engine import engine_args
 from sizing.engines import Rejected
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.memory import estimate_memory
 from sizing.options import Option, Search, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.plan_figures import plan_figures, warnings_of
@@ -179,7 +180,7 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         pipeline_parallel=settings.pipeline_parallel,
         engine=settings,
         engine_args=engine_args(engine.model, settings),
-        memory=engine.memory,
+        memory=estimate_memory(engine.model, engine.gpu, settings),
         throughput=estimate_of(
             engine.replica, traffic.loop, concurrency=traffic.concurrency, output_tokens=entry.workload.output_tokens
         ),

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sizing.inputs import Objectives, Workload
-from sizing.roofline import Cycle, Loop, cycle_of, first_token_s, prompt_pairs, step_s
+from sizing.roofline import Cycle, Loop, prompt_pairs
 from sizing.throughput import Replica, spread_of, staged_loop
 
 NORMAL_P95 = 1.645
@@ -41,6 +41,8 @@ STEP_ASIDE = 1.1
 BISECTIONS = 40
 CLOSE = 1e-6
 """Width, as a share, at which the most traffic is known well enough."""
+NEAR = 0.05
+"""The same for a bound that only tells what need not be looked at."""
 LEAST = 0.02
 """Requests in flight on average at which a replica counts as idle."""
 
@@ -94,11 +96,12 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     tokens_in, tokens_out, stages = float(workload.input_tokens), float(workload.output_tokens), replica.stages
     cached, context, share = tokens_in * workload.prefix_share, tokens_in + tokens_out, concurrency / stages
     new, pairs, batch = tokens_in - cached, SECOND_MOMENT * prompt_pairs(tokens_in - cached, cached), max(share, 1.0)
-    once = cycle_of(replica.load, replica.speed, batch, context, new, pairs, tokens_out)
+    roofline = replica.roofline
+    once = roofline.cycle(batch, context, new=new, pairs=pairs, output_tokens=tokens_out)
     rate = batch / once.cycle_s * min(share, 1.0)
-    more = cycle_of(replica.load, replica.speed, batch * STEP_ASIDE, context, new, pairs, tokens_out)
+    more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
     variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
-    crowded_s = step_s(replica.load, replica.speed, max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
+    crowded_s = roofline.step_s(max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
     held = stages * (variance * context**2 + share * (tokens_in**2 + tokens_out**2 / 2))  # of numbers, and of lengths
     spread = spread_of(replica.load)
     return Traffic(
@@ -134,7 +137,7 @@ def _ttft_p95_s(  # noqa: PLR0917
     new = float(workload.input_tokens) * (1 - workload.prefix_share)
     busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
     context = float(workload.input_tokens + workload.output_tokens)
-    own = first_token_s(replica.load, replica.speed, concurrency, context, tokens=tokens - cached, cached=cached)
+    own = replica.roofline.first_token_s(concurrency, context, tokens=tokens - cached, cached=cached)
     running = crowded_s * min(concurrency, 1.0)
     return running + stretched_s(own, busy)
 
@@ -160,18 +163,33 @@ def tpot_p95_s(once: Cycle, rate: float, crowded_s: float, output_tokens: float)
 
 
 def most_traffic(replica: Replica, workload: Workload, objectives: Objectives) -> Traffic | None:
-    """Return the most traffic that one replica carries within the objectives; None when even one request misses.
+    """Return the most traffic that one replica carries within the objectives; None when even one request misses."""
+    best, _ = _bracket(replica, workload, objectives, CLOSE)
+    return best
+
+
+def rate_bound(replica: Replica, workload: Workload, objectives: Objectives) -> float:
+    """Return requests per second that ``most_traffic`` does not exceed, and hardly misses; 0 where it is None."""
+    best, beyond = _bracket(replica, workload, objectives, NEAR)
+    return beyond.requests_per_s if best else 0.0
+
+
+def _bracket(
+    replica: Replica, workload: Workload, objectives: Objectives, close: float
+) -> tuple[Traffic | None, Traffic]:
+    """Return the most traffic that is known to meet the objectives and the least that is known not to.
 
     The excess over what binds grows with the requests in flight; its zero is bracketed and closed in on by false
-    position with halved ends (the Illinois rule), down to ``CLOSE`` of the number in flight.
+    position with halved ends (the Illinois rule), down to ``close`` as a share of the number in flight. Both are the
+    same where all that can be scheduled meets them.
     """
     low, high = LEAST, max(replica.slots(float(workload.input_tokens + workload.output_tokens)), 1.0)
-    best, top = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
+    best, beyond = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
     if not best.meets(objectives):
-        return None
-    if top.meets(objectives):
-        return top
-    below, above = _excess(best, objectives), _excess(top, objectives)
+        return None, best
+    if beyond.meets(objectives):
+        return beyond, beyond
+    below, above = _excess(best, objectives), _excess(beyond, objectives)
     for _ in range(BISECTIONS):
         middle = (low * above - high * below) / (above - below) if math.isfinite(above) else (low + high) / 2
         middle = min(max(middle, low + (high - low) * 1e-3), high - (high - low) * 1e-3)
@@ -179,10 +197,10 @@ def most_traffic(replica: Replica, workload: Workload, objectives: Objectives) -
         if state.meets(objectives):
             low, best, below, above = middle, state, _excess(state, objectives), above / 2
         else:
-            high, above, below = middle, _excess(state, objectives), below / 2
-        if high - low < CLOSE * high:
+            high, beyond, above, below = middle, state, _excess(state, objectives), below / 2
+        if high - low < close * high:
             break
-    return best
+    return best, beyond
 
 
 def _excess(state: Traffic, objectives: Objectives) -> float:

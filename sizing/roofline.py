@@ -27,10 +27,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-ROUNDING = 4.0
-"""Exponent of the norm that joins the times of memory and of compute: 2 would add them like sides of a triangle,
-infinity takes the larger; near the crossing real kernels reach neither limit."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -100,60 +96,9 @@ class Loop:
     output_tokens_per_s: float
 
 
-def touched(load: Load, tokens: float, routing: float = 1.0) -> float:
-    """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing`` < 1)."""
-    if not load.experts:
-        return 0.0
-    independent = 1 + (tokens - 1) * routing
-    return -math.expm1(independent * math.log1p(-min(load.experts_per_token / load.experts, 1 - 1e-12)))
-
-
-def collective_s(load: Load, speed: Speed, tokens: float) -> float:
-    """Seconds of the two all-reduces of each layer over ``tokens`` rows of bf16 (0 on one GPU)."""
-    if load.gpus == 1:
-        return 0.0
-    rows_bytes = tokens * load.hidden_size * 2
-    ring = 2 * (load.gpus - 1) / load.gpus * rows_bytes / speed.link_bytes_per_s
-    return 2 * load.layers * (speed.link_latency_s * math.log2(load.gpus) + ring)
-
-
-def step_s(
-    load: Load, speed: Speed, batch: float, context_tokens: float, *, prompt_tokens: float = 0.0, pairs: float = 0.0
-) -> float:
-    """Seconds of one step: ``batch`` decodes with ``context_tokens`` each, beside ``prompt_tokens`` of prompts.
-
-    ``pairs`` are the pairs of tokens that the prompts attend over, twice the area under the diagonal.
-    """
-    tokens = batch + prompt_tokens
-    memory = load.weights_bytes / speed.bandwidth_bytes_per_s
-    if load.experts:
-        routed = speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s
-        memory += load.expert_bytes * touched(load, tokens, speed.routing) / routed
-    compute = 2 * (load.parameters_active * tokens - load.head_parameters * prompt_tokens)
-    compute /= load.gpus * speed.compute_flops_per_s
-    larger, smaller = (memory, compute) if memory > compute else (compute, memory)
-    matrices = larger * math.pow(1 + math.pow(smaller / larger, ROUNDING), 1 / ROUNDING)
-    seen = sum(min(context_tokens, window) * size for window, size in load.windows)
-    cache = batch * (context_tokens * load.kv_bytes_per_token + seen + load.state_bytes)
-    attention = cache / (speed.attention_bytes_per_s or speed.bandwidth_bytes_per_s)
-    prompts = 2 * load.layers * load.attention_width * pairs / load.gpus / speed.compute_flops_per_s
-    host = speed.host_step_s + speed.host_sequence_s * batch
-    passes = tokens * load.layers * load.hidden_size * 2 * speed.passes / speed.bandwidth_bytes_per_s
-    return matrices + attention + prompts + passes + collective_s(load, speed, tokens) + host
-
-
 def prompt_pairs(tokens: float, cached_tokens: float = 0.0) -> float:
     """Pairs of tokens that a prompt of ``tokens`` new ones after ``cached_tokens`` attends over, twice the area."""
     return tokens * (tokens + 2 * cached_tokens)
-
-
-def first_token_s(
-    load: Load, speed: Speed, batch: float, context_tokens: float, *, tokens: float, cached: float
-) -> float:
-    """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
-    chunks = max(math.ceil(tokens / load.chunk_tokens), 1)
-    size, pairs = tokens / chunks, prompt_pairs(tokens, cached) / chunks
-    return chunks * step_s(load, speed, batch, context_tokens, prompt_tokens=size, pairs=pairs) + speed.request_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,26 +113,100 @@ class Cycle:
     """Seconds that one prompt adds to the steps of the others."""
 
 
-def cycle_of(  # noqa: PLR0917
-    load: Load, speed: Speed, batch: float, context: float, new: float, pairs: float, output_tokens: float
-) -> Cycle:
-    """Return the cycle of ``batch`` requests of ``new`` prompt tokens with ``pairs``, which decode at ``context``."""
-    room = max(load.chunk_tokens - batch, 1.0)
-    mixed = max(min(batch, output_tokens), batch * new / room)
-    with_prompts = step_s(load, speed, batch, context, prompt_tokens=batch * new / mixed, pairs=batch * pairs / mixed)
-    plain = step_s(load, speed, batch, context)
-    steps = max(output_tokens, mixed)
-    return Cycle(
-        step_s=plain,
-        steps=steps,
-        cycle_s=(steps - mixed) * plain + mixed * with_prompts + batch * speed.request_host_s,
-        prefill_s=max(mixed * (with_prompts - plain) / batch, 0.0) + speed.request_host_s,
-    )
+class Roofline:
+    """Times of one engine: what each token, sequence and pair of tokens adds to a step, taken once from its load.
+
+    A plan asks for tens of thousands of steps, so everything that does not depend on the batch is divided out here.
+    """
+
+    __slots__ = (
+        "_attended_s", "_compute_s", "_context_s", "_experts_s", "_fixed_s", "_head_s", "_missed", "_pair_s",
+        "_passes_s", "_sequence_s", "_weights_s", "_windows", "load", "speed",
+    )  # fmt: skip
+
+    def __init__(self, load: Load, speed: Speed) -> None:
+        """Divide out what no batch changes."""
+        bandwidth, flops = speed.bandwidth_bytes_per_s, load.gpus * speed.compute_flops_per_s
+        attention = speed.attention_bytes_per_s or bandwidth
+        self.load, self.speed = load, speed
+        self._weights_s = load.weights_bytes / bandwidth
+        self._experts_s = load.expert_bytes / (speed.expert_bytes_per_s or bandwidth)
+        chosen = load.experts_per_token / load.experts if load.experts else 0.0
+        self._missed = math.log1p(-min(chosen, 1 - 1e-12))
+        self._compute_s = 2 * load.parameters_active / flops
+        self._head_s = 2 * load.head_parameters / flops
+        self._context_s = load.kv_bytes_per_token / attention
+        self._windows = tuple((tokens, size / attention) for tokens, size in load.windows)
+        self._attended_s = load.state_bytes / attention
+        self._pair_s = 2 * load.layers * load.attention_width / flops
+        latency, row = self._collective()
+        self._passes_s = row + load.layers * load.hidden_size * 2 * speed.passes / bandwidth
+        self._fixed_s = speed.host_step_s + latency
+        self._sequence_s = speed.host_sequence_s
+
+    def _collective(self) -> tuple[float, float]:
+        """Seconds of the two all-reduces of each layer: of a step, and of each row of bf16 in it (0 on one GPU)."""
+        load, speed = self.load, self.speed
+        if load.gpus == 1:
+            return 0.0, 0.0
+        ring = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / speed.link_bytes_per_s
+        return 2 * load.layers * speed.link_latency_s * math.log2(load.gpus), 2 * load.layers * ring
+
+    def touched(self, tokens: float) -> float:
+        """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing``)."""
+        return -math.expm1((1 + (tokens - 1) * self.speed.routing) * self._missed)
+
+    def step_s(self, batch: float, context_tokens: float, *, prompt_tokens: float = 0.0, pairs: float = 0.0) -> float:
+        """Seconds of one step: ``batch`` decodes with ``context_tokens`` each, beside ``prompt_tokens`` of prompts.
+
+        ``pairs`` are the pairs of tokens that the prompts attend over, twice the area under the diagonal.
+        """
+        tokens = batch + prompt_tokens
+        memory = self._weights_s + (self._experts_s * self.touched(tokens) if self._missed else 0.0)
+        compute = self._compute_s * tokens - self._head_s * prompt_tokens
+        seen = context_tokens * self._context_s + self._attended_s
+        for window, second in self._windows:
+            seen += min(context_tokens, window) * second
+        rest = self._fixed_s + (seen + self._sequence_s) * batch + self._passes_s * tokens + self._pair_s * pairs
+        return rounded(memory, compute) + rest
+
+    def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:
+        """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
+        chunks = max(math.ceil(tokens / self.load.chunk_tokens), 1)
+        size, pairs = tokens / chunks, prompt_pairs(tokens, cached) / chunks
+        step = self.step_s(batch, context_tokens, prompt_tokens=size, pairs=pairs)
+        return chunks * step + self.speed.request_s
+
+    def cycle(self, batch: float, context: float, *, new: float, pairs: float, output_tokens: float) -> Cycle:
+        """Return the cycle of ``batch`` requests of ``new`` prompt tokens with ``pairs``, decoding at ``context``."""
+        room = max(self.load.chunk_tokens - batch, 1.0)
+        mixed = max(min(batch, output_tokens), batch * new / room)
+        share = batch / mixed
+        with_prompts = self.step_s(batch, context, prompt_tokens=share * new, pairs=share * pairs)
+        plain = self.step_s(batch, context)
+        steps, host = max(output_tokens, mixed), self.speed.request_host_s
+        return Cycle(
+            step_s=plain,
+            steps=steps,
+            cycle_s=(steps - mixed) * plain + mixed * with_prompts + batch * host,
+            prefill_s=max(mixed * (with_prompts - plain) / batch, 0.0) + host,
+        )
+
+
+def rounded(one_s: float, other_s: float) -> float:
+    """Join the times of memory and of compute by their fourth-power norm.
+
+    The square would add them like sides of a triangle, infinity takes the larger; near the crossing real kernels
+    reach neither limit.
+    """
+    larger, smaller = (one_s, other_s) if one_s > other_s else (other_s, one_s)
+    share = smaller / larger
+    share *= share
+    return larger * math.sqrt(math.sqrt(1 + share * share))
 
 
 def closed_loop(
-    load: Load,
-    speed: Speed,
+    roofline: Roofline,
     *,
     concurrency: float,
     slots: float,
@@ -196,16 +215,16 @@ def closed_loop(
     prefix_share: float = 0.0,
 ) -> Loop:
     """Steady state of ``concurrency`` requests in flight, of which at most ``slots`` are scheduled at a time."""
-    batch = max(min(concurrency, slots), 1.0)
+    batch, token_s = max(min(concurrency, slots), 1.0), roofline.speed.token_s
     cached = input_tokens * prefix_share
     new, context = input_tokens - cached, input_tokens + output_tokens / 2
-    once = cycle_of(load, speed, batch, context, new, prompt_pairs(new, cached), output_tokens)
+    once = roofline.cycle(batch, context, new=new, pairs=prompt_pairs(new, cached), output_tokens=output_tokens)
     plain, cycle, prefill = once.step_s, once.cycle_s, once.prefill_s
     others = min((batch - 1) * prefill / cycle, 0.99)
-    served = first_token_s(load, speed, batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
+    served = roofline.first_token_s(batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
     served += plain / 2 * min(batch - 1, 1.0)  # the step that runs when the request arrives
-    if speed.token_s:
-        cycle = (cycle**ROUNDING + (batch * output_tokens * speed.token_s) ** ROUNDING) ** (1 / ROUNDING)
+    if token_s:
+        cycle = rounded(cycle, batch * output_tokens * token_s)
     waiting = max(concurrency / batch - 1, 0.0) * cycle
     return Loop(
         batch=batch,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from sizing.catalogue import Gpu
 from sizing.errors import BadInput
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
-from sizing.roofline import Load, Loop, Speed, closed_loop
+from sizing.roofline import Load, Loop, Roofline, Speed, closed_loop
 
 CONSTANTS = Path(__file__).resolve().parent / "catalogue" / "throughput_constants.json"
 GIB = 2**30
+UNBOUNDED_TOKENS = 10**12
+"""Cache of a replica that never lacks any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,11 @@ class Replica:
     stages: int = 1
     """Stages of a pipeline: each serves its share of the requests at a time, so ``load`` is that of all stages in
     turn on the GPUs of one, and that many batches are in flight."""
+
+    @cached_property
+    def roofline(self) -> Roofline:
+        """Times of its steps."""
+        return Roofline(self.load, self.speed)
 
     def slots(self, tokens_per_request: float) -> float:
         """Requests that can be scheduled at once: by the engine's limit and by the KV cache."""
@@ -165,8 +172,11 @@ def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int)
 
 
 def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: MemoryEstimate) -> Replica:
-    """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them."""
-    return replica_with(model, gpu, engine, kv_tokens=max(memory.kv_tokens, 1))
+    """Return one replica of ``model`` on ``gpu`` with these settings and the KV cache that is predicted for them.
+
+    A model without a cache never lacks room in it.
+    """
+    return replica_with(model, gpu, engine, kv_tokens=max(memory.kv_tokens, 1) if model.kv_groups else UNBOUNDED_TOKENS)
 
 
 def replica_with(model: ModelSpec, gpu: Gpu, engine: EngineSettings, *, kv_tokens: int) -> Replica:
@@ -194,8 +204,7 @@ def staged_loop(
     """Return the closed loop of a replica: of each batch in its pipeline, with the throughput of all."""
     stages = replica.stages
     loop = closed_loop(
-        replica.load,
-        replica.speed,
+        replica.roofline,
         concurrency=concurrency / stages,
         slots=slots / stages,
         input_tokens=input_tokens,

@@ -145,6 +145,12 @@ class Catalogue:
         sold = [i for i in self.all_instances if i.gpu == wanted and place in i.on_demand_usd_per_hour]
         return tuple(sorted(sold, key=lambda i: (i.on_demand_usd_per_hour[place], i.instance_type)))
 
+    def unpriced(self, gpu: str, region: str) -> tuple[str, ...]:
+        """Return the instance types with ``gpu`` that zones of ``region`` offer and the catalogue has no price of."""
+        wanted, place = self.gpu(gpu).name, self.region(region).name
+        offered = [i for i in self.all_instances if i.gpu == wanted and i.zone_ids.get(place)]
+        return tuple(sorted(i.instance_type for i in offered if place not in i.on_demand_usd_per_hour))
+
     def instance(self, instance_type: str) -> Instance:
         """Return one instance type, GPU or system; BadInput names the nearest ones."""
         for instance in self.all_instances:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.roofline import Load, Speed, closed_loop, step_s
+from sizing.roofline import Load, Roofline, Speed, closed_loop
 
 LIMITS = Limits(max_num_seqs=4, max_num_batched_tokens=100, kv_tokens=10_000)
 LOAD = Load(
@@ -22,9 +22,9 @@ def one_second(step: Step) -> float:
     return 1.0
 
 
-def roofline(step: Step) -> float:
+def by_roofline(step: Step) -> float:
     mean = step.context_tokens / step.decodes if step.decodes else 0.0
-    return step_s(LOAD, SPEED, step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
+    return Roofline(LOAD, SPEED).step_s(step.decodes, mean, prompt_tokens=step.prompt_tokens, pairs=step.prompt_pairs)
 
 
 def test_a_prompt_takes_as_many_steps_as_it_has_chunks_and_then_one_a_token():
@@ -56,7 +56,9 @@ def test_requests_wait_for_room_in_the_cache_but_never_for_ever():
 def test_the_closed_formula_gives_the_throughput_that_the_simulation_shows(concurrency, inputs, outputs):
     requests = [Request(0.0, inputs, outputs)] * (concurrency * 12)
     limits = Limits(max_num_seqs=256, max_num_batched_tokens=8192, kv_tokens=10**9)
-    outcomes = simulate(requests, limits, roofline, concurrency=concurrency)
+    outcomes = simulate(requests, limits, by_roofline, concurrency=concurrency)
     shown = len(requests) * outputs / max(outcome.end_s for outcome in outcomes)
-    loop = closed_loop(LOAD, SPEED, concurrency=concurrency, slots=256, input_tokens=inputs, output_tokens=outputs)
+    loop = closed_loop(
+        Roofline(LOAD, SPEED), concurrency=concurrency, slots=256, input_tokens=inputs, output_tokens=outputs
+    )
     assert loop.output_tokens_per_s == pytest.approx(shown, rel=0.15)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sizing.catalogue import load_catalogue
+from sizing.engine import resolve_engine
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
 from sizing.options import enumerate_options
@@ -176,6 +177,23 @@ def test_each_option_that_lost_says_why() -> None:
     every = enumerate_options(entry(LARGE), Capacity(zones=2), REGION, CATALOGUE).rejected
     assert any("B200 TP8 on" in one.option and "sold in 1 zones" in one.reason for one in every)
     assert any(reason.startswith("dearer:") for reason in reasons.values())
+
+
+def test_a_machine_that_the_region_sells_and_the_catalogue_has_no_price_of_is_left_out_by_name() -> None:
+    rejected = plan_model(entry(LARGE), Capacity(gpus=("H200",)), "us-west-2", CATALOGUE).rejected
+    (reason,) = (one.reason for one in rejected if one.option == "p5e.48xlarge")
+    assert reason == f"us-west-2 sells it, but the catalogue of {CATALOGUE.date} has no price"
+
+
+def test_an_encoder_takes_a_prompt_in_one_batch_and_lacks_no_cache() -> None:
+    embed = entry("BAAI/bge-m3", rate=30, workload={"input_tokens": 200, "output_tokens": 1})
+    chosen = plan_model(embed, Capacity(), REGION, CATALOGUE).chosen
+    assert chosen.engine.max_num_batched_tokens >= chosen.engine.max_model_len == 8194
+    assert chosen.engine_args[-2:] == ("--runner", "pooling")
+    with pytest.raises(BadInput, match="takes a prompt in one piece"):
+        resolve_engine(
+            CATALOGUE.model("BAAI/bge-m3"), CATALOGUE.gpu("L4"), EngineOverrides(max_num_batched_tokens=2048)
+        )
 
 
 def test_objectives_nobody_meets_are_refused_with_the_best_reachable() -> None:

@@ -13,12 +13,22 @@ from benchmarks import fit_throughput
 from benchmarks.throughput_rows import Point, read_points
 from sizing.catalogue import load_catalogue
 from sizing.engine import resolve_engine
+from sizing.engines import memory_of
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, Objectives, Workload
 from sizing.memory import estimate_memory
 from sizing.plan import ThroughputEstimate
-from sizing.queue import STEP_ASIDE, most_traffic, stretched_s, tpot_p95_s, traffic_at, traffic_for, variance_of
-from sizing.roofline import Cycle, Load, Speed, closed_loop, collective_s, prompt_pairs, step_s, touched
+from sizing.queue import (
+    STEP_ASIDE,
+    most_traffic,
+    rate_bound,
+    stretched_s,
+    tpot_p95_s,
+    traffic_at,
+    traffic_for,
+    variance_of,
+)
+from sizing.roofline import Cycle, Load, Roofline, Speed, closed_loop, prompt_pairs
 from sizing.throughput import predict_throughput, replica_of
 
 CATALOGUE = load_catalogue()
@@ -44,63 +54,68 @@ def predict(
 
 
 def test_one_decode_step_is_weights_and_cache_over_bandwidth_plus_the_host() -> None:
-    assert step_s(LOAD, SPEED, 1, 1000) == pytest.approx(16e9 / 500e9 + 131072 * 1000 / 500e9 + 0.002, rel=1e-4)
+    assert Roofline(LOAD, SPEED).step_s(1, 1000) == pytest.approx(
+        16e9 / 500e9 + 131072 * 1000 / 500e9 + 0.002, rel=1e-4
+    )
 
 
 def test_a_large_batch_is_bound_by_compute() -> None:
-    assert step_s(LOAD, SPEED, 1000, 0) == pytest.approx(2 * 8e9 * 1000 / 50e12 + 0.002, rel=1e-3)
+    assert Roofline(LOAD, SPEED).step_s(1000, 0) == pytest.approx(2 * 8e9 * 1000 / 50e12 + 0.002, rel=1e-3)
 
 
 def test_a_step_with_a_prompt_adds_the_flops_of_its_matrices_and_attention_but_not_of_the_head() -> None:
     load = Load(**{**LOAD.__dict__, "head_parameters": 1e9})
     flops = 2 * (8e9 * 9001 - 1e9 * 9000) + 2 * 32 * 4096 * 9000**2
-    step = step_s(load, SPEED, 1, 0, prompt_tokens=9000, pairs=prompt_pairs(9000))
+    step = Roofline(load, SPEED).step_s(1, 0, prompt_tokens=9000, pairs=prompt_pairs(9000))
     assert step == pytest.approx(flops / 50e12 + 0.002, rel=1e-3)
 
 
 def test_one_token_touches_the_chosen_experts_and_many_touch_all() -> None:
     load = Load(**{**LOAD.__dict__, "experts": 128, "experts_per_token": 8, "expert_bytes": 50e9})
-    assert touched(load, 1) == pytest.approx(8 / 128)
-    assert touched(load, 1000) == pytest.approx(1.0)
-    assert touched(LOAD, 1000) == 0
+    assert Roofline(load, SPEED).touched(1) == pytest.approx(8 / 128)
+    assert Roofline(load, SPEED).touched(1000) == pytest.approx(1.0)
+    assert Roofline(LOAD, SPEED).touched(1000) == 0
 
 
 def test_a_window_is_read_to_its_end_and_a_state_twice() -> None:
     load = Load(**{**LOAD.__dict__, "windows": ((512, 1000.0),), "state_bytes": 4e6})
-    extra = step_s(load, SPEED, 1, 2000) - step_s(LOAD, SPEED, 1, 2000)
+    extra = Roofline(load, SPEED).step_s(1, 2000) - Roofline(LOAD, SPEED).step_s(1, 2000)
     assert extra == pytest.approx((512 * 1000 + 4e6) / 500e9)
 
 
 def test_one_gpu_needs_no_collective_and_more_need_two_a_layer() -> None:
     two = Load(**{**LOAD.__dict__, "gpus": 2})
-    assert collective_s(LOAD, SPEED, 64) == 0
-    assert collective_s(two, SPEED, 0) == pytest.approx(2 * 32 * 10e-6)
+    halved = Load(**{**LOAD.__dict__, "parameters_active": LOAD.parameters_active / 2})
+    added = Roofline(two, SPEED).step_s(64, 0) - Roofline(halved, SPEED).step_s(64, 0)
+    assert added == pytest.approx(2 * 32 * (10e-6 + 64 * 4096 * 2 / 25e9))
 
 
 def test_a_closed_loop_gives_each_request_one_prefill_and_its_output() -> None:
-    loop = closed_loop(LOAD, SPEED, concurrency=4, slots=100, input_tokens=500, output_tokens=100)
+    loop = closed_loop(Roofline(LOAD, SPEED), concurrency=4, slots=100, input_tokens=500, output_tokens=100)
     assert loop.cycle_s == pytest.approx(100 * loop.step_s + 4 * loop.prefill_s)
     assert loop.output_tokens_per_s == pytest.approx(400 / loop.cycle_s)
 
 
 def test_requests_beyond_the_slots_wait_and_add_no_throughput() -> None:
-    full = closed_loop(LOAD, SPEED, concurrency=8, slots=8, input_tokens=500, output_tokens=100)
-    crowded = closed_loop(LOAD, SPEED, concurrency=16, slots=8, input_tokens=500, output_tokens=100)
+    full = closed_loop(Roofline(LOAD, SPEED), concurrency=8, slots=8, input_tokens=500, output_tokens=100)
+    crowded = closed_loop(Roofline(LOAD, SPEED), concurrency=16, slots=8, input_tokens=500, output_tokens=100)
     assert crowded.output_tokens_per_s == full.output_tokens_per_s
     assert crowded.ttft_s == pytest.approx(full.ttft_s + full.cycle_s)
 
 
 def test_a_cached_prefix_shortens_the_first_token() -> None:
-    cold = closed_loop(LOAD, SPEED, concurrency=4, slots=9, input_tokens=4000, output_tokens=100)
-    warm = closed_loop(LOAD, SPEED, concurrency=4, slots=9, input_tokens=4000, output_tokens=100, prefix_share=0.8)
+    cold = closed_loop(Roofline(LOAD, SPEED), concurrency=4, slots=9, input_tokens=4000, output_tokens=100)
+    warm = closed_loop(
+        Roofline(LOAD, SPEED), concurrency=4, slots=9, input_tokens=4000, output_tokens=100, prefix_share=0.8
+    )
     assert warm.ttft_s < 0.4 * cold.ttft_s
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(c=st.floats(1, 200), more=st.floats(1, 3))
 def test_more_requests_in_flight_never_lower_throughput_nor_quicken_a_token(c: float, more: float) -> None:
-    few = closed_loop(LOAD, SPEED, concurrency=c, slots=math.inf, input_tokens=500, output_tokens=100)
-    many = closed_loop(LOAD, SPEED, concurrency=c * more, slots=math.inf, input_tokens=500, output_tokens=100)
+    few = closed_loop(Roofline(LOAD, SPEED), concurrency=c, slots=math.inf, input_tokens=500, output_tokens=100)
+    many = closed_loop(Roofline(LOAD, SPEED), concurrency=c * more, slots=math.inf, input_tokens=500, output_tokens=100)
     assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.98  # where compute binds, prompts crowd a step
     assert many.tpot_s >= few.tpot_s
     assert many.ttft_s >= few.ttft_s * (1 - 1e-12)
@@ -161,6 +176,18 @@ def test_the_most_traffic_of_a_replica_meets_and_a_little_more_does_not() -> Non
     half = traffic_for(replica, workload, most.requests_per_s / 2, most)
     assert half.requests_per_s == pytest.approx(most.requests_per_s / 2, rel=1e-3)
     assert half.concurrency < most.concurrency / 2
+
+
+@given(st.floats(100, 20_000), st.floats(8, 200), st.integers(20, 6000), st.integers(10, 2000))
+def test_the_bound_of_the_rate_is_never_below_the_most_and_hardly_above(ttft, tpot, inputs, outputs) -> None:
+    spec, card = CATALOGUE.model("Qwen/Qwen3-14B"), CATALOGUE.gpu("H100")
+    engine = resolve_engine(spec, card, EngineOverrides(max_model_len=8192))
+    replica = replica_of(spec, card, engine, memory_of(spec, card, engine))
+    workload = Workload(requests_per_second=1, input_tokens=inputs, output_tokens=outputs)
+    objectives = Objectives(ttft_p95_ms=ttft, tpot_p95_ms=tpot)
+    most, bound = most_traffic(replica, workload, objectives), rate_bound(replica, workload, objectives)
+    rate = most.requests_per_s if most else 0.0
+    assert rate <= bound <= 1.1 * rate
 
 
 def test_published_points_lie_near_the_committed_constants() -> None:
