@@ -36,6 +36,7 @@ SHAREGPT = (217, 202)
 """Mean prompt and output of the ShareGPT runs that print them (gpustack, vllm-project)."""
 LONGEST_MEAN = 1000
 """Runs of fixed lengths in sources that print means have prompts from this length, or outputs of a few tokens."""
+NODE_GPUS = 8
 MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
 
 
@@ -61,6 +62,8 @@ class Point:
     """Output lengths vary as in a corpus of conversations, instead of being all the same."""
     input_tokens: float
     output_tokens: float
+    longest_output: float
+    """Tokens at which the run cuts its answers; infinite where it does not say."""
     old: bool
     """Of an engine before V1: its host cost and kernels are nuisance constants (old.*), not used in plans."""
     measured: Mapping[str, float]
@@ -133,7 +136,10 @@ def _check_load(row: Mapping[str, Any], concurrency: float, outputs: float) -> N
 def _lengths(row: Mapping[str, Any]) -> tuple[float, float]:
     notes, given = str(row["notes"]), (row["input_len"], row["output_len"])
     if None not in given:
-        return float(given[0]), float(given[1])
+        # lengths drawn evenly between this share of the nominal and the nominal, as the client of InferenceX does
+        drawn = re.search(r"random-range-ratio ([\d.]+\d)", notes)
+        share = (1 + float(drawn.group(1))) / 2 if drawn else 1.0
+        return float(given[0]) * share, float(given[1]) * share
     if "ShareGPT" in notes and given == (None, None) and "reasoning" not in notes:
         return float(SHAREGPT[0]), float(SHAREGPT[1])
     if given[0] is None and given[1] is not None:
@@ -155,13 +161,21 @@ def _checks(row: Mapping[str, Any]) -> None:
         raise BadInput("left out: model not described", row["model"])
     if "enforce-eager" in notes or "speculative" in notes:
         raise BadInput("left out: eager or speculative", row["id"])
+    if "prompts repeat: prompts longer than the answers" in notes:
+        raise BadInput("left out: prompts repeat under prefix caching and are longer than the answers", row["id"])
+    if int(row["tp"]) > NODE_GPUS:
+        raise BadInput("left out: tensor parallelism over several nodes", row["id"])
+    ranks = re.search(r"\bep=(\d+)", notes)
+    if ranks and int(ranks.group(1)) > int(row["tp"]):
+        raise BadInput("left out: more expert-parallel ranks than GPUs", row["id"])
 
 
 def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> EngineOverrides:
     notes = str(row["notes"])
     seqs = re.search(r"max-num-seqs[ =](\d+)|(\d+) seqs", notes)
-    used = re.search(r"gpu-memory-utilization[ =]([\d.]+\d)", notes)
-    version = row["vllm_version"] or ("0.6.0" if "V0" in notes else "0.15.0")
+    used = re.search(r"(?:gpu-memory-utilization|\butil)[ =]([\d.]+\d)", notes)
+    recent = "0.15.0" if row["date"] >= "2026" else "0.11.0"
+    version = row["vllm_version"] or ("0.6.0" if "V0" in notes else recent)
     batched = re.search(r"max-num-batched-tokens[ =](\d+)|(\d+) batched", notes)
     return EngineOverrides(
         vllm_version="0.6.0" if version < "0.6" and version.startswith("0.") and "." in version[2:] and
@@ -214,6 +228,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         varied=_varied(notes, inputs, outputs),
         input_tokens=inputs,
         output_tokens=outputs,
+        longest_output=float(cut.group(1)) if (cut := re.search(r"outputs cut at (\d+)", notes)) else math.inf,
         old="V0" in notes,
         measured=measured,
     )

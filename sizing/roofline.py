@@ -5,8 +5,10 @@
     pairs    = FLOPs of attention of the prompt tokens / compute
     passes   = tokens x layers x hidden x 2 bytes x passes over them / bandwidth (norms, residuals, copies to experts;
                tensor parallelism does not divide them)
+    direct   = 2 x layers x (latency + 2 (n - 1) / n x tokens x hidden x 2 bytes / bandwidth) of n GPUs that read each
+               other's memory; ring = the same of a ring, with its greater latency and bandwidth
     step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + passes
-               + collectives + host
+               + smaller of direct and ring + host
 
 A mixture of experts touches ``experts x (1 - (1 - chosen / experts)^tokens)`` experts in a step (fewer where routing
 is uneven). In a closed loop of
@@ -52,6 +54,8 @@ class Load:
     """Layers that see a window: its tokens, and bytes of cache for each token in it."""
     state_bytes: float = 0.0
     """Bytes of recurrent state that one decode reads and writes."""
+    cache_bits: int = 16
+    """Bits of one element of the cache."""
     head_parameters: float = 0.0
     """Parameters of the output head: it is used for decodes and the last token of a prompt only."""
 
@@ -63,13 +67,21 @@ class Speed:
     bandwidth_bytes_per_s: float
     compute_flops_per_s: float
     link_bytes_per_s: float
+    """Of a ring of all GPUs, in one direction, for long messages."""
     link_latency_s: float
+    """Of one all-reduce by that ring, whatever the number of GPUs."""
     host_step_s: float
     host_sequence_s: float
     request_s: float = 0.0
     """Seconds that the API server, tokeniser and scheduler add to the first token."""
     attention_bytes_per_s: float = 0.0
     """Bandwidth of reading the cache; 0 takes ``bandwidth_bytes_per_s``."""
+    attention_fp8: float = 1.0
+    """Share of it that a cache of 8 bits reaches: a token costs work of its own beside its bytes."""
+    direct_bytes_per_s: float = 0.0
+    """Of an all-reduce in which each GPU reads the others' memory; 0 where the GPUs cannot."""
+    direct_latency_s: float = 0.0
+    """Of two GPUs; the more wait for each other, the later the last of them is: log2 of their number."""
     expert_bytes_per_s: float = 0.0
     """Bandwidth of reading routed experts; 0 takes ``bandwidth_bytes_per_s``."""
     request_host_s: float = 0.0
@@ -120,14 +132,15 @@ class Roofline:
     """
 
     __slots__ = (
-        "_attended_s", "_compute_s", "_context_s", "_experts_s", "_fixed_s", "_head_s", "_missed", "_pair_s",
-        "_passes_s", "_sequence_s", "_weights_s", "_windows", "load", "speed",
+        "_attended_s", "_compute_s", "_context_s", "_direct_row_s", "_direct_s", "_experts_s", "_fixed_s", "_head_s",
+        "_missed", "_pair_s", "_passes_s", "_ring_row_s", "_ring_s", "_sequence_s", "_weights_s", "_windows", "load",
+        "speed",
     )  # fmt: skip
 
     def __init__(self, load: Load, speed: Speed) -> None:
         """Divide out what no batch changes."""
         bandwidth, flops = speed.bandwidth_bytes_per_s, load.gpus * speed.compute_flops_per_s
-        attention = speed.attention_bytes_per_s or bandwidth
+        attention = (speed.attention_bytes_per_s or bandwidth) * (speed.attention_fp8 if load.cache_bits == 8 else 1.0)
         self.load, self.speed = load, speed
         self._weights_s = load.weights_bytes / bandwidth
         self._experts_s = load.expert_bytes / (speed.expert_bytes_per_s or bandwidth)
@@ -139,18 +152,25 @@ class Roofline:
         self._windows = tuple((tokens, size / attention) for tokens, size in load.windows)
         self._attended_s = load.state_bytes / attention
         self._pair_s = 2 * load.layers * load.attention_width / flops
-        latency, row = self._collective()
-        self._passes_s = row + load.layers * load.hidden_size * 2 * speed.passes / bandwidth
-        self._fixed_s = speed.host_step_s + latency
+        self._passes_s = load.layers * load.hidden_size * 2 * speed.passes / bandwidth
+        self._fixed_s = speed.host_step_s
         self._sequence_s = speed.host_sequence_s
+        self._ring_s, self._ring_row_s = self._collective(speed.link_latency_s, speed.link_bytes_per_s)
+        met_s = speed.direct_latency_s * math.log2(load.gpus)
+        self._direct_s, self._direct_row_s = self._collective(met_s, speed.direct_bytes_per_s)
 
-    def _collective(self) -> tuple[float, float]:
-        """Seconds of the two all-reduces of each layer: of a step, and of each row of bf16 in it (0 on one GPU)."""
-        load, speed = self.load, self.speed
+    def _collective(self, latency_s: float, bytes_per_s: float) -> tuple[float, float]:
+        """Seconds of the two all-reduces of each layer: of a step, and of each row of bf16 in it.
+
+        Zero on one GPU; an all-reduce that the GPUs cannot do never ends.
+        """
+        load = self.load
         if load.gpus == 1:
             return 0.0, 0.0
-        ring = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / speed.link_bytes_per_s
-        return 2 * load.layers * speed.link_latency_s * math.log2(load.gpus), 2 * load.layers * ring
+        if not bytes_per_s:
+            return math.inf, 0.0
+        ring = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / bytes_per_s
+        return 2 * load.layers * latency_s, 2 * load.layers * ring
 
     def touched(self, tokens: float) -> float:
         """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing``)."""
@@ -167,8 +187,9 @@ class Roofline:
         seen = context_tokens * self._context_s + self._attended_s
         for window, second in self._windows:
             seen += min(context_tokens, window) * second
+        direct, ring = self._direct_s + self._direct_row_s * tokens, self._ring_s + self._ring_row_s * tokens
         rest = self._fixed_s + (seen + self._sequence_s) * batch + self._passes_s * tokens + self._pair_s * pairs
-        return rounded(memory, compute) + rest
+        return rounded(memory, compute) + rest + (direct if direct < ring else ring)
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:
         """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
