@@ -132,9 +132,8 @@ class Roofline:
     """
 
     __slots__ = (
-        "_attended_s", "_compute_s", "_context_s", "_direct_row_s", "_direct_s", "_experts_s", "_fixed_s", "_head_s",
-        "_missed", "_pair_s", "_passes_s", "_ring_row_s", "_ring_s", "_sequence_s", "_weights_s", "_windows", "load",
-        "speed",
+        "_attended_s", "_compute_s", "_context_s", "_direct", "_experts_s", "_head_s", "_met_tokens", "_missed",
+        "_pair_s", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
     )  # fmt: skip
 
     def __init__(self, load: Load, speed: Speed) -> None:
@@ -152,25 +151,25 @@ class Roofline:
         self._windows = tuple((tokens, size / attention) for tokens, size in load.windows)
         self._attended_s = load.state_bytes / attention
         self._pair_s = 2 * load.layers * load.attention_width / flops
-        self._passes_s = load.layers * load.hidden_size * 2 * speed.passes / bandwidth
-        self._fixed_s = speed.host_step_s
         self._sequence_s = speed.host_sequence_s
-        self._ring_s, self._ring_row_s = self._collective(speed.link_latency_s, speed.link_bytes_per_s)
-        met_s = speed.direct_latency_s * math.log2(load.gpus)
-        self._direct_s, self._direct_row_s = self._collective(met_s, speed.direct_bytes_per_s)
+        self._ring = self._fixed(speed.link_latency_s, speed.link_bytes_per_s)
+        self._direct, self._met_tokens = self._ring, 0.0
+        if load.gpus > 1 and speed.direct_bytes_per_s:
+            self._direct = self._fixed(speed.direct_latency_s * math.log2(load.gpus), speed.direct_bytes_per_s)
+            sooner, slower = self._ring[0] - self._direct[0], self._direct[1] - self._ring[1]
+            self._met_tokens = sooner / slower if slower > 0 else math.inf
 
-    def _collective(self, latency_s: float, bytes_per_s: float) -> tuple[float, float]:
-        """Seconds of the two all-reduces of each layer: of a step, and of each row of bf16 in it.
+    def _fixed(self, latency_s: float, bytes_per_s: float) -> tuple[float, float]:
+        """Seconds of a step, and of each row of bf16 in it: host, passes, and two all-reduces a layer (not on one GPU).
 
-        Zero on one GPU; an all-reduce that the GPUs cannot do never ends.
+        The all-reduces start after ``latency_s`` and carry ``bytes_per_s``.
         """
-        load = self.load
+        load, speed = self.load, self.speed
+        passes = load.layers * load.hidden_size * 2 * speed.passes / speed.bandwidth_bytes_per_s
         if load.gpus == 1:
-            return 0.0, 0.0
-        if not bytes_per_s:
-            return math.inf, 0.0
-        ring = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / bytes_per_s
-        return 2 * load.layers * latency_s, 2 * load.layers * ring
+            return speed.host_step_s, passes
+        row = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / bytes_per_s
+        return speed.host_step_s + 2 * load.layers * latency_s, passes + 2 * load.layers * row
 
     def touched(self, tokens: float) -> float:
         """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing``)."""
@@ -187,9 +186,9 @@ class Roofline:
         seen = context_tokens * self._context_s + self._attended_s
         for window, second in self._windows:
             seen += min(context_tokens, window) * second
-        direct, ring = self._direct_s + self._direct_row_s * tokens, self._ring_s + self._ring_row_s * tokens
-        rest = self._fixed_s + (seen + self._sequence_s) * batch + self._passes_s * tokens + self._pair_s * pairs
-        return rounded(memory, compute) + rest + (direct if direct < ring else ring)
+        fixed, row = self._direct if tokens < self._met_tokens else self._ring
+        rest = fixed + (seen + self._sequence_s) * batch + row * tokens + self._pair_s * pairs
+        return rounded(memory, compute) + rest
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:
         """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
