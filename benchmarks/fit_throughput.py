@@ -35,6 +35,8 @@ POOLING = 0.5
 """Price of a source's own speed, as a share of the price of an error: 0 forgives all of it, 1 none."""
 WAVES = 10.0
 """Requests of a closed loop over those in flight, where the run does not state them: what the harnesses take."""
+FEW_WAVES = 2.0
+"""Up to here the median request is one of the first wave."""
 TTFT_WEIGHT = 0.3
 """TTFT depends on the harness more than on the engine."""
 FEW_ROWS = 5
@@ -50,9 +52,21 @@ START: Mapping[str, float] = {
     "old.latency": 1.5, "old.experts": 0.7, "link.nvlink.latency_us": 25.0, "link.nvlink.efficiency": 0.82,
     "direct.nvlink.latency_us": 7.0, "direct.nvlink.efficiency": 0.15, "attention.fp8": 0.7, "host.layer_us": 8.0,
     "link.pcie.latency_us": 25.0, "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.75, "experts.compute": 0.6,
-    "experts.layer_us": 40.0, "experts.routing": 0.6, "host.token_us": 60.0, "passes": 8.0,
+    "experts.layer_us": 40.0, "experts.prompt_us": 150.0, "experts.routing": 0.6, "host.token_us": 60.0, "passes": 8.0,
     "experts.passes": 4.0, "latent.layer_us": 80.0,
 }  # fmt: skip
+"""Starting values. Where the newer ones come from:
+
+direct.nvlink: all-reduce of vLLM by reading peers' memory on H100, table of sgl-project/sglang pull request 2904:
+    8.8, 8.5 and 9.3 us at 4 KB on 2, 4 and 8 GPUs; 12.9, 20.6 and 24.1 us at 256 KB; 26.6, 40.2 and 45.0 us at 1 MB,
+    which is a ring of about 60 of the 450 GB/s. In a model the ranks arrive apart, and the last is later the more there
+    are, so the latency is for two and grows with log2 of their number.
+link.nvlink: 370 of the 450 GB/s by its maintainer (NVIDIA/nccl-tests issue 212); a ring starts in 20 to 30 us.
+link.pcie.latency_us: 19.4 us for 4 KB between four GPUs on PCIe, flat in their number.
+attention.fp8: vLLM's page on quantised caches promised room, not speed, before kernels multiplied in 8 bits.
+host.layer_us: about eight kernels a layer with a gap of a microsecond each inside a CUDA graph.
+experts.prompt_us: about thirty kernels a layer of 5 us each to launch, where no CUDA graph replays them.
+"""
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
     "link": 0.2, "direct": 0.2, "experts.bandwidth": 0.2, "experts.compute": 0.3, "host.step_us": 0.3,
@@ -91,9 +105,9 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     if not point.burst:
         # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
         ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
-        # the first wave arrives at once: half of it is prefilled before a request of the middle
+        # the first wave arrives at once: half of it is prefilled before a request of the middle, which moves the mean
         waves = requests / loop.batch if math.isfinite(requests) else WAVES
-        first = min(1 / waves, 1.0)
+        first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
         ttft = (1 - first) * ttft + first * max(ttft, loop.batch * loop.prefill_s / 2)
     return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": ttft * 1e3}
 

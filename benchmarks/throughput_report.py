@@ -40,8 +40,10 @@ Protocol. A hash of its name puts every source on one of two sides. While terms 
 errors of the development side are looked at; those of the reporting side are computed when the change is done, and are
 published as they come. Whether a row can be compared is decided by the rules of `benchmarks/throughput_rows.py` and by
 what its source states, before its error is known; `benchmarks/data/README.md` counts what was left out while reading.
-Earlier terms were chosen while errors of sources of either side were in view. The table by side tells whether that
-matters.
+Earlier terms were chosen while errors of sources of either side were in view. In November 2026 the reporting side was
+computed twice: after all-reduces, host time by layer and 8-bit caches were mended on the development side, and again
+after runs that state a median TTFT were read as such and prompts of experts got their launch time, which the
+development side asked for too. The table by side tells whether that matters.
 """
 PAIRS = """The table above has other points for every estimator. Here each stands against ours on the points of both.
 The rows of `ai-dynamo/aiconfigurator` are measurements that the authors of AIConfigurator keep to test it on, so on

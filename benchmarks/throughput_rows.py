@@ -64,6 +64,8 @@ class Point:
     output_tokens: float
     longest_output: float
     """Tokens at which the run cuts its answers; infinite where it does not say."""
+    median_ttft: bool
+    """Its TTFT is the median, which the first wave of requests hardly moves; a mean otherwise."""
     old: bool
     """Of an engine before V1: its host cost and kernels are nuisance constants (old.*), not used in plans."""
     measured: Mapping[str, float]
@@ -222,6 +224,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         engine=engine,
         memory=memory,
         load=load_of(model, engine),
+        median_ttft="p50 TTFT" in notes,
         concurrency=concurrency,
         burst=burst,
         prompts=_prompts(row),

@@ -72,6 +72,8 @@ class Speed:
     """Of one all-reduce by that ring, whatever the number of GPUs."""
     host_step_s: float
     host_sequence_s: float
+    prompt_step_s: float = 0.0
+    """Seconds that a step with prompts takes longer: it is launched kernel by kernel, not replayed as a CUDA graph."""
     request_s: float = 0.0
     """Seconds that the API server, tokeniser and scheduler add to the first token."""
     attention_bytes_per_s: float = 0.0
@@ -133,7 +135,7 @@ class Roofline:
 
     __slots__ = (
         "_attended_s", "_compute_s", "_context_s", "_direct", "_experts_s", "_head_s", "_met_tokens", "_missed",
-        "_pair_s", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
+        "_pair_s", "_prompt_s", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
     )  # fmt: skip
 
     def __init__(self, load: Load, speed: Speed) -> None:
@@ -151,7 +153,7 @@ class Roofline:
         self._windows = tuple((tokens, size / attention) for tokens, size in load.windows)
         self._attended_s = load.state_bytes / attention
         self._pair_s = 2 * load.layers * load.attention_width / flops
-        self._sequence_s = speed.host_sequence_s
+        self._sequence_s, self._prompt_s = speed.host_sequence_s, speed.prompt_step_s
         self._ring = self._fixed(speed.link_latency_s, speed.link_bytes_per_s)
         self._direct, self._met_tokens = self._ring, 0.0
         if load.gpus > 1 and speed.direct_bytes_per_s:
@@ -188,6 +190,8 @@ class Roofline:
             seen += min(context_tokens, window) * second
         fixed, row = self._direct if tokens < self._met_tokens else self._ring
         rest = fixed + (seen + self._sequence_s) * batch + row * tokens + self._pair_s * pairs
+        if prompt_tokens:
+            rest += self._prompt_s
         return rounded(memory, compute) + rest
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:

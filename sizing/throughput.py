@@ -88,6 +88,7 @@ def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: 
         attention_fp8=constants["attention.fp8"],
         host_step_s=(constants["host.step_us"] + model.num_layers * layer_us) * 1e-6,
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
+        prompt_step_s=(model.num_layers * constants["experts.prompt_us"] if model.experts else 0.0) * 1e-6,
         request_s=constants["host.first_token_us"] * 1e-6,
         request_host_s=constants["host.request_us"] * 1e-6,
         token_s=constants["host.token_us"] * 1e-6,

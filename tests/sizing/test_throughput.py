@@ -112,6 +112,13 @@ def test_a_cache_of_8_bits_is_read_more_slowly_for_its_size() -> None:
     assert added == pytest.approx(4 * 1000 * 131072 / 500e9)
 
 
+def test_a_step_with_prompts_is_launched_kernel_by_kernel() -> None:
+    slow = Roofline(LOAD, Speed(**{**SPEED.__dict__, "prompt_step_s": 0.01}))
+    assert slow.step_s(4, 1000) == Roofline(LOAD, SPEED).step_s(4, 1000)
+    added = slow.step_s(4, 1000, prompt_tokens=9) - Roofline(LOAD, SPEED).step_s(4, 1000, prompt_tokens=9)
+    assert added == pytest.approx(0.01)
+
+
 def test_a_closed_loop_gives_each_request_one_prefill_and_its_output() -> None:
     loop = closed_loop(Roofline(LOAD, SPEED), concurrency=4, slots=100, input_tokens=500, output_tokens=100)
     assert loop.cycle_s == pytest.approx(100 * loop.step_s + 4 * loop.prefill_s)
