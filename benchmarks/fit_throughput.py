@@ -69,8 +69,8 @@ experts.prompt_us: about thirty kernels a layer of 5 us each to launch, where no
 """
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
-    "link": 0.2, "direct": 0.2, "experts.bandwidth": 0.2, "experts.compute": 0.3, "host.step_us": 0.3,
-    "host.first_token_us": 3.0, "old": 3.0,
+    "link.nvlink.latency_us": 0.2, "link.nvlink.efficiency": 0.2, "direct": 0.2, "experts.bandwidth": 0.2,
+    "experts.compute": 0.3, "host.step_us": 0.3, "host.first_token_us": 3.0, "old": 3.0,
 }  # fmt: skip
 """How well a constant is known before any row, as a logarithm; 0.6 where absent. Copies, reductions over NVLink and
 matrix products have been measured for years; what an older engine added to them is nuisance."""
