@@ -3,20 +3,23 @@
 Nothing of the search is shared: no ``sizing.engines``, ``sizing.options``, ``sizing.pools`` or ``sizing.planner``, no
 pruning and no order. Every checkpoint, GPU, parallel size and set of settings is judged by the same memory estimate
 and queue, then every instance type with every number of replicas from one up, and the price is added up node by node.
+For a stack of models every partition into own and shared nodes is tried besides.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from benchmarks.plan_problems import Problem
 from sizing.catalogue import Catalogue, Gpu, Instance
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import ModelEntry
+from sizing.inputs import HOURS_PER_DAY, ModelEntry, Objectives
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
@@ -53,10 +56,10 @@ def _settings(entry: ModelEntry, model: ModelSpec, gpu: Gpu, tensor: int, pipeli
     caches = {base.kv_cache_dtype, "fp8"} if fp8 else {base.kv_cache_dtype}
     split = (False, True) if model.experts and tensor > 1 else (False,)
     tokens, counts = {base.max_num_batched_tokens, 2048, 8192, 16384}, {base.max_num_seqs, 256, 64}
-    for cache, batch, count, divided in itertools.product(caches, tokens, counts, split):
+    for kv_type, batch, count, divided in itertools.product(caches, tokens, counts, split):
         if count <= min(batch, base.max_num_seqs):
             yield replace(
-                base, kv_cache_dtype=cache, max_num_batched_tokens=batch, max_num_seqs=count,
+                base, kv_cache_dtype=kv_type, max_num_batched_tokens=batch, max_num_seqs=count,
                 enable_expert_parallel=divided,
             )  # fmt: skip
 
@@ -66,18 +69,35 @@ def _fits(memory: MemoryEstimate, settings: EngineSettings) -> bool:
     return memory.fits and least > 0 and memory.kv_tokens * least / memory.kv_cache_gib >= settings.max_model_len
 
 
-def _rate(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> float:
+Rates = tuple[float, float]
+"""Requests per second of one replica within the objectives, and of those that may wait."""
+
+
+def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> Rates:
     memory = estimate_memory(model, gpu, settings)
     if not _fits(memory, settings):
-        return 0.0
-    found = most_traffic(replica_of(model, gpu, settings, memory), entry.workload, entry.objectives)
-    return found.requests_per_s if found else 0.0
+        return 0.0, 0.0
+    replica = replica_of(model, gpu, settings, memory)
+    found, waiting = most_traffic(replica, entry.workload, entry.objectives), None
+    if found and entry.workload.batch_share:
+        waiting = most_traffic(replica, entry.workload, Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000))
+    return found.requests_per_s if found else 0.0, waiting.requests_per_s if waiting else 0.0
 
 
-def _nodes(entry: ModelEntry, share: float, each: float, per_node: int) -> int:
-    """Count nodes up from none until they carry ``share`` of the traffic."""
-    wanted, nodes = entry.workload.requests_per_second * share, 0
-    while nodes * per_node * each < wanted - 1e-9 * each and nodes * per_node <= MOST:
+def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) -> float:
+    """Replicas, with parts, that ``share`` of the busiest hour takes; ``batch`` with those that may wait, all day."""
+    workload, (within, waiting) = entry.workload, rates
+    taken = workload.requests_per_second * (1 - workload.batch_share) * share / within
+    if batch and workload.batch_share:
+        shares = workload.daily_shape or (1.0,)
+        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / waiting
+    return taken
+
+
+def _nodes(busy: float, per_node: int) -> int:
+    """Count nodes up from none until they hold the replicas that are ``busy``."""
+    nodes = 0
+    while nodes * per_node < busy - 1e-9 and nodes * per_node <= MOST:
         nodes += 1
     return nodes
 
@@ -95,26 +115,42 @@ def _spot(instance: Instance, region: str) -> float:
     return float(min(price, seen * (1 + facts["volatility_margin"])))
 
 
-def _priced(problem: Problem, instance: Instance, per_node: int, each: float) -> tuple[float, int, float] | None:
+def _priced(problem: Problem, instance: Instance, per_node: int, rates: Rates) -> tuple[float, int, float] | None:
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
-    if workload.requests_per_second * workload.peak_factor > MOST * each:
+    if _busy(entry, workload.peak_factor, rates) > MOST:
         return None
-    floor = 0 if entry.scale_to_zero else max(_nodes(entry, workload.minimum_share, each, per_node), 1)
+    floor = (
+        0 if entry.scale_to_zero else max(_nodes(_busy(entry, workload.minimum_share, rates, batch=False), per_node), 1)
+    )
     if stated is not None:
         floor = -(-stated // per_node)
-    expected = max(_nodes(entry, 1.0, each, per_node), floor, 1)
-    ceiling = max(_nodes(entry, workload.peak_factor, each, per_node), expected)
-    usd = floor * price
-    for node in range(expected - floor):  # the spot share of the nodes above the floor, rounded up
-        on_spot = node < (expected - floor) * problem.capacity.spot_share
-        usd += _spot(instance, problem.region) if on_spot else price
-    return usd, expected * instance.gpus, ceiling * price
+    expected = max(_nodes(_busy(entry, 1.0, rates), per_node), floor, 1)
+    ceiling = max(_nodes(_busy(entry, workload.peak_factor, rates), per_node), expected)
+    hours = [1.0] if workload.daily_shape is None else workload.daily_shape
+    usd = 0.0
+    for share in hours:
+        running = expected if share == 1 else max(_nodes(_busy(entry, share, rates), per_node), floor)
+        usd += floor * price
+        for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
+            on_spot = node < (running - floor) * problem.capacity.spot_share
+            usd += _spot(instance, problem.region) if on_spot else price
+    return usd / len(hours), expected * instance.gpus, ceiling * price
 
 
-def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
-    """Return every machine that serves ``problem`` with its price, in no order."""
+@dataclass(frozen=True)
+class Way:
+    """One way to serve a problem: GPUs of one replica on a machine, and the requests per second that it carries."""
+
+    machine: Instance
+    gpus: int
+    rates: Rates
+    name: str
+
+
+def ways(problem: Problem, catalogue: Catalogue) -> list[Way]:
+    """Return every checkpoint, GPU and parallel size on every machine, each with its best settings."""
     entry, found = problem.entry, []
     models = [catalogue.model(name) for name in {entry.model, *entry.allowed_variants}]
     names = problem.capacity.gpus or [gpu.name for gpu in catalogue.gpus]
@@ -122,16 +158,24 @@ def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
         gpu, gpus = catalogue.gpu(name), tensor * pipeline
         machines = [one for one in catalogue.instances(name, problem.region) if one.gpus % gpus == 0]
         settings = list(_settings(entry, model, gpu, tensor, pipeline)) if machines else []
-        each = max((_rate(entry, model, gpu, one) for one in settings), default=0.0)
-        for machine in machines if each else []:
+        tried = [rates for rates in (_rates(entry, model, gpu, one) for one in settings) if rates[0]]
+        for machine in machines if tried else []:
             weights = model.checkpoint_bytes or 0
             fits = fits_node(pod_resources(settings[0], weights), machine)
-            if not fits or _zones(machine, problem) < problem.capacity.zones:
-                continue
-            priced = _priced(problem, machine, machine.gpus // gpus, each)
-            if priced is not None:
-                usd, bought, ceiling = priced
-                found.append(Best(usd, bought, ceiling, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
+            if fits and _zones(machine, problem) >= problem.capacity.zones:
+                best = min(tried, key=partial(_busy, entry, 1.0))
+                found.append(Way(machine, gpus, best, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
+    return found
+
+
+def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
+    """Return every machine that serves ``problem`` with its price, in no order."""
+    found = []
+    for way in ways(problem, catalogue):
+        priced = _priced(problem, way.machine, way.machine.gpus // way.gpus, way.rates)
+        if priced is not None:
+            usd, bought, ceiling = priced
+            found.append(Best(usd, bought, ceiling, way.name))
     return found
 
 
@@ -139,3 +183,110 @@ def cheapest(found: list[Best], ceiling_usd: float | None = None) -> Best | None
     """Return the cheapest, of equals the one with fewer GPUs, whose ceiling is not above ``ceiling_usd``."""
     allowed = [one for one in found if ceiling_usd is None or one.ceiling_usd <= ceiling_usd + 1e-9]
     return min(allowed, key=lambda one: (round(one.usd, 6), one.gpus), default=None)
+
+
+LEAST_SAVING = 0.01
+"""USD per hour: models are not put on shared nodes for less."""
+
+
+def _partitions(items: list[int]) -> Iterator[list[list[int]]]:
+    """Yield every way to divide ``items`` into sets."""
+    if not items:
+        yield []
+        return
+    for others in range(2 ** (len(items) - 1)):
+        block = [items[0], *(item for place, item in enumerate(items[1:]) if others >> place & 1)]
+        for rest in _partitions([item for item in items if item not in block]):
+            yield [block, *rest]
+
+
+def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
+    """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where there are too many."""
+    entry = problem.entry
+    workload, stated = entry.workload, entry.replicas.floor
+    if _busy(entry, workload.peak_factor, rates) > MOST:
+        return None
+    quiet = _nodes(_busy(entry, workload.minimum_share, rates, batch=False), 1)
+    floor = 0 if entry.scale_to_zero else max(quiet, 1)
+    floor = floor if stated is None else stated
+    expected = max(_nodes(_busy(entry, 1.0, rates), 1), floor, 1)
+    shares = workload.daily_shape or (1.0,) * HOURS_PER_DAY
+    hours = (expected if share == 1 else max(_nodes(_busy(entry, share, rates), 1), floor) for share in shares)
+    return [floor, expected, *hours]
+
+
+def _room_for_all(pods: list[int], nodes: int, node_gpus: int) -> bool:
+    """Tell whether each of ``pods`` (their GPUs) finds room on ``nodes`` wherever the others are.
+
+    A node without room for ``g`` GPUs has more than ``node_gpus - g`` in use, which in multiples of the narrowest pod
+    is that much more; and it is full when each narrower pod is taken for ``g``. Nodes are left when either is short.
+    """
+    for width in set(pods):
+        others = sorted(pods)
+        others.remove(width)
+        step = min([width, *others])
+        in_use, taken = sum(others), sum(max(other, width) for other in others)
+        if in_use >= nodes * (node_gpus - width + step) and taken >= nodes * node_gpus:
+            return False
+    return True
+
+
+def _shared_nodes(widths: list[int], counts: list[int], node_gpus: int) -> int:
+    pods = [width for width, count in zip(widths, counts, strict=True) for _ in range(count)]
+    nodes = -(-sum(pods) // node_gpus)
+    while not _room_for_all(pods, nodes, node_gpus):
+        nodes += 1
+    return nodes
+
+
+def _shared_usd(problems: list[Problem], together: tuple[Way, ...]) -> float:
+    """USD per hour expected of ways that are all on one machine type; infinite where one needs too many replicas."""
+    machine, region, widths = together[0].machine, problems[0].region, [way.gpus for way in together]
+    counts = [_replicas(problem, way.rates) for problem, way in zip(problems, together, strict=True)]
+    if any(count is None for count in counts):
+        return math.inf
+    floor, _, *hours = (_shared_nodes(widths, list(row), machine.gpus) for row in zip(*counts, strict=True))
+    price, usd = machine.on_demand_usd_per_hour[region], 0.0
+    for running in hours:
+        for node in range(running):  # the floor on demand, of those above the spot share rounded up
+            on_spot = node >= floor and node - floor < (running - floor) * problems[0].capacity.spot_share
+            usd += _spot(machine, region) if on_spot else price
+    return usd / len(hours)
+
+
+def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float, int] | None:
+    """USD per hour expected and models on shared nodes of the cheapest plan of all ``problems``, of equals the one
+    that shares least; None where one of them has no plan.
+
+    Tries every partition into own and shared nodes, every machine type, and every way of each model on it. Of ways
+    with as many GPUs on a machine only that which carries most is tried: it needs no more of anything (no problem of a
+    stack has requests that may wait, which would make two rates of one).
+    """
+    every = [ways(problem, catalogue) for problem in problems]
+    best = [cheapest(brute_force(problem, catalogue)) for problem in problems]
+    if any(one is None for one in best):
+        return None
+    alone = [one.usd for one in best if one is not None]
+    on: list[dict[str, dict[int, Way]]] = [{} for _ in problems]
+    for kinds, found in zip(on, every, strict=True):
+        for way in sorted(found, key=lambda way: way.rates):
+            kinds.setdefault(way.machine.instance_type, {})[way.gpus] = way
+
+    @cache
+    def block_usd(block: tuple[int, ...]) -> float:
+        least = math.inf
+        for kind in set.intersection(*(set(on[place]) for place in block)):
+            for together in itertools.product(*(on[place][kind].values() for place in block)):
+                least = min(least, _shared_usd([problems[place] for place in block], together))
+        return least
+
+    results = []
+    for partition in _partitions(list(range(len(problems)))):
+        usd, shared = 0.0, 0
+        for block in partition:
+            apart = sum(alone[place] for place in block)
+            cost = apart if len(block) == 1 else block_usd(tuple(block))
+            usd += cost if len(block) == 1 or cost < apart - LEAST_SAVING else math.inf
+            shared += len(block) if len(block) > 1 else 0
+        results.append((round(usd, 6), shared))
+    return min(results)

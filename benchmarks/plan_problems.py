@@ -12,9 +12,10 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import HOURS_PER_DAY, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
 from sizing.roofline import Roofline
 from sizing.throughput import Replica
 
@@ -32,6 +33,8 @@ VARIANTS = {
 """Other checkpoints of the same weights that half of the problems allow."""
 GPUS = ("A10G", "L4", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-PRO-6000", "T4")
 REGIONS = ("us-east-1", "us-east-1", "us-west-2", "eu-central-1")
+MOST_TAIL = 3.5
+"""Largest 95th percentile over the mean that is drawn."""
 SPREAD = 0.6
 """Standard deviation of the logarithm of lognormal lengths."""
 
@@ -54,18 +57,19 @@ def random_problem(seed: int) -> Problem:
     """Return the problem of ``seed``: the same on every machine."""
     chance = random.Random(f"tonnage {seed}")  # noqa: S311 (a fixed sequence is wanted)
     model = chance.choice(MODELS)
-    workload = Workload(
-        requests_per_second=_between(chance, 0.05, 40),
-        input_tokens=int(_between(chance, 50, 8000)),
-        output_tokens=int(_between(chance, 20, 1200)),
-        peak_factor=round(chance.uniform(1, 3), 2),
-        minimum_share=round(chance.uniform(0, 0.6), 2),
-        prefix_share=chance.choice((0.0, 0.0, 0.3, 0.7)),
-    )
+    workload: dict[str, Any] = {
+        "requests_per_second": _between(chance, 0.05, 40),
+        "input_tokens": int(_between(chance, 50, 8000)),
+        "output_tokens": int(_between(chance, 20, 1200)),
+        "peak_factor": round(chance.uniform(1, 3), 2),
+        "minimum_share": round(chance.uniform(0, 0.6), 2),
+        "prefix_share": chance.choice((0.0, 0.0, 0.3, 0.7)),
+    }
+    _vary(workload, random.Random(f"traffic {seed}"))  # noqa: S311 (a stream of its own leaves the rest as it is)
     objectives = Objectives(ttft_p95_ms=_between(chance, 300, 10_000), tpot_p95_ms=_between(chance, 15, 150))
     bounds = chance.choice((ReplicaBounds(), ReplicaBounds(), ReplicaBounds(floor=chance.randint(0, 3))))
     entry = ModelEntry(
-        name="served", model=model, workload=workload, objectives=objectives, replicas=bounds,
+        name="served", model=model, workload=Workload(**workload), objectives=objectives, replicas=bounds,
         scale_to_zero=chance.random() < 0.2, engine=EngineOverrides(),
         allowed_variants=VARIANTS.get(model, ()) if chance.random() < 0.5 else (),
         allow_fp8_kv_cache=chance.random() < 0.3,
@@ -73,6 +77,43 @@ def random_problem(seed: int) -> Problem:
     gpus = None if chance.random() < 0.5 else tuple(chance.sample(GPUS, chance.randint(2, 5)))
     capacity = Capacity(spot_share=round(chance.random(), 2), zones=chance.choice((1, 1, 2, 3)), gpus=gpus)
     return Problem(entry, capacity, chance.choice(REGIONS))
+
+
+def _vary(workload: dict[str, Any], chance: random.Random) -> None:
+    """State more of the traffic: in every second problem the day, burstiness, the tails; in some what may wait."""
+    if chance.random() < 0.5:
+        least = workload.pop("minimum_share")
+        drawn = [chance.uniform(least, 1) for _ in range(HOURS_PER_DAY)]
+        workload["daily_shape"] = tuple(share / max(drawn) for share in drawn)
+    if chance.random() < 0.5:
+        workload["burstiness"] = _between(chance, 0.15, 4)
+    if chance.random() < 0.3:
+        workload["batch_share"] = round(chance.uniform(0.05, 0.9), 2)
+    for key in ("input_tokens", "output_tokens"):
+        if chance.random() < 0.5:
+            workload[f"{key}_p95"] = int(workload[key] * chance.uniform(1, MOST_TAIL))
+
+
+STACK_GPUS = ("A100-40GB", "A100-80GB", "H100", "H200", "L40S", "L4", "A10G")
+"""GPUs of stacks: those that come four or eight to a machine, so that models may gain from sharing it."""
+
+
+def random_stack(seed: int) -> list[Problem]:
+    """Return the two or three problems of one stack: one capacity and region, little traffic, none that may wait."""
+    chance = random.Random(f"stack {seed}")  # noqa: S311 (a fixed sequence is wanted)
+    capacity = Capacity(
+        spot_share=round(chance.random(), 2), zones=chance.choice((1, 2)),
+        gpus=tuple(chance.sample(STACK_GPUS, chance.randint(1, 3))),
+    )  # fmt: skip
+    problems = []
+    for number in range(chance.choice((2, 2, 3))):
+        entry = random_problem(1000 + 3 * seed + number).entry
+        few = {"requests_per_second": _between(chance, 0.05, 5), "batch_share": 0.0}
+        workload = entry.workload.model_copy(update=few)
+        promise = Objectives(ttft_p95_ms=_between(chance, 1500, 10_000), tpot_p95_ms=_between(chance, 40, 150))
+        named = entry.model_copy(update={"name": f"m{number}", "workload": workload, "objectives": promise})
+        problems.append(Problem(named, capacity, "us-east-1"))
+    return problems
 
 
 def stepper(roofline: Roofline) -> Callable[[Step], float]:
@@ -86,21 +127,24 @@ def stepper(roofline: Roofline) -> Callable[[Step], float]:
     return seconds
 
 
-def _lengths(chance: random.Random, mean: int, most: int, shape: str) -> int:
-    if shape == "exponential":
-        drawn = chance.expovariate(1 / mean)
-    else:
-        drawn = chance.lognormvariate(math.log(mean) - SPREAD**2 / 2, SPREAD)
-    return max(1, min(round(drawn), most))
+def _length(chance: random.Random, mean: int, p95: int | None, shape: str) -> int:
+    """Draw lognormal tokens with this 95th percentile; where none is stated, of the given shape."""
+    if p95 is None and shape == "exponential":
+        return max(round(chance.expovariate(1 / mean)), 1)
+    spread = SPREAD
+    if p95 is not None:  # the smaller root of log(p95 / mean) = 1.645 spread - spread**2 / 2
+        spread = 1.645 - math.sqrt(max(1.645**2 - 2 * math.log(p95 / mean), 0.0))
+    return max(round(chance.lognormvariate(math.log(mean) - spread**2 / 2, spread)), 1)
 
 
 def requests_of(workload: Workload, rate: float, longest: int, count: int, *, shape: str, seed: int) -> list[Request]:
-    """Return ``count`` Poisson arrivals at ``rate`` per second with random lengths that fit ``longest`` tokens."""
+    """Return ``count`` arrivals at ``rate`` per second, gamma gaps, with random lengths that fit ``longest`` tokens."""
     chance, clock, found = random.Random(f"arrivals {seed}"), 0.0, []  # noqa: S311
     for _ in range(count):
-        clock += chance.expovariate(rate)
-        tokens = _lengths(chance, workload.input_tokens, longest - 2, shape)
-        output = _lengths(chance, workload.output_tokens, longest - tokens, shape)
+        clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * rate))
+        tokens = min(_length(chance, workload.input_tokens, workload.input_tokens_p95, shape), longest - 2)
+        output = _length(chance, workload.output_tokens, workload.output_tokens_p95, shape)
+        output = max(min(output, longest - tokens), 1)
         found.append(Request(clock, tokens, output, int(tokens * workload.prefix_share)))
     return found
 

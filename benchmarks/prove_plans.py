@@ -1,9 +1,10 @@
-"""Three hundred random planning problems: the plan against trying everything, its budget, and a simulation.
+"""Random planning problems and stacks: the plan against trying everything, its budget, and a simulation.
 
 Prints how many plans equal the brute force (cost and GPUs), how many bills are above their budget (none may be), in
 what share of the plans a simulated replica meets both objectives at the planned traffic, and each miss with its size.
-``python -m benchmarks.prove_plans [--problems 300]``; exits 1 when a plan is dearer than the brute force, above its
-budget, or the share is below 95 %.
+Then of random stacks of two or three models, which may share nodes, how many cost and share as the brute force does.
+``python -m benchmarks.prove_plans [--problems 300] [--stacks 100]``; exits 1 when a plan differs from the brute force
+or is above its budget, or the share is below 95 %.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import multiprocessing
 import sys
 from dataclasses import dataclass
 
-from benchmarks.brute_force import Best, brute_force, cheapest
-from benchmarks.plan_problems import Problem, observe, percentile, random_problem, requests_of
+from benchmarks.brute_force import Best, brute_force, cheapest, cheapest_stack
+from benchmarks.plan_problems import Problem, observe, percentile, random_problem, random_stack, requests_of
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan, OverBudget
+from sizing.inputs import Budget, Capacity
 from sizing.options import Option, enumerate_options
-from sizing.plan import HOURS_PER_MONTH
-from sizing.planner import plan_model
+from sizing.plan import HOURS_PER_MONTH, StackPlan
+from sizing.planner import plan_model, plan_stack
 from sizing.queue import traffic_for
 from sizing.throughput import spread_of
 
@@ -104,7 +106,7 @@ def _within_its_budget(problem: Problem) -> bool:
 
 def _simulated(problem: Problem, option: Option, seed: int) -> tuple[float, float, float, float]:
     entry, replica = problem.entry, option.engine.replica
-    rate = entry.workload.requests_per_second / option.replicas.expected
+    rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     traffic = traffic_for(replica, entry.workload, rate, option.engine.most)
     count = int(min(max(REQUESTS[0], 40 * traffic.concurrency), REQUESTS[1]))
     shape = ("exponential", "lognormal")[seed % 2]
@@ -117,6 +119,55 @@ def _simulated(problem: Problem, option: Option, seed: int) -> tuple[float, floa
         seen.ttft_p95_ms / traffic.ttft_p95_ms * spread["ttft_ms"]["p90"],
         seen.tpot_p95_ms / traffic.tpot_p95_ms * spread["tpot_ms"]["p90"],
     )
+
+
+@dataclass(frozen=True)
+class StackVerdict:
+    """What became of one stack: USD per hour of its nodes, the same apart, and models on shared nodes."""
+
+    seed: int
+    same: bool
+    usd: float = 0.0
+    apart_usd: float = 0.0
+    shared: int = 0
+
+
+def judge_stack(seed: int) -> StackVerdict:
+    """Plan the stack of ``seed`` with and without sharing, and try everything."""
+    problems, catalogue = random_stack(seed), load_catalogue()
+    best = cheapest_stack(problems, catalogue)
+    try:
+        plan = _planned(problems, problems[0].capacity)
+        apart = _planned(problems, problems[0].capacity.model_copy(update={"share_pools": False}))
+    except NoPlan:
+        return StackVerdict(seed, same=best is None)
+    usd, shared = _nodes_usd(plan), sum(len(one.models) for one in plan.shared)
+    same = best is not None and abs(usd - best[0]) < 1e-5 and shared == best[1]
+    return StackVerdict(seed, same, usd, _nodes_usd(apart), shared)
+
+
+def _planned(problems: list[Problem], capacity: Capacity) -> StackPlan:
+    entries, budget = [problem.entry for problem in problems], Budget(monthly_usd=1e9)
+    return plan_stack("random", entries, capacity, budget, problems[0].region, load_catalogue())
+
+
+def _nodes_usd(plan: StackPlan) -> float:
+    return sum(pool.usd_per_hour.expected for pool in plan.pools)
+
+
+def report_stacks(verdicts: list[StackVerdict]) -> bool:
+    """Print the figures of the stacks; tell whether they are as good as they must be."""
+    plans = [one for one in verdicts if one.usd]
+    sharing = [one for one in plans if one.shared]
+    different = [one for one in verdicts if not one.same or one.usd > one.apart_usd + 1e-6]
+    print(f"stacks {len(verdicts)}, with a plan {len(plans)}, of which {len(sharing)} share nodes")
+    if sharing:
+        saved = sorted(1 - one.usd / one.apart_usd for one in sharing)
+        print(f"sharing saves {saved[len(saved) // 2]:.0%} of the expected cost of nodes (median of those)")
+    print(f"stacks that cost and share as when trying everything: {len(verdicts) - len(different)} of {len(verdicts)}")
+    for one in different:
+        print(f"different: stack {one.seed}, {one.usd:.4f} USD/h")
+    return not different
 
 
 def report(verdicts: list[Verdict]) -> bool:
@@ -141,12 +192,15 @@ def report(verdicts: list[Verdict]) -> bool:
 
 
 def main() -> None:
-    """Print the figures of the problems 0 to N - 1."""
+    """Print the figures of the problems and of the stacks 0 to N - 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", type=int, default=300)
+    parser.add_argument("--stacks", type=int, default=100)
+    wanted = parser.parse_args()
     with multiprocessing.Pool() as pool:
-        verdicts = pool.map(judge, range(parser.parse_args().problems), chunksize=2)
-    sys.exit(not report(verdicts))
+        verdicts = pool.map(judge, range(wanted.problems), chunksize=2)
+        stacks = pool.map(judge_stack, range(wanted.stacks), chunksize=2)
+    sys.exit(not all([report(verdicts), report_stacks(stacks)]))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,18 @@ GpuRequired = Annotated[str, typer.Option("--gpu", metavar="GPU", help="GPU type
 GpuOptional = Annotated[str | None, typer.Option("--gpu", metavar="GPU", help="Only this GPU type. Default: any.")]
 InputTokens = Annotated[int, typer.Option("--input-tokens", metavar="N", help="Mean prompt tokens of a request.")]
 OutputTokens = Annotated[int, typer.Option("--output-tokens", metavar="N", help="Mean generated tokens of a request.")]
+RequestsPerSecondOptional = Annotated[
+    float | None, typer.Option("--requests-per-second", metavar="R", help="Mean arrival rate at the peak hour.")
+]
+InputTokensOptional = Annotated[
+    int | None, typer.Option("--input-tokens", metavar="N", help="Mean prompt tokens of a request.")
+]
+OutputTokensOptional = Annotated[
+    int | None, typer.Option("--output-tokens", metavar="N", help="Mean generated tokens of a request.")
+]
+Trace = Annotated[
+    str | None, typer.Option("--trace", metavar="FILE", help="Requests (CSV or JSON lines) for what is not stated.")
+]
 TensorParallel = Annotated[
     int | None, typer.Option("--tensor-parallel", metavar="N", help="GPUs that share each layer. Default: 1.")
 ]
@@ -174,8 +186,9 @@ def _bad_option(error: ValidationError) -> Exception:
 
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][-1]) if first["loc"] else "options"
-    return BadInput("--" + _kebab(key), f"{str(first['input'])[:80]}: {first['msg'].lower()}")
+    return BadInput(option_of(key), f"{str(first['input'])[:80]}: {first['msg'].lower()}")
 
 
-def _kebab(key: str) -> str:
-    return "".join("-" + char.lower() if char.isupper() else char for char in key).replace("_", "-")
+def option_of(key: str) -> str:
+    """Return the option of a key: ``--input-tokens`` of ``inputTokens`` or ``input_tokens``."""
+    return "--" + "".join("-" + char.lower() if char.isupper() else char for char in key).replace("_", "-")

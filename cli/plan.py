@@ -17,11 +17,10 @@ NAME_LIMIT = 40
 def plan(
     *,
     model: o.Model,
-    requests_per_second: Annotated[
-        float, typer.Option("--requests-per-second", metavar="R", help="Mean arrival rate at the peak hour.")
-    ],
-    input_tokens: o.InputTokens,
-    output_tokens: o.OutputTokens,
+    requests_per_second: o.RequestsPerSecondOptional = None,
+    input_tokens: o.InputTokensOptional = None,
+    output_tokens: o.OutputTokensOptional = None,
+    trace: o.Trace = None,
     ttft_p95_ms: Annotated[
         float | None, typer.Option("--ttft-p95-ms", metavar="MS", help="Objective: time to first token.")
     ] = None,
@@ -56,8 +55,8 @@ def plan(
 
     catalogue = load_catalogue()
     spec = find_model(model, catalogue)
-    traffic = {"requests_per_second": requests_per_second, "input_tokens": input_tokens, "output_tokens": output_tokens}
-    workload = o.stated(Workload, traffic)
+    traffic = {"requestsPerSecond": requests_per_second, "inputTokens": input_tokens, "outputTokens": output_tokens}
+    workload = o.stated(Workload, _told(traffic, trace))
     entry = ModelEntry(
         name=service_name(spec.name),
         model=spec.name,
@@ -74,6 +73,21 @@ def plan(
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
     show(document, output_format, text=render.text, markdown=render.markdown)
+
+
+def _told(traffic: Mapping[str, float | None], trace: str | None) -> Mapping[str, Any]:
+    """Return the workload by the keys of a stack file; BadInput for a figure that neither option nor trace tells."""
+    from sizing.errors import BadInput
+
+    stated = {key: value for key, value in traffic.items() if value is not None}
+    if trace is not None:
+        from infra.traces import told_by_trace
+
+        return told_by_trace({**stated, "trace": trace}, Path.cwd(), "--trace")
+    for key in traffic:
+        if key not in stated:
+            raise BadInput(o.option_of(key), "missing", way_out="state it, or --trace FILE that tells it")
+    return stated
 
 
 def _write_page(html: Path, document: Mapping[str, Any], planned: tuple[Any, ...], limit: float | None) -> None:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from infra.settings import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, ServingSettings, StackSettings, config_key
+from infra.traces import told_by_trace
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
@@ -26,8 +27,8 @@ IGNORED_NAMESPACES = ("pulumi:",)
 """Keys for the engine itself, for example ``pulumi:tags``."""
 
 
-def settings_from_pulumi() -> StackSettings:
-    """Return the settings of the running program; only ``infra.program`` calls this."""
+def settings_from_pulumi(stacks_dir: Path = STACKS_DIR) -> StackSettings:
+    """Return the settings of the running program, whose stack file is in ``stacks_dir``; ``infra.program`` calls it."""
     import pulumi  # noqa: PLC0415 (the file form is used without the SDK)
     from pulumi.runtime import config as runtime_config  # noqa: PLC0415
 
@@ -37,12 +38,12 @@ def settings_from_pulumi() -> StackSettings:
     secret += sorted(set(runtime_config.get_config_secret_keys_env()) & set(values) - set(secret))
     for key in secret:
         raise _secret(_label(stack), key)
-    return settings_from_values(values, where=_label(stack))
+    return settings_from_values(values, where=_label(stack), folder=stacks_dir)
 
 
 def settings_from_file(path: Path) -> StackSettings:
     """Return the settings of one stack file; BadInput names file, line or key."""
-    return settings_from_values(config_values(path), where=_shown(path))
+    return settings_from_values(config_values(path), where=_shown(path), folder=path.parent)
 
 
 def stack_file(stack: str, stacks_dir: Path = STACKS_DIR) -> Path:
@@ -100,8 +101,8 @@ def config_values(path: Path) -> dict[str, str]:
     return values
 
 
-def settings_from_values(values: Mapping[str, str], *, where: str) -> StackSettings:
-    """Validate configuration in the form of the engine; ``where`` starts every message."""
+def settings_from_values(values: Mapping[str, str], *, where: str, folder: Path) -> StackSettings:
+    """Validate configuration in the form of the engine; ``where`` starts every message, traces are in ``folder``."""
     layer = values.get(config_key("layer"))
     if layer not in LAYERS:
         problem = "missing" if layer is None else f"{layer!r} is not a layer"
@@ -118,12 +119,22 @@ def settings_from_values(values: Mapping[str, str], *, where: str) -> StackSetti
             raise BadInput(f"{where}: {key}", "unknown key", way_out=f"did you mean {REGION_KEY}?")
         document[name] = _read(model, name, values[key])
         _refuse_secret(where, key, document[name])
+    _read_traces(document.get("models"), where, folder)
     try:
         settings: StackSettings = model.model_validate(document)
     except ValidationError as error:
         raise _first_problem(error, model, where) from None
     _check_catalogue(settings, where)
     return settings
+
+
+def _read_traces(models: object, where: str, folder: Path) -> None:
+    """Put the figures of traces into the workloads that name one; what is no workload is refused later."""
+    for index, entry in enumerate(models if isinstance(models, list) else ()):
+        workload = entry.get("workload") if isinstance(entry, dict) else None
+        if isinstance(workload, dict) and workload.get("trace") is not None:
+            place = f"{where}: {config_key('models')}[{index}].workload.trace"
+            entry["workload"] = told_by_trace(workload, folder, place)
 
 
 def _label(stack: str) -> str:

@@ -58,6 +58,7 @@ class _Pool(_Read):
     instances: _Replicas
     gpu_limit: int
     disk_gib: int
+    models: tuple[str, ...]
 
 
 class _Resource(_Read):
@@ -110,6 +111,7 @@ POOL_FIELDS = {
     "instances": "nodes",
     "gpu_limit": "GPU limit",
     "disk_gib": "disk (GiB)",
+    "models": "models",
 }
 
 

@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from infra.config import STACKS_DIR, config_values, settings_from_values, stack_file
@@ -48,7 +49,7 @@ def run_offline(stack: str, *, stacks_dir: Path = STACKS_DIR, preview: bool = Fa
     """
     path = stack_file(stack, stacks_dir)
     values = config_values(path)
-    settings = settings_from_values(values, where="/".join(path.parts[-2:]))
+    settings = settings_from_values(values, where="/".join(path.parts[-2:]), folder=path.parent)
     with _without_collection():
         return _run(stack, values, settings, stacks_dir, preview=preview)
 
@@ -75,7 +76,7 @@ def _run(
     if isinstance(settings, ServingSettings):
         plan = plan_for(settings, stack)
         cluster = _cluster_outputs(cluster_stack(settings, stack), settings, stacks_dir)
-    recording = _record(stack, values, settings, cluster, preview=preview, main=main)
+    recording = _record(stack, values, settings, cluster, preview=preview, main=partial(main, stacks_dir))
     return OfflineGraph(
         stack=stack,
         settings=settings,

@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
 from sizing.bill import fixed_bill_cluster, total
 from sizing.catalogue import Catalogue, load_catalogue
-from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, Figure, NodePoolPlan, ServingPlan, StackPlan
+from sizing.plan import (
+    HOURS_PER_MONTH,
+    BillLine,
+    Bounds,
+    Figure,
+    NodePoolPlan,
+    Replicas,
+    ServingPlan,
+    SharedNodes,
+    StackPlan,
+)  # fmt: skip
 from sizing.plan_costs import stack_costs
 from sizing.planner import PlanResult, plan_model
 from sizing.purchase import purchase_document, purchase_terms
@@ -54,6 +64,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         if plan
         else [],
         "pools": [_pool(pool) for pool in plan.pools] if plan else [],
+        "shared": [_shared(one) for one in plan.shared] if plan else [],
         "vector_store": _vector_store(plan),
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
         "burn": _burn(burn),
@@ -105,6 +116,11 @@ def _why(plan: ServingPlan, result: PlanResult) -> str:
     """Return one sentence on why this machine: what it was compared with, and the next best."""
     ours = plan.usd_per_hour.expected
     others = [one for one in (result.chosen, *result.alternatives) if not _same(one, plan)]
+    if plan.shares_with:
+        return (
+            f"cheapest on nodes shared with {', '.join(plan.shares_with)}: its part is ${ours:,.2f} an hour expected; "
+            f"on its own, {_machine(result.chosen)} would be ${result.chosen.usd_per_hour.expected:,.2f}"
+        )
     if not _same(result.chosen, plan):
         cheapest = result.chosen
         return (
@@ -129,7 +145,7 @@ def _alternative(plan: ServingPlan) -> Document:
         "gpu": plan.gpu,
         "instance_type": plan.instance_type,
         "tensor_parallel": plan.tensor_parallel,
-        "replicas": asdict(plan.replicas),
+        "replicas": _replicas(plan.replicas),
         "usd_per_hour": _bounds(plan.usd_per_hour),
         "meets": plan.meets,
     }
@@ -148,7 +164,7 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "replicas_per_instance": plan.replicas_per_instance,
         "tensor_parallel": plan.tensor_parallel,
         "pipeline_parallel": plan.pipeline_parallel,
-        "replicas": asdict(plan.replicas),
+        "replicas": _replicas(plan.replicas),
         "scale_to_zero": plan.scale_to_zero,
         "engine_args": list(plan.engine_args),
         "per_gpu": {
@@ -170,10 +186,15 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "shm_gib": plan.resources.shm_gib,
         "surge": plan.surge,
         "pools": list(plan.pools),
+        "shares_with": list(plan.shares_with),
         "usd_per_hour": _bounds(plan.usd_per_hour),
         "usd_per_million_output_tokens": round(plan.usd_per_million_output_tokens, 4),
         "figures": [_figure(figure) for figure in plan.figures],
     }  # fmt: skip
+
+
+def _replicas(replicas: Replicas) -> Document:
+    return {"floor": replicas.floor, "expected": replicas.expected, "ceiling": replicas.ceiling}
 
 
 def _pool(pool: NodePoolPlan) -> Document:
@@ -193,6 +214,21 @@ def _pool(pool: NodePoolPlan) -> Document:
         "disk_gib": pool.disk.size_gib,
         "models": list(pool.models),
         "usd_per_hour": _bounds(pool.usd_per_hour),
+    }
+
+
+def _shared(nodes: SharedNodes) -> Document:
+    return {
+        "name": nodes.name,
+        "models": list(nodes.models),
+        "gpu": nodes.gpu,
+        "instance_type": nodes.instance_type,
+        "gpus_per_node": nodes.gpus_per_node,
+        "pools": list(nodes.pools),
+        "usd_per_hour": _bounds(nodes.usd_per_hour),
+        "apart_usd_per_hour": _bounds(nodes.apart_usd_per_hour),
+        "saving_usd_per_hour": round(nodes.saving_usd_per_hour, 4),
+        "says": nodes.sentence,
     }
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pulumi
 
 from infra.cluster_layer import compose_cluster
-from infra.config import settings_from_pulumi
+from infra.config import STACKS_DIR, settings_from_pulumi
 from infra.outputs import from_reference
 from infra.serving_layer import compose_serving
 from infra.settings import ClusterSettings, ServingSettings
@@ -28,9 +29,9 @@ __all__ = ["cluster_stack", "compose_cluster", "compose_serving", "main", "plan_
 Exports = dict[str, Any]
 
 
-def main() -> None:
+def main(stacks_dir: Path = STACKS_DIR) -> None:
     """Read the settings of the running stack and compose its layer; errors of the user end it with one line."""
-    settings = _told(settings_from_pulumi)
+    settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
         exports = _told(lambda: compose_cluster(settings, pulumi.get_stack()))
         for name, value in sorted(exports.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from rehearsal.pods import Document, asked, is_active, name_of, node_of, room_of
 from rehearsal.pools import POOL_LABEL, Purchase
 from rehearsal.report import Check, Placement
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
+from sizing.spot import planned_spot_price
 
 NAME_LABEL = "app.kubernetes.io/name"
 COMPONENT_LABEL = "app.kubernetes.io/component"
@@ -19,6 +21,21 @@ LABELS = {
     "zone": "topology.kubernetes.io/zone",
     "capacity_type": "karpenter.sh/capacity-type",
 }
+
+
+CENT = 0.005
+"""USD; prices below it are the same."""
+
+
+def pool_of(node: Document) -> str:
+    """Return the pool that a node belongs to; empty for a system node."""
+    labels = node["metadata"].get("labels") or {}
+    return str(labels.get(POOL_LABEL) or labels.get("eks.amazonaws.com/nodegroup", ""))
+
+
+def type_of(node: Document) -> str:
+    """Return the instance type of a node."""
+    return str((node["metadata"].get("labels") or {}).get(LABELS["instance_type"], ""))
 
 
 def pods_of(model: str, pods: Sequence[Document]) -> list[Document]:
@@ -171,6 +188,52 @@ def budget_as_planned(plan: StackPlan, budgets: Sequence[Mapping[str, Any]]) -> 
     return Check(name=name, passed=not problems, detail="; ".join(problems) or f"${limit:,.0f} a month")
 
 
+def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]) -> Check:
+    """The nodes of every model are those of the plan, and so is their price.
+
+    At the floor and at the ceiling every pool has the planned number. Between, spot is bought first, so the spot pool
+    may hold nodes that the plan counts on demand: as many in all, for no more than planned. Spot never costs more.
+    Where models with pods of several widths share nodes the plan counts those of the worst order: there may be fewer.
+    """
+    paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
+    problems, made, planned = [], 0.0, 0.0
+    for models in sorted({pool.models for pool in plan.pools}):
+        pools = [pool for pool in plan.pools if pool.models == models]
+        own = {pool.name: [node for node in nodes if pool_of(node) == pool.name] for pool in pools}
+        wanted = {pool.name: int(getattr(pool, f"{stage}_instances")) for pool in pools}
+        counts = {name: len(found) for name, found in own.items()}
+        mixed = len({model.resources.gpus for model in plan.models if model.name in models}) > 1
+        surplus = sum(counts.values()) - sum(wanted.values())
+        if surplus > 0 or (not mixed and (surplus < 0 or (stage != "expected" and counts != wanted))):
+            problems.append(f"{_told(counts)}, planned {_told(wanted)}")
+        prices = {pool.name: _listed(pool) for pool in pools}
+        paid = sum(
+            paid_by_name.get(node["metadata"]["name"], prices[name].get(type_of(node), math.inf))
+            for name, found in own.items()
+            for node in found
+        )
+        agreed = sum(wanted[pool.name] * _planned_price(pool) for pool in pools)
+        exact = not mixed and all(pool.capacity_type == "on-demand" for pool in pools if wanted[pool.name])
+        if paid > agreed + CENT or (exact and paid < agreed - CENT):
+            problems.append(f"{', '.join(models)} costs ${paid:.2f} an hour, planned ${agreed:.2f}")
+        made, planned = made + paid, planned + agreed
+    detail = "; ".join(problems) or f"${made:.2f} an hour, planned ${planned:.2f}"
+    return Check(name=f"{stage}: nodes and their price as planned", passed=not problems, detail=detail)
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    return " and ".join(f"{count} in {name}" for name, count in sorted(counts.items()))
+
+
+def _listed(pool: NodePoolPlan) -> dict[str, float]:
+    return {offer.instance_type: offer.on_demand_usd_per_hour for offer in pool.offers}
+
+
+def _planned_price(pool: NodePoolPlan) -> float:
+    primary = pool.offers[0]
+    return planned_spot_price(primary) if pool.capacity_type == "spot" else primary.on_demand_usd_per_hour
+
+
 def within_ceiling(
     plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]
 ) -> tuple[Check, dict[str, float]]:
@@ -181,7 +244,7 @@ def within_ceiling(
     for node in nodes:
         if not room_of(node["status"].get("allocatable") or {}).gpus:
             continue
-        offer = offers.get((node["metadata"].get("labels") or {}).get(LABELS["instance_type"], ""))
+        offer = offers.get(type_of(node))
         if offer is None:
             detail = f"{node['metadata']['name']} is of a type that the plan does not price"
             return Check(name="bill within the plan's ceiling", passed=False, detail=detail), {}

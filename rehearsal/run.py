@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -127,7 +128,7 @@ def read_script(
 
     if scenario is not None:
         scenario_named(scenario)
-    path = stack_file(stack, stacks_dir)
+    path, program = stack_file(stack, stacks_dir), partial(main, stacks_dir)
     settings = settings_from_file(path)
     if not isinstance(settings, ServingSettings):
         if scenario is not None:
@@ -135,8 +136,9 @@ def read_script(
         if gpu_limits:
             raise BadInput("--gpu-limit", f"{stack} has no GPU pool", way_out="rehearse a serving stack")
         return Script(
-            stack=stack, stacks=(stack,), files={stack: path}, settings=settings, plan=None, scenario=None, program=main
-        )
+            stack=stack, stacks=(stack,), files={stack: path}, settings=settings, plan=None, scenario=None,
+            program=program,
+        )  # fmt: skip
     below = cluster_stack(settings, stack)
     try:
         cluster_path = stack_file(below, stacks_dir)
@@ -153,7 +155,7 @@ def read_script(
         settings=settings,
         plan=plan,
         scenario=scenario,
-        program=main,
+        program=program,
         gpu_limits=dict(gpu_limits or {}),
     )
 

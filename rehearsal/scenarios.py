@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rehearsal.pods import Document
@@ -10,6 +10,7 @@ from rehearsal.pools import Market
 from rehearsal.provisioner import with_spot_closed, with_zone_closed
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
+from sizing.sharing import nodes_in_any_order
 
 NOTICE_S = 120
 """AWS announces the end of a spot instance two minutes before (EC2 User Guide, Spot interruption notices)."""
@@ -65,20 +66,49 @@ def scenario_named(name: str) -> Callable[[Sequence[Document], Market], Blow]:
     return SCENARIOS[name]
 
 
-def places_left(plan: StackPlan, model: ServingPlan, blow: Blow, market: Market) -> int:
-    """Replicas that the plan's pools can still run after the blow, counted from their limits alone.
+def sharing(plan: StackPlan) -> list[tuple[ServingPlan, ...]]:
+    """Return the models of the plan, those on the same pools together, in the plan's order."""
+    groups: dict[tuple[str, ...], tuple[ServingPlan, ...]] = {}
+    for model in plan.models:
+        groups[model.pools] = (*groups.get(model.pools, ()), model)
+    return list(groups.values())
+
+
+def places_left(
+    plan: StackPlan, models: Sequence[ServingPlan], wanted: Mapping[str, int], blow: Blow, market: Market
+) -> tuple[int, int]:
+    """Return the fewest and the most of the wanted replicas of ``models`` that their pools still run after the blow.
+
+    Counted from the limits of the pools alone. Where not all find room, which of the models keeps more is left to the
+    scheduler: the most is with the narrowest pods first, the fewest with the widest first and each node closed by less.
+    """
+    pools = [pool for pool in plan.pools if pool.name in models[0].pools]
+    nodes = sum(_nodes_left(pool, blow, market) for pool in pools)
+    pods = sorted((model.resources.gpus, wanted[model.name]) for model in models)
+    if nodes_in_any_order(pods, pools[0].offers[0].gpus) <= nodes:
+        return sum(count for _, count in pods), sum(count for _, count in pods)
+    narrow, wide, each = pods[0][0], pods[-1][0], pools[0].offers[0].gpus
+    return _placed(reversed(pods), nodes * (each - wide + narrow)), _placed(pods, nodes * each)
+
+
+def _placed(pods: Iterable[tuple[int, int]], gpus: int) -> int:
+    """Return how many of ``pods`` (GPUs, count) take ``gpus`` one after the other."""
+    placed = 0
+    for width, count in pods:
+        taken = min(count, gpus // width)
+        placed, gpus = placed + taken, gpus - taken * width
+    return placed
+
+
+def _nodes_left(pool: NodePoolPlan, blow: Blow, market: Market) -> int:
+    """Nodes that the pool may still have.
 
     A managed node group loses the nodes of a lost zone: EKS would replace them in the zones that are left only once
     there is capacity, which a plan must not count on. A NodePool may buy up to its limit wherever it may still buy.
     """
-    return sum(_pool_places(pool, model, blow, market) for pool in plan.pools if pool.name in model.pools)
-
-
-def _pool_places(pool: NodePoolPlan, model: ServingPlan, blow: Blow, market: Market) -> int:
-    per_node = model.replicas_per_instance
     if pool.kind == "managed":
         lost = sum(1 for name in blow.nodes if name.startswith(f"{pool.name}-"))
-        return max(0, pool.floor_instances - lost) * per_node
+        return max(0, pool.floor_instances - lost)
     if blow.market.spot_closed and pool.capacity_type == "spot":
         return 0
     sold = any(
@@ -87,4 +117,4 @@ def _pool_places(pool: NodePoolPlan, model: ServingPlan, blow: Blow, market: Mar
         for zone in pool.zones
         if zone in market.catalogue.instance(offer.instance_type).zone_ids.get(market.region, ())
     )
-    return pool.ceiling_instances * per_node if sold else 0
+    return pool.ceiling_instances if sold else 0

@@ -23,9 +23,9 @@ from rehearsal.pools import DEFAULT_DISK_GIB, group_nodes
 from rehearsal.providers.aws import AwsStandIn, Recorded
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.provisioner import Provisioner
-from rehearsal.report import Check, RehearsalReport, RuleVerdict
-from rehearsal.scenarios import NOTICE_S, Blow, places_left, scenario_named
-from sizing.plan import StackPlan
+from rehearsal.report import Check, Placement, RehearsalReport, RuleVerdict
+from rehearsal.scenarios import NOTICE_S, Blow, places_left, scenario_named, sharing
+from sizing.plan import ServingPlan, StackPlan
 
 if TYPE_CHECKING:
     from rehearsal.run import Clock
@@ -189,6 +189,7 @@ class World:
         report.checks += [
             checks.nothing_pending(stage, found),
             checks.replicas_placed(stage, plan, found, wanted),
+            checks.nodes_as_planned(stage, plan, self.provisioner.purchases, nodes),
         ]
 
     def _reasons(self, pods: Sequence[Document]) -> dict[str, str]:
@@ -238,15 +239,10 @@ class World:
         pods, nodes = self.client.list("v1", "Pod"), self.client.list("v1", "Node")
         found = checks.placements(name, pods, nodes, self._reasons(pods))
         report.placements += found
-        for model in plan.models:
-            left = min(wanted[model.name], places_left(plan, model, blow, market))
-            placed = sum(1 for one in found if one.model == model.name and one.node)
-            detail = (
-                f"{placed} of {wanted[model.name]} replicas run, {wanted[model.name] - placed} Pending; planned {left}"
-            )
-            report.checks.append(Check(name=f"{name}: {model.name}", passed=placed == left, detail=detail))
+        for models in sharing(plan):
+            report.checks.append(_runs_on(name, models, wanted, found, places_left(plan, models, wanted, blow, market)))
             if name == "spot-reclaim":
-                report.checks.append(_drains_in_time(model.name, model.drain.grace_period_s))
+                report.checks += [_drains_in_time(model.name, model.drain.grace_period_s) for model in models]
 
     def _evict(self, blow: Blow) -> None:
         """Cordon, let the pods go, then take the machines."""
@@ -307,6 +303,24 @@ class World:
 def _is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = (pod.get("status") or {}).get("conditions") or []
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _runs_on(
+    scenario: str,
+    models: Sequence[ServingPlan],
+    wanted: Mapping[str, int],
+    found: Sequence[Placement],
+    planned: tuple[int, int],
+) -> Check:
+    """What runs after a blow is what the plan's pools still hold; models on the same pools are counted together."""
+    names = [model.name for model in models]
+    asked, placed = sum(wanted[name] for name in names), sum(1 for one in found if one.model in names and one.node)
+    told = f"{planned[0]}" if planned[0] == planned[1] else f"{planned[0]} to {planned[1]}"
+    return Check(
+        name=f"{scenario}: {', '.join(names)}",
+        passed=planned[0] <= placed <= planned[1],
+        detail=f"{placed} of {asked} replicas run, {asked - placed} Pending; planned {told}",
+    )
 
 
 def _drains_in_time(model: str, grace_s: int) -> Check:

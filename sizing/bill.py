@@ -42,7 +42,7 @@ def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
     return float(month / HOURS_PER_MONTH)
 
 
-def model_fixed_usd_per_hour(weights_bytes: int, replicas: int, region: str, catalogue: Catalogue) -> float:
+def model_fixed_usd_per_hour(weights_bytes: int, replicas: float, region: str, catalogue: Catalogue) -> float:
     """USD per hour of what one model costs beside its nodes: weights in S3, alarms, logs of ``replicas``.
 
     The weights come in through NAT once a month at most: a new revision, or none.
@@ -58,18 +58,19 @@ def model_fixed_usd_per_hour(weights_bytes: int, replicas: int, region: str, cat
 def _nodes_lines(pool: NodePoolPlan, region: str, catalogue: Catalogue) -> tuple[BillLine, BillLine]:
     volume = disk_usd_per_hour(pool.disk, region, catalogue)
     types = ", ".join(offer.instance_type for offer in pool.offers)
-    counts = f"{pool.floor_instances}/{pool.expected_instances}/{pool.ceiling_instances} nodes"
+    sharing = f", shared by {', '.join(pool.models)}" if len(pool.models) > 1 else ""
+    counts = f"{pool.floor_instances}/{pool.mean_instances:.4g}/{pool.ceiling_instances} nodes"
     return (
         BillLine(
             name=f"GPU nodes {pool.name}",
             usd_per_hour=pool.usd_per_hour,
-            rule=f"{counts} of {types}; ceiling at the dearest on-demand price",
+            rule=f"{counts} of {types}{sharing}; ceiling at the dearest on-demand price",
         ),
         BillLine(
             name=f"disks {pool.name}",
             usd_per_hour=Bounds(
                 floor=pool.floor_instances * volume,
-                expected=pool.expected_instances * volume,
+                expected=pool.mean_instances * volume,
                 ceiling=pool.ceiling_instances * volume,
             ),
             rule=f"{counts} x gp3 {pool.disk.size_gib} GiB, {pool.disk.throughput_mib_per_s} MiB/s",
@@ -78,7 +79,7 @@ def _nodes_lines(pool: NodePoolPlan, region: str, catalogue: Catalogue) -> tuple
 
 
 def _model_line(plan: ServingPlan, region: str, catalogue: Catalogue) -> BillLine:
-    counts = (plan.replicas.floor, plan.replicas.expected, plan.replicas.ceiling)
+    counts = (plan.replicas.floor, plan.replicas.mean, plan.replicas.ceiling)
     floor, expected, ceiling = (model_fixed_usd_per_hour(plan.weights_bytes, n, region, catalogue) for n in counts)
     return BillLine(
         name=f"weights, logs and alarms {plan.name}",

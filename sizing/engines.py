@@ -7,8 +7,10 @@ against a search without them:
 
 - a replica that carries the peak alone cannot be bettered: fewer than one is not bought;
 - with the same batch of tokens and the same cache type, a smaller max_num_seqs can only help where the cache is what
-  limits the traffic, because all it gives is memory;
+  limits the traffic, because all it gives is memory (where requests may wait, each is tried);
 - weights that fill what the engine may use leave no cache under any batch, cache type or number of sequences.
+
+Where requests may wait, settings carry two rates; the best are those of which the busiest hour takes fewest replicas.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from sizing.catalogue import Catalogue, Gpu
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import ModelEntry
+from sizing.inputs import ModelEntry, Objectives, Workload
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate, PodResources
@@ -34,6 +37,8 @@ PARALLEL = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 
 BATCHED_TOKENS = (2048, 8192, 16384)
 SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
+UNPROMISED = Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000)
+"""Objectives of requests that may wait: the loosest that may be stated."""
 GIB = 2**30
 MOST_KEPT = 20_000
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
@@ -47,6 +52,26 @@ class Rejected:
     reason: str
 
 
+ShapeKey = tuple[str, str, int, int]
+"""Checkpoint, GPU, tensor and pipeline parallel size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Requests per second that one replica carries: within the objectives, and of those that may wait."""
+
+    within: float
+    waiting: float = math.inf
+
+    def batch(self, workload: Workload) -> float:
+        """Return the parts of replicas that requests which may wait take."""
+        return workload.batch_requests_per_second / self.waiting
+
+    def replicas(self, workload: Workload, share: float = 1.0) -> float:
+        """Return the parts of replicas that all take, where the objectives are for ``share`` of their busiest hour."""
+        return workload.prompt_requests_per_second * share / self.within + self.batch(workload)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """One engine that fits: checkpoint and settings on GPUs, its memory, and the most traffic within the objectives."""
@@ -58,9 +83,15 @@ class Engine:
     memory: MemoryEstimate
     replica: Replica
     most: Traffic
+    rates: Rates
     capped_context: bool
     weights_bytes: int
     pod: PodResources
+
+    @property
+    def key(self) -> ShapeKey:
+        """What its shape is known by."""
+        return (self.model.name, self.gpu.name, self.settings.tensor_parallel, self.settings.pipeline_parallel)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +111,16 @@ class Shape:
         """GPU, widths and, where it is another, checkpoint: as rejections name it."""
         name = option_name(self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
         return f"{name} {self.model.name.split('/')[-1]}" if self.variant else name
+
+    @property
+    def key(self) -> ShapeKey:
+        """What it is known by."""
+        return (self.model.name, self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one engine."""
+        return self.tensor_parallel * self.pipeline_parallel
 
 
 @dataclass(kw_only=True)
@@ -107,10 +148,20 @@ class Trial:
     most: Traffic | None = None
     reason: str = ""
 
-    @property
-    def rate(self) -> float:
-        """Requests per second within the objectives, 0 where there are none."""
-        return self.most.requests_per_s if self.most is not None else 0.0
+    @cached_property
+    def rates(self) -> Rates:
+        """What it carries; nothing where the objectives are missed."""
+        if self.most is None or self.replica is None:
+            return Rates(0.0)
+        if not self.most.workload.batch_share:
+            return Rates(self.most.requests_per_s)
+        waiting = most_traffic(self.replica, self.most.workload, UNPROMISED)
+        return Rates(self.most.requests_per_s, waiting.requests_per_s if waiting else 0.0)
+
+    @cached_property
+    def replicas(self) -> float:
+        """Parts of replicas that the busiest hour takes, infinite where none meets the objectives."""
+        return self.rates.replicas(self.most.workload) if self.most is not None else math.inf
 
     @property
     def too_heavy(self) -> bool:
@@ -157,16 +208,23 @@ def widths(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
     return tuple(dict.fromkeys(pairs))
 
 
-def ideal_rate(shape: Shape, settings: EngineSettings) -> float:
-    """Return requests per second that no settings of this shape exceed: the best batch of tokens and cache type
-    that may be used, with room for every request. 0 where even these miss the objectives.
+def ideal_rates(shape: Shape, settings: EngineSettings) -> Rates:
+    """Return rates that no settings of this shape exceed: the best batch of tokens and cache type that may be used,
+    with room for every request. 0 where even these miss the objectives.
     """
+    within = _ideal_rate(shape, settings, shape.entry.objectives)
+    if not shape.entry.workload.batch_share:
+        return Rates(within)
+    return Rates(within, _ideal_rate(shape, settings, UNPROMISED))
+
+
+def _ideal_rate(shape: Shape, settings: EngineSettings, objectives: Objectives) -> float:
     tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(shape, settings)}
     rates = []
     for cache, batch in sorted(tried):
         wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
         replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        rates.append(rate_bound(replica, shape.entry.workload, shape.entry.objectives))
+        rates.append(rate_bound(replica, shape.entry.workload, objectives))
     return max(rates)
 
 
@@ -202,6 +260,7 @@ def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
         memory=memory,
         replica=best.replica,
         most=best.most,
+        rates=best.rates,
         capped_context=capped,
         weights_bytes=weights_bytes,
         pod=pod_resources(settings, weights_bytes),
@@ -209,22 +268,22 @@ def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
 
 
 def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
-    """Return the trial that carries most; of equals the first, and ``first`` where nothing carries anything."""
+    """Return the trial of which the busiest hour takes fewest; of equals the first, ``first`` where none does."""
     workload, best, leader = shape.entry.workload, first, first
     for settings in settings_of(shape, first.settings):
-        if best.rate >= workload.requests_per_second * workload.peak_factor:
+        if best.most is not None and best.rates.replicas(workload, workload.peak_factor) <= 1:
             break
         same = _batch(settings) == _batch(leader.settings)
         if settings.enable_expert_parallel == leader.settings.enable_expert_parallel and leader.too_heavy:
             continue
-        if same and settings != first.settings and not leader.short_of_cache:
+        if same and settings != first.settings and not (leader.short_of_cache or workload.batch_share):
             continue
         trial = first if settings == first.settings else try_settings(shape, settings)
         leader = leader if same and settings != first.settings else trial
         if trial.replica is not None:
             reach.add(shape, trial.replica)
             reach.missed = reach.missed or trial.most is None
-        best = trial if (trial.rate, trial.replica is not None) > (best.rate, best.replica is not None) else best
+        best = min(best, trial, key=lambda one: (one.replicas, one.replica is None))
     return best
 
 

@@ -30,7 +30,7 @@ class HostedCost:
     usd_per_month: float
     self_hosted_usd_per_month: float
     break_even_requests_per_s: float
-    """Traffic at which the host would cost as much as the planned fleet does."""
+    """Traffic of the busiest hour at which the host would cost as much as the planned fleet does."""
     most_requests_per_s: float
     """Traffic that the planned fleet carries within the objectives."""
     date: str
@@ -83,6 +83,7 @@ def hosted_costs(
     costs = []
     for row in hosted_rows(model):
         each = usd_per_request(row, workload)
+        month = each * workload.mean_requests_per_second * SECONDS_PER_MONTH
         if each <= 0:
             continue
         costs.append(
@@ -91,9 +92,9 @@ def hosted_costs(
                 host_model=row["host_model"],
                 usd_per_million_input_tokens=row["usd_per_million_input_tokens"],
                 usd_per_million_output_tokens=row["usd_per_million_output_tokens"],
-                usd_per_month=each * workload.requests_per_second * SECONDS_PER_MONTH,
+                usd_per_month=month,
                 self_hosted_usd_per_month=self_hosted_usd_per_month,
-                break_even_requests_per_s=self_hosted_usd_per_month / (each * SECONDS_PER_MONTH),
+                break_even_requests_per_s=workload.requests_per_second * self_hosted_usd_per_month / month,
                 most_requests_per_s=most_requests_per_s,
                 date=row["date"],
             )

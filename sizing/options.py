@@ -17,13 +17,15 @@ from sizing.bill import disk_usd_per_hour, model_fixed_usd_per_hour
 from sizing.catalogue import Catalogue, Gpu, Instance, load_catalogue
 from sizing.engines import (
     Engine,
+    Rates,
     Reach,
     Rejected,
     Shape,
+    ShapeKey,
     build_engine,
     checkpoints,
     first_settings,
-    ideal_rate,
+    ideal_rates,
     widths,
 )  # fmt: skip
 from sizing.errors import BadInput
@@ -96,6 +98,10 @@ class Search:
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
     reach: Reach = field(default_factory=Reach)
+    shapes: list[Shape] = field(default_factory=list)
+    """All that some machine holds."""
+    rates: dict[ShapeKey, Rates] = field(default_factory=dict)
+    """What no settings of a shape exceed, where it was looked at; 0 where it cannot serve."""
 
 
 @lru_cache(maxsize=16)
@@ -134,41 +140,62 @@ def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) ->
 
 
 def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
-    """Raise BadInput when a mean request is longer than the model's context or the stated max_model_len."""
-    tokens = entry.workload.input_tokens + entry.workload.output_tokens
+    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len."""
+    load = entry.workload
     longest = min(model.max_position_embeddings, entry.engine.max_model_len or model.max_position_embeddings)
-    if tokens > longest:
+    requests = {
+        "inputTokens + outputTokens": load.input_tokens + load.output_tokens,
+        "inputTokensP95 + outputTokens": (load.input_tokens_p95 or 0) + load.output_tokens,
+        "inputTokens + outputTokensP95": load.input_tokens + (load.output_tokens_p95 or 0),
+    }
+    for sum_of, tokens in requests.items():
+        if tokens <= longest:
+            continue
         raise BadInput(
             f"models.{entry.name}.workload",
-            f"inputTokens + outputTokens = {tokens} is longer than a request may be",
+            f"{sum_of} = {tokens} is longer than a request may be",
             limit=f"{longest} tokens for {model.name}",
             way_out="shorten the request or choose a model with a longer context",
         )
 
 
-def replicas_of(entry: ModelEntry, each: float, per_node: int) -> Replicas | str:
-    """Return the replica counts where one carries ``each`` requests per second, or why there are none.
+def whole_replicas(parts: float, per_node: int) -> int:
+    """Return the replicas of whole nodes that hold so many parts of them."""
+    return math.ceil(math.ceil(parts - 1e-9) / per_node) * per_node
 
-    They come in steps of what a node holds.
+
+def replicas_of(entry: ModelEntry, rates: Rates, per_node: int) -> Replicas | str:
+    """Return the replica counts where one carries ``rates``, or why there are none.
+
+    They come in steps of what a node holds. The floor is that of the requests that the objectives are for.
     """
     workload, bounds = entry.workload, entry.replicas
 
     def needed(share: float) -> int:
-        return math.ceil(math.ceil(workload.requests_per_second * share / each - 1e-9) / per_node) * per_node
+        return whole_replicas(rates.replicas(workload, share), per_node)
 
-    if workload.requests_per_second * workload.peak_factor / each > MOST_REPLICAS:
-        count = math.ceil(workload.requests_per_second * workload.peak_factor / each)
-        return f"needs {count} replicas at the peak, more than {MOST_REPLICAS}"
-    least = 0 if entry.scale_to_zero else max(needed(workload.minimum_share), per_node)
+    batch, most = rates.batch(workload), rates.replicas(workload, workload.peak_factor)
+    if most > MOST_REPLICAS:
+        return f"needs {math.ceil(most)} replicas at the peak, more than {MOST_REPLICAS}"
+    quietest = whole_replicas(rates.replicas(workload, workload.minimum_share) - batch, per_node)
+    least = 0 if entry.scale_to_zero else max(quietest, per_node)
     floor = least if bounds.floor is None else bounds.floor
     expected = max(needed(1.0), floor, 1)
     ceiling = max(needed(workload.peak_factor), expected)
     if bounds.ceiling is not None:
-        fewest = max(math.ceil(workload.requests_per_second / each - 1e-9), floor)
+        fewest = max(math.ceil(rates.replicas(workload) - 1e-9), floor)
         if bounds.ceiling < fewest:
             return f"needs {fewest} replicas for requestsPerSecond, replicas.ceiling allows {bounds.ceiling}"
         floor, expected, ceiling = min(floor, bounds.ceiling), min(expected, bounds.ceiling), bounds.ceiling
-    return Replicas(floor=floor, expected=expected, ceiling=ceiling)
+    shape = workload.daily_shape or ()
+    by_hour = tuple(min(max(needed(share), floor), expected) for share in shape)
+    return Replicas(floor=floor, expected=expected, ceiling=ceiling, batch=batch, by_hour=by_hour)
+
+
+def needed_replicas(entry: ModelEntry, option: Option) -> Replicas:
+    """Return the replica counts of ``option`` without rounding to whole nodes: those of shared nodes."""
+    found = replicas_of(entry, option.engine.rates, 1)
+    return option.replicas if isinstance(found, str) else found
 
 
 def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], region: str) -> tuple[InstanceOffer, ...]:
@@ -194,7 +221,7 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
     usable = [instance for instance, reason in judged if not reason]
     for instance in usable:
-        replicas = replicas_of(entry, engine.most.requests_per_s, instance.gpus // engine.pod.gpus)
+        replicas = replicas_of(entry, engine.rates, instance.gpus // engine.pod.gpus)
         if isinstance(replicas, str):
             search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
             continue
@@ -262,12 +289,14 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
-    for shape in _shapes(entry, models, supply, search):
+    search.shapes = _shapes(entry, models, supply, search)
+    for shape in search.shapes:
         below = None if keep is None else _beaten(shape, supply, search, keep)
         if below is not None:
             search.rejected.append(below)
             continue
         engine = build_engine(shape, search.reach)
+        search.rates[shape.key] = Rates(0.0) if isinstance(engine, Rejected) else engine.rates
         if isinstance(engine, Rejected):
             search.rejected.append(engine)
             continue
@@ -307,12 +336,14 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
     """Say that ``keep`` options beat the least that this shape can cost; None where it may still win."""
     if len({(option.engine.name, option.instance.instance_type) for option in search.options}) < keep:
         return None
-    for each in (math.inf, None):  # first as if one replica carried everything, then at the ideal rate
+    for bound in (Rates(math.inf), None):  # first as if one replica carried everything, then at the ideal rates
         try:
-            rate = ideal_rate(shape, first_settings(shape)) if each is None else each
+            rates = bound or ideal_rates(shape, first_settings(shape))
         except BadInput:
             return None
-        least = _least_costs(shape, rate, supply) if rate > 0 else []
+        if bound is None:
+            search.rates[shape.key] = rates
+        least = _least_costs(shape, rates, supply) if rates.within > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)
             best = min(search.options, key=lambda option: option.order)
@@ -322,12 +353,12 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
     return None
 
 
-def _least_costs(shape: Shape, rate: float, supply: Supply) -> list[Bounds]:
-    """Return the cost on each machine if one replica carried ``rate``: no option of the shape costs less."""
+def _least_costs(shape: Shape, rates: Rates, supply: Supply) -> list[Bounds]:
+    """Return the cost on each machine if one replica carried ``rates``: no option of the shape costs less."""
     gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
     for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
         if instance.gpus >= gpus:
-            replicas = replicas_of(shape.entry, rate, instance.gpus // gpus)
+            replicas = replicas_of(shape.entry, rates, instance.gpus // gpus)
             if not isinstance(replicas, str):
                 split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
                 offers = (instance.offer(supply.region),)

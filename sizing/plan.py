@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 CapacityType = Literal["on-demand", "spot"]
+CENT = 0.01
 HOURS_PER_MONTH = 730
 """Hours that AWS bills as a month in its own price examples."""
 
@@ -42,6 +43,20 @@ class Replicas:
     floor: int
     expected: int
     ceiling: int
+    batch: float = 0.0
+    """Parts of replicas, beside the floor, that requests which may wait take."""
+    by_hour: tuple[int, ...] = ()
+    """Replicas in each hour of a stated day; none where every hour is planned as the busiest."""
+
+    @property
+    def hours(self) -> tuple[int, ...]:
+        """Replicas hour by hour; a single figure stands for all hours."""
+        return self.by_hour or (self.expected,)
+
+    @property
+    def mean(self) -> float:
+        """Replicas on average over the day."""
+        return sum(self.hours) / len(self.hours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +256,8 @@ class ServingPlan:
     weights_bytes: int
     meets: bool
     figures: tuple[Figure, ...]
+    shares_with: tuple[str, ...] = ()
+    """Names of the other models on the same nodes; its cost is its part of them by GPUs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +290,9 @@ class NodePoolPlan:
     zones: tuple[str, ...]
     floor_instances: int
     expected_instances: int
+    """Nodes in the busiest hour."""
+    mean_instances: float
+    """Nodes on average over the day, which the expected cost is of."""
     ceiling_instances: int
     gpu_limit: int
     labels: Mapping[str, str]
@@ -281,6 +301,36 @@ class NodePoolPlan:
     disk: Disk
     models: tuple[str, ...]
     usd_per_hour: Bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedNodes:
+    """Nodes that several models share because that is cheaper than own nodes for each."""
+
+    name: str
+    models: tuple[str, ...]
+    gpu: str
+    instance_type: str
+    gpus_per_node: int
+    pools: tuple[str, ...]
+    usd_per_hour: Bounds
+    apart_usd_per_hour: Bounds
+    """Of the cheapest own nodes of each model together."""
+
+    @property
+    def saving_usd_per_hour(self) -> float:
+        """Expected USD per hour less than apart; not above 0 where only the ceiling is lower, as a budget asks."""
+        return self.apart_usd_per_hour.expected - self.usd_per_hour.expected
+
+    @property
+    def sentence(self) -> str:
+        """Who shares and what that saves, in one line."""
+        saved, lower = self.saving_usd_per_hour, self.apart_usd_per_hour.ceiling - self.usd_per_hour.ceiling
+        who = f"{', '.join(self.models)} share nodes of {self.instance_type}"
+        if saved >= CENT:
+            return f"{who}: {saved:.2f} USD/h expected less than on nodes of their own"
+        dearer = f", {-saved:.2f} USD/h expected dearer" if saved <= -CENT else ""
+        return f"{who} to stay within the budget: ceiling {lower:.2f} USD/h lower than on nodes of their own{dearer}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,3 +381,4 @@ class StackPlan:
     budget: BudgetPlan
     catalogue_date: str
     warnings: tuple[str, ...]
+    shared: tuple[SharedNodes, ...] = ()

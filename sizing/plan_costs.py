@@ -15,14 +15,14 @@ from sizing.hosted import hosted_costs, hosted_document
 from sizing.inputs import ModelEntry
 from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, NodePoolPlan, ServingPlan, StackPlan, ThroughputEstimate
 from sizing.purchase import purchase_document, purchase_terms
-from sizing.spot import spot_document, spot_outlook
+from sizing.spot import plan_outlook, spot_document
 from sizing.transfer import StackTraffic
 
 SECONDS_PER_HOUR = 3600
 Document = dict[str, object]
 PRICE_RULE = (
-    "USD expected an hour x share of the engine's time / tokens of that kind an hour at the planned traffic; prompts "
-    "take their prefill, answers the step divided by the requests in flight"
+    "USD expected an hour x share of the engine's time / tokens of that kind an hour, both on average over the day; "
+    "prompts take their prefill, answers the step divided by the requests in flight"
 )
 
 
@@ -41,7 +41,7 @@ def prompt_share(plan: ServingPlan, entry: ModelEntry) -> float:
 def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> Document:
     """Return USD per million tokens in, out and of both kinds together, of ``usd_per_hour`` at the planned traffic."""
     load, share = entry.workload, prompt_share(plan, entry)
-    requests = load.requests_per_second * SECONDS_PER_HOUR / 1e6
+    requests = load.mean_requests_per_second * SECONDS_PER_HOUR / 1e6
     return {
         "input": round(usd_per_hour * share / (requests * load.input_tokens), 4),
         "output": round(usd_per_hour * (1 - share) / (requests * load.output_tokens), 4),
@@ -50,13 +50,13 @@ def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> D
     }
 
 
-def most_requests_per_s(plan: ServingPlan) -> float:
-    """Return the traffic that the planned replicas carry within the objectives."""
+def most_requests_per_s(plan: ServingPlan, entry: ModelEntry) -> float:
+    """Return the traffic that the planned replicas carry within the objectives, with what may wait beside it."""
     each = plan.throughput.requests_per_s
     for figure in plan.figures:
         if figure.name == "replicas":
             each = float(figure.inputs.get("most_requests_per_s_per_replica", each))
-    return each * plan.replicas.expected
+    return each * (plan.replicas.expected - plan.replicas.batch) / (1 - entry.workload.batch_share)
 
 
 def line_documents(lines: Sequence[BillLine]) -> list[Document]:
@@ -91,12 +91,11 @@ def model_costs(
 
     ``usd_per_hour`` is the expected cost of what the model takes, ``cluster_usd_per_hour`` its share of the cluster.
     """
-    own = [pool for pool in pools if plan.name in pool.models]
     month = (usd_per_hour + cluster_usd_per_hour) * HOURS_PER_MONTH
     return {
         "usd_per_million_tokens": token_prices(plan, entry, usd_per_hour),
-        "spot": spot_document(spot_outlook(own, plan.replicas, plan.replicas_per_instance, plan.start_up)),
-        "hosted": hosted_document(hosted_costs(plan.model, entry.workload, month, most_requests_per_s(plan))),
+        "spot": spot_document(plan_outlook(plan, pools)),
+        "hosted": hosted_document(hosted_costs(plan.model, entry.workload, month, most_requests_per_s(plan, entry))),
     }
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from sizing.facts import serving_facts, serving_source
-from sizing.inputs import Capacity, ModelEntry
+from sizing.fleets import Fleet
+from sizing.inputs import Capacity, ModelEntry, Workload
 from sizing.options import Option
-from sizing.plan import Figure, ServingPlan
+from sizing.plan import Figure, ServingPlan, SharedNodes
 from sizing.queue import Traffic
 from sizing.serving import slowest_answer_s
 from sizing.throughput import throughput_constants
 
 
-def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
+def plan_figures(entry: ModelEntry, fleet: Fleet, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
     """Return the figures of one plan that memory and throughput do not explain themselves."""
-    tpot = traffic.tpot_p95_ms
+    tpot, option = traffic.tpot_p95_ms, fleet.option(entry.name)
     return (
+        *_trace(entry.workload),
         *_latency(entry, traffic),
-        _replicas(entry, option),
+        _replicas(entry, option, shared=bool(fleet.shared)),
         _cost(option, capacity),
         _context(entry, option),
         Figure(
@@ -27,7 +29,30 @@ def plan_figures(entry: ModelEntry, option: Option, traffic: Traffic, capacity: 
             inputs={"output_tokens": entry.workload.output_tokens, "tpot_p95_ms": round(tpot, 2)},
             source=serving_source("drain"),
         ),
+        *_sharing(entry, fleet),
     )
+
+
+def _trace(workload: Workload) -> tuple[Figure, ...]:
+    """Say which figures of the workload a trace told; nothing without one."""
+    if workload.trace is None:
+        return ()
+    told = workload.model_dump(by_alias=True, mode="json", include={*Workload.model_fields} - {"trace"})
+    return (
+        Figure(
+            name="trace",
+            value=workload.trace.sentence,
+            unit="",
+            rule="busiest hour, mean rate of each hour UTC, mean and 95th percentile of lengths, dispersion of counts;"
+            " keys that are stated win",
+            inputs={key: _shown(told[key]) for key in workload.trace.keys},
+            source=workload.trace.file,
+        ),
+    )
+
+
+def _shown(value: object) -> float | str:
+    return value if isinstance(value, (int, float)) else ", ".join(f"{part:g}" for part in value)  # type: ignore[attr-defined]
 
 
 def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
@@ -45,9 +70,9 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             name="ttft_p95_ms",
             value=round(traffic.ttft_p95_ms, 1),
             unit="ms",
-            rule="(running step + a prompt of 3 x the mean / share of time that other prompts leave)"
-            " x p90 of the model's error",
-            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms},
+            rule="(running step + a prompt at the 95th percentile of lengths / share of time that other prompts leave,"
+            " more for bursts and tails) x p90 of the model's error",
+            inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms, **_lengths(entry.workload)},
             source=source,
         ),
         Figure(
@@ -56,25 +81,36 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             unit="ms",
             rule="(step at the 95th percentile of requests in flight + prompts among the steps of a short answer)"
             " x p90 of the model's error",
-            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms},
+            inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms, **_lengths(entry.workload)},
             source=source,
         ),
     )
 
 
-def _replicas(entry: ModelEntry, option: Option) -> Figure:
+def _lengths(workload: Workload) -> dict[str, float | str]:
+    return {
+        "burstiness": workload.burstiness,
+        "input_tokens_p95": workload.input_tokens_p95 or f"exponential around {workload.input_tokens}",
+        "output_tokens_p95": workload.output_tokens_p95 or f"exponential around {workload.output_tokens}",
+    }
+
+
+def _replicas(entry: ModelEntry, option: Option, *, shared: bool) -> Figure:
     workload, most = entry.workload, option.engine.most
     return Figure(
         name="replicas",
         value=f"{option.replicas.floor}/{option.replicas.expected}/{option.replicas.ceiling}",
         unit="floor/expected/ceiling",
-        rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica),"
-        " in whole nodes; floor 0 with scaleToZero",
+        rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica"
+        " + parts for batchShare, not in the floor)"
+        + (";" if shared else ", in whole nodes;")
+        + " floor 0 with scaleToZero",
         inputs={
             "requests_per_second": workload.requests_per_second,
             "minimum_share": workload.minimum_share,
             "peak_factor": workload.peak_factor,
             "most_requests_per_s_per_replica": round(most.requests_per_s, 4),
+            "batch_replicas": round(option.replicas.batch, 4),
             "replicas_per_node": option.per_node,
         },
         source="objectives of the entry, sizing/queue.py",
@@ -86,17 +122,44 @@ def _cost(option: Option, capacity: Capacity) -> Figure:
         name="usd_per_hour",
         value=round(option.usd_per_hour.expected, 4),
         unit="USD/h expected",
-        rule="floor nodes on demand + nodes above by spot share at the spot price + rest on demand; ceiling at the"
-        " dearest allowed type on demand",
+        rule="floor nodes on demand + nodes above by spot share at the spot price + rest on demand, the mean of the"
+        " hours of dailyShape; ceiling at the dearest allowed type on demand",
         inputs={
             "on_demand_usd_per_hour": option.offers[0].on_demand_usd_per_hour,
             "spot_usd_per_hour": round(option.spot_usd_per_hour, 4),
             "spot_share": capacity.spot_share,
             "nodes_floor": option.split.floor,
             "nodes_expected": option.split.expected,
+            "nodes_mean": round(option.split.mean, 4),
             "nodes_ceiling": option.split.ceiling,
         },
         source=serving_source("spot"),
+    )
+
+
+def _sharing(entry: ModelEntry, fleet: Fleet) -> tuple[Figure, ...]:
+    """Return the figure that explains shared nodes; empty for a model that has its own."""
+    if not fleet.shared:
+        return ()
+    option, apart, split = fleet.option(entry.name), fleet.apart_usd_per_hour, fleet.split
+    return (
+        Figure(
+            name="shared_with",
+            value=", ".join(fleet.beside(entry.name)),
+            unit="",
+            rule="nodes are shared where that is cheaper than the cheapest own nodes of each; as many nodes as hold the"
+            " pods of all in whatever order they come; the floor is divided by the GPUs that run always, what is above"
+            " by the GPUs that are added",
+            inputs={
+                "gpus_of_a_replica": option.engine.pod.gpus,
+                "gpus_of_a_node": option.instance.gpus,
+                "nodes": f"{split.floor}/{split.expected}/{split.ceiling}",
+                "usd_per_hour_of_all": round(fleet.usd_per_hour.expected, 4),
+                "usd_per_hour_apart": round(apart.expected, 4),
+                "saves_usd_per_hour": round(apart.expected - fleet.usd_per_hour.expected, 4),
+            },
+            source="sizing/sharing.py",
+        ),
     )
 
 
@@ -134,3 +197,11 @@ def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
     if not plan.meets:
         found.append(f"{plan.name}: fixed replicas do not meet the objectives of {entry.name}")
     return tuple(found)
+
+
+def sharing_warning(nodes: SharedNodes) -> str:
+    """Return what to know of shared nodes before deploying: who shares, what it saves, what it risks."""
+    return (
+        f"{nodes.sentence}; a lost or reclaimed node takes replicas of each, and a zone may hold all of one "
+        "(capacity.sharePools false keeps them apart)"
+    )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from sizing.catalogue import Catalogue
 from sizing.errors import BadInput, OverBudget, TonnageError
-from sizing.inputs import Capacity, ModelEntry, Objectives, ReplicaBounds, Workload
-from sizing.options import Option, Supply, enumerate_options, replicas_of
+from sizing.inputs import HOURS_PER_DAY, Capacity, ModelEntry, Objectives, Workload
+from sizing.options import Option, Supply, enumerate_options, whole_replicas
 from sizing.plan import HOURS_PER_MONTH, Bounds, Replicas, ServingPlan
 from sizing.planner import PlanResult, plan_model
 from sizing.pools import fleet_usd_per_hour, split_nodes
@@ -22,9 +22,8 @@ LOOSENED = (0.5, 1.0, 2.0, 4.0)
 """Objectives are tightened and loosened by these: the options that a stricter or laxer promise would allow."""
 TRAFFIC_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 OUTPUT_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-HOURS = 24
 QUIETEST_HOUR = 4
-"""Hour of the least traffic: the daily shape is a cosine from there to the busiest hour, twelve hours later."""
+"""Hour of the least traffic where no day is stated: a cosine from there to the busiest hour, twelve hours later."""
 EVERY_OPTION = 10_000
 SAME = 0.005
 """Differences below half a percent are not told."""
@@ -65,6 +64,8 @@ class Day:
     """Twenty-four hours of the choice; ``limit_usd_per_hour`` is what the stated limit leaves for GPU nodes."""
 
     hours: tuple[Hour, ...]
+    stated: bool
+    """Whether the traffic of the hours is dailyShape or a cosine."""
     replicas: Replicas
     usd_per_hour: Bounds
     limit_usd_per_hour: float | None
@@ -72,7 +73,12 @@ class Day:
     @property
     def mean_usd_per_month(self) -> float:
         """USD of a month of such days."""
-        return sum(hour.usd_per_hour for hour in self.hours) / HOURS * HOURS_PER_MONTH
+        return sum(hour.usd_per_hour for hour in self.hours) / len(self.hours) * HOURS_PER_MONTH
+
+    @property
+    def busiest_usd_per_month(self) -> float:
+        """USD of a month whose hours are all the busiest."""
+        return max(hour.usd_per_hour for hour in self.hours) * HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,10 +235,13 @@ def _chosen_option(
     raise BadInput("study", f"{plan_name(chosen)} is no option of this workload")
 
 
-def share_of_peak(hour: int, minimum_share: float) -> float:
-    """Return traffic at ``hour`` (0 to 23) over that of the busiest hour: a cosine, least at four in the morning."""
-    rise = (1 - math.cos(2 * math.pi * (hour - QUIETEST_HOUR) / HOURS)) / 2
-    return minimum_share + (1 - minimum_share) * rise
+def shares_of_day(workload: Workload) -> tuple[float, ...]:
+    """Return the traffic of 24 hours over that of the busiest: as stated, else a cosine, least at four at night."""
+    if workload.daily_shape is not None:
+        return workload.daily_shape
+    least = workload.minimum_share
+    turns = [2 * math.pi * (hour - QUIETEST_HOUR) / HOURS_PER_DAY for hour in range(HOURS_PER_DAY)]
+    return tuple(least + (1 - least) * (1 - math.cos(turn)) / 2 for turn in turns)
 
 
 def day_of(
@@ -244,19 +253,18 @@ def day_of(
     *,
     max_monthly_usd: float | None = None,
 ) -> Day:
-    """Return a day of the choice: traffic between minimumShare and 1 of requestsPerSecond, bursts of peakFactor."""
+    """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
     option = _chosen_option(chosen, entry, capacity, region, catalogue)
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
     hours = []
-    for hour in range(HOURS):
-        rate = entry.workload.requests_per_second * share_of_peak(hour, entry.workload.minimum_share)
-        burst = rate * entry.workload.peak_factor
-        replicas = _replicas_at(rate, entry, option)
+    for hour, share in enumerate(shares_of_day(entry.workload)):
+        burst = share * entry.workload.peak_factor
+        replicas = _replicas_at(share, entry, option)
         hours.append(
             Hour(
                 hour=hour,
-                requests_per_second=rate,
-                burst_requests_per_second=burst,
+                requests_per_second=entry.workload.requests_per_second * share,
+                burst_requests_per_second=entry.workload.requests_per_second * burst,
                 replicas=replicas,
                 burst_replicas=max(_replicas_at(burst, entry, option), replicas),
                 usd_per_hour=_nodes_usd_per_hour(replicas, option, capacity),
@@ -264,25 +272,17 @@ def day_of(
         )
     return Day(
         hours=tuple(hours),
+        stated=entry.workload.daily_shape is not None,
         replicas=option.replicas,
         usd_per_hour=option.usd_per_hour,
         limit_usd_per_hour=None if max_monthly_usd is None else max_monthly_usd / HOURS_PER_MONTH - beside,
     )
 
 
-def _replicas_at(rate: float, entry: ModelEntry, option: Option) -> int:
-    """Return the replicas that run at ``rate``, by the rule of the plan and within its bounds."""
-    planned = option.replicas
-    if rate <= 0:
-        return planned.floor
-    now = entry.model_copy(
-        update={
-            "workload": entry.workload.model_copy(update={"requests_per_second": rate, "peak_factor": 1.0}),
-            "replicas": ReplicaBounds(floor=planned.floor),
-        }
-    )
-    counted = replicas_of(now, option.engine.most.requests_per_s, option.per_node)
-    return planned.ceiling if isinstance(counted, str) else min(counted.expected, planned.ceiling)
+def _replicas_at(share: float, entry: ModelEntry, option: Option) -> int:
+    """Return the replicas that run at ``share`` of the busiest hour, by the rule of the plan and within its bounds."""
+    counted = whole_replicas(option.engine.rates.replicas(entry.workload, share), option.per_node)
+    return min(max(counted, option.replicas.floor), option.replicas.ceiling)
 
 
 def _nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
@@ -294,7 +294,7 @@ def _nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> fl
 def _with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:
     """Return the entry with another traffic or length; None where that is beyond what may be stated."""
     try:
-        workload = Workload.model_validate({**entry.workload.model_dump(), key: value})
+        workload = entry.workload.restated({key: value})
     except ValueError:
         return None
     return entry.model_copy(update={"workload": workload})

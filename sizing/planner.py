@@ -1,9 +1,9 @@
 """The plan: for each model the cheapest option that meets its objectives, for the stack one that fits the budget.
 
 Exhaustive over ``sizing.options``: the choice is the minimum of (expected USD per hour, GPUs, ...), so it is optimal
-by construction. With a budget, the sum of the ceilings decides: the cheapest combination of options whose ceiling
-stays within it, else OverBudget with the smallest budget that works. The ceilings of replicas are never lowered to
-make a budget hold; that is for the user to say.
+by construction. Models of one stack share nodes where that is cheaper (``sizing.fleet_search``). With a budget, the sum
+of the ceilings decides: the cheapest combination whose ceiling stays within it, else OverBudget with the smallest
+budget that works. The ceilings of replicas are never lowered to make a budget hold; that is for the user to say.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
 from sizing.engines import Rejected
 from sizing.errors import BadInput, NoPlan, OverBudget
+from sizing.fleet_search import Combination, combinations
+from sizing.fleets import Fleet, fleet_names, own_fleet, shared_nodes_of
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
 from sizing.memory import estimate_memory
-from sizing.options import Option, Search, enumerate_options
+from sizing.options import Option, Search, Supply, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
-from sizing.plan_figures import plan_figures, warnings_of
-from sizing.pools import pools_of
+from sizing.plan_figures import plan_figures, sharing_warning, warnings_of
 from sizing.queue import Traffic, traffic_for
 from sizing.quotas import purchases_of, quota_shortage
-from sizing.serving import disk, drain, probes, scaling, start_up
+from sizing.serving import drain, probes, scaling, start_up
 from sizing.spot import spot_figures, spot_warnings
 from sizing.throughput import estimate_of
 from sizing.transfer import StackTraffic
@@ -73,12 +74,14 @@ def plan_model(
     distinct = _distinct(options)
     shown = distinct[: top + 1]
     dearer = tuple(Rejected(option=_title(o), reason=_dearer(o, distinct[0])) for o in distinct[top + 1 :])
-    plans = tuple(serving_plan(entry, option, capacity) for option in shown)
+    fleets = [own_fleet(entry.name, option) for option in shown]
+    pools = [fleet.pools(entry.name) for fleet in fleets]
+    plans = tuple(serving_plan(entry, *own, capacity) for own in zip(fleets, pools, strict=True))
     return PlanResult(
         chosen=plans[0],
         alternatives=plans[1:],
         rejected=(*search.rejected, *dearer),
-        pools=option_pools(entry, shown[0]),
+        pools=pools[0],
     )
 
 
@@ -142,32 +145,20 @@ def _last_reasons(search: Search) -> str:
     return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"
 
 
-def option_pools(entry: ModelEntry, option: Option) -> tuple[NodePoolPlan, ...]:
-    """Return the node pools of one option."""
-    return pools_of(
-        entry.name,
-        option.engine.gpu,
-        option.split,
-        option.offers,
-        spot_usd_per_hour=option.spot_usd_per_hour,
-        zones=option.zones,
-        disk=disk(option.engine.pod, option.instance),
-    )
-
-
 def _traffic(entry: ModelEntry, option: Option) -> Traffic:
-    rate = entry.workload.requests_per_second / option.replicas.expected
+    rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
 
 
-def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
-    """Return everything decided for one model on one option."""
+def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...], capacity: Capacity) -> ServingPlan:
+    """Return everything decided for one model on its fleet, whose pools are ``pools``."""
+    option = fleet.option(entry.name)
     engine, settings = option.engine, option.engine.settings
-    traffic, pools = _traffic(entry, option), option_pools(entry, option)
+    traffic = _traffic(entry, option)
     start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
     spot = any(pool.capacity_type == "spot" for pool in pools)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
-    output_rate = entry.workload.requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
+    output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
         model=engine.model.name,
@@ -191,35 +182,18 @@ def serving_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> Servi
         drain=leave,
         scaling=scaling(settings, entry.objectives, start),
         resources=engine.pod,
-        surge=1 if option.split.ceiling * option.per_node > option.replicas.expected else 0,
+        surge=fleet.surge,
         pools=tuple(pool.name for pool in pools),
         usd_per_hour=option.usd_per_hour,
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
         weights_bytes=engine.weights_bytes,
         meets=traffic.meets(entry.objectives),
         figures=(
-            *plan_figures(entry, option, traffic, capacity),
-            *spot_figures(pools, option.replicas, option.per_node, start),
+            *plan_figures(entry, fleet, traffic, capacity),
+            *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
         ),
+        shares_with=fleet.beside(entry.name),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Choice:
-    """One option for each of the first models, with the sums that decide."""
-
-    options: tuple[Option, ...]
-    expected: float
-    gpus: int
-    ceiling: float
-
-    def with_option(self, option: Option) -> _Choice:
-        return _Choice(
-            options=(*self.options, option),
-            expected=self.expected + option.usd_per_hour.expected,
-            gpus=self.gpus + option.gpus,
-            ceiling=self.ceiling + option.ceiling_usd_per_hour,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +209,11 @@ class _Request:
     vector_store: VectorStore | None
     internet_facing: bool = False
 
-    def searches(self) -> list[Search]:
-        return [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
+    def combinations(self, most_ceiling_usd_per_hour: float) -> list[Combination]:
+        """Return what to try, cheapest expected first; the last has the least ceiling."""
+        searches = [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
+        supply = Supply(capacity=self.capacity, region=self.region, catalogue=self.catalogue)
+        return combinations(self.models, searches, supply, most_ceiling_usd_per_hour)
 
     @property
     def store(self) -> VectorStorePlan | None:
@@ -252,37 +229,6 @@ class _Request:
         """What the budget leaves for the ceilings of the models."""
         shared = total(shared_lines(self.store, self.region, self.catalogue, self.traffic)).ceiling
         return self.budget.monthly_usd / HOURS_PER_MONTH - shared
-
-
-def _frontier(choices: Sequence[_Choice]) -> list[_Choice]:
-    """Keep what no other choice beats in both expected cost and ceiling, cheapest expected first."""
-    kept: list[_Choice] = []
-    for choice in sorted(choices, key=lambda c: (round(c.expected, 9), c.gpus)):  # stable: keeps the order of options
-        if not kept or choice.ceiling < kept[-1].ceiling - 1e-9:
-            kept.append(choice)
-    return kept
-
-
-def _choices(searches: Sequence[Search], most_ceiling_usd_per_hour: float) -> list[_Choice]:
-    """Combinations worth trying, cheapest expected first; the last one has the least ceiling of all.
-
-    Nothing is combined when each model's own first choice fits together, or when not even the leanest do.
-    """
-    start = _Choice(options=(), expected=0.0, gpus=0, ceiling=0.0)
-    fronts = [_frontier([start.with_option(option) for option in search.options]) for search in searches]
-    first, leanest = start, start
-    for front in fronts:
-        first, leanest = first.with_option(front[0].options[0]), leanest.with_option(front[-1].options[0])
-    if first.ceiling <= most_ceiling_usd_per_hour or leanest.ceiling > most_ceiling_usd_per_hour:
-        return [first, leanest]
-    spare = [0.0]
-    for front in reversed(fronts):
-        spare.append(spare[-1] + front[-1].ceiling)
-    combined = [start]
-    for front, rest in zip(fronts, reversed(spare[:-1]), strict=True):
-        pairs = [choice.with_option(one.options[0]) for choice in combined for one in front]
-        combined = _frontier([pair for pair in pairs if pair.ceiling + rest <= most_ceiling_usd_per_hour + 1e-9])
-    return [*combined, leanest]
 
 
 def plan_stack(  # noqa: PLR0917 (the contract of the core)
@@ -311,21 +257,18 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
         vector_store=vector_store,
         internet_facing=internet_facing,
     )
-    choices = _choices(request.searches(), request.most_ceiling_usd_per_hour)
-    for choice in choices:
-        plan = _assemble(request, choice)
+    short = ""
+    for combination in request.combinations(request.most_ceiling_usd_per_hour):
+        plan = _assemble(request, combination)
         if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
-            _check_quotas(request, plan)
-            return plan
-    raise _over_budget(request, plan)
-
-
-def _check_quotas(request: _Request, plan: StackPlan) -> None:
-    """Raise NoPlan when the models fit the stated quotas one by one but not together."""
-    short = quota_shortage(request.capacity, purchases_of(plan.pools), request.catalogue)
-    if short:
+            lacking = quota_shortage(capacity, purchases_of(plan.pools), catalogue)
+            if not lacking:
+                return plan
+            short = short or lacking
+    if short:  # each model fits the stated quotas, all together do not
         way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
         raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
+    raise _over_budget(request, plan)
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
@@ -337,29 +280,35 @@ def _check_names(models: Sequence[ModelEntry]) -> None:
             raise BadInput("models", f"two models are called {name!r}", way_out="give each entry its own name")
 
 
-def _assemble(request: _Request, choice: _Choice) -> StackPlan:
+def _assemble(request: _Request, combination: Combination) -> StackPlan:
     capacity, region, budget = request.capacity, request.region, request.budget
     plans: list[ServingPlan] = []
-    pools: list[NodePoolPlan] = []
-    for entry, option in zip(request.models, choice.options, strict=True):
-        plans.append(serving_plan(entry, option, capacity))
-        pools.extend(option_pools(entry, option))
+    pools: dict[str, NodePoolPlan] = {}
+    names = fleet_names(combination.fleets)
+    for entry in request.models:
+        fleet = combination.fleet(entry.name)
+        own = fleet.pools(names[fleet.models])
+        plans.append(serving_plan(entry, fleet, own, capacity))
+        pools |= {pool.name: pool for pool in own}
     store = request.store
-    bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
+    bill = bill_of(plans, tuple(pools.values()), store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
-    warnings += [text for plan in plans for text in spot_warnings(plan, pools)]
+    shared = shared_nodes_of(combination.fleets)
+    warnings += [sharing_warning(one) for one in shared]
+    warnings += [text for plan in plans for text in spot_warnings(plan, tuple(pools.values()))]
     return StackPlan(
         stack=request.stack,
         region=region,
         models=tuple(plans),
-        pools=tuple(pools),
+        pools=tuple(pools.values()),
         vector_store=store,
         bill=bill,
         burn_usd_per_hour=burn,
-        budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, pools),
+        budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, tuple(pools.values())),
         catalogue_date=request.catalogue.date,
         warnings=tuple(warnings),
+        shared=shared,
     )
 
 
@@ -372,7 +321,7 @@ def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
     calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    least = _monthly_ceiling(_assemble(calm, _choices(calm.searches(), 0.0)[-1]))
+    least = _monthly_ceiling(_assemble(calm, calm.combinations(0.0)[-1]))
     if least < smallest:
         way_out += f" (peakFactor 1 needs {least} USD)"
     return OverBudget(

@@ -1,4 +1,4 @@
-"""Node pools of one model: the on-demand floor, spot, and the on-demand burst above it.
+"""Node pools of one model, or of models that share them: the on-demand floor, spot, and on-demand burst above it.
 
 Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes
 above the floor are split by the spot share, rounded up to spot. What a pool may buy is exactly the list of its
@@ -23,13 +23,17 @@ POOL_LABEL = "tonnage.dev/pool"
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSplit:
-    """Nodes of one model by pool: the floor, and spot and burst at the expected and at the most traffic."""
+    """Nodes of one fleet by pool: the floor, and spot and burst in the busiest hour, on average over the day and at
+    the most traffic.
+    """
 
     floor: int
     spot_expected: int
     spot_ceiling: int
     burst_expected: int
     burst_ceiling: int
+    spot_mean: float
+    burst_mean: float
 
     @property
     def ceiling(self) -> int:
@@ -38,8 +42,13 @@ class NodeSplit:
 
     @property
     def expected(self) -> int:
-        """Nodes at the planned traffic."""
+        """Nodes in the busiest hour."""
         return self.floor + self.spot_expected + self.burst_expected
+
+    @property
+    def mean(self) -> float:
+        """Nodes on average over the day."""
+        return self.floor + self.spot_mean + self.burst_mean
 
 
 def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSplit:
@@ -52,12 +61,15 @@ def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSpl
         return spot, nodes - spot
 
     (spot_expected, burst_expected), (spot_ceiling, burst_ceiling) = above(replicas.expected), above(replicas.ceiling)
+    by_hour = [above(count) for count in replicas.hours]
     return NodeSplit(
         floor=floor,
         spot_expected=spot_expected,
         spot_ceiling=spot_ceiling,
         burst_expected=burst_expected,
         burst_ceiling=burst_ceiling,
+        spot_mean=sum(spot for spot, _ in by_hour) / len(by_hour),
+        burst_mean=sum(burst for _, burst in by_hour) / len(by_hour),
     )
 
 
@@ -80,16 +92,17 @@ def dearest(offers: Sequence[InstanceOffer]) -> float:
 
 
 def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_usd_per_hour: float) -> Bounds:
-    """USD per hour of all nodes of one model; the first offer is the primary one."""
+    """USD per hour of all nodes of one fleet; the first offer is the primary one."""
     primary = offers[0].on_demand_usd_per_hour
     floor = split.floor * primary
-    expected = floor + split.spot_expected * spot_usd_per_hour + split.burst_expected * primary
+    expected = floor + split.spot_mean * spot_usd_per_hour + split.burst_mean * primary
     ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * dearest(offers)
     return Bounds(floor=floor, expected=expected, ceiling=ceiling)
 
 
 def pools_of(
     name: str,
+    models: tuple[str, ...],
     gpu: Gpu,
     split: NodeSplit,
     offers: tuple[InstanceOffer, ...],
@@ -98,17 +111,20 @@ def pools_of(
     zones: tuple[str, ...],
     disk: Disk,
 ) -> tuple[NodePoolPlan, ...]:
-    """Return the pools of model ``name`` in order of preference: floor, spot, burst; empty ones are left out."""
+    """Return the pools of ``models``, named ``name`` and suffix: floor, spot, burst in order of preference.
+
+    Empty ones are left out.
+    """
     primary = offers[0].on_demand_usd_per_hour
 
     def pool(
         suffix: str,
         kind: Literal["managed", "karpenter"],
         capacity_type: CapacityType,
-        counts: tuple[int, int, int],
+        counts: tuple[int, int, float, int],
         price: float,
     ) -> NodePoolPlan:
-        floor, expected, ceiling = counts
+        floor, expected, mean, ceiling = counts
         bought = offers[:1] if kind == "managed" else offers
         return NodePoolPlan(
             name=f"{name}-{suffix}",
@@ -120,19 +136,22 @@ def pools_of(
             zones=zones,
             floor_instances=floor,
             expected_instances=expected,
+            mean_instances=mean,
             ceiling_instances=ceiling,
             gpu_limit=ceiling * offers[0].gpus,
             labels={POOL_LABEL: f"{name}-{suffix}"},
             taint_key=TAINT_KEY,
             taint_value=TAINT_VALUE,
             disk=disk,
-            models=(name,),
-            usd_per_hour=Bounds(floor=floor * price, expected=expected * price, ceiling=ceiling * dearest(bought)),
+            models=models,
+            usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * dearest(bought)),
         )
 
+    spot = (0, split.spot_expected, split.spot_mean, split.spot_ceiling)
+    burst = (0, split.burst_expected, split.burst_mean, split.burst_ceiling)
     made = (
-        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor), primary),
-        pool("spot", "karpenter", "spot", (0, split.spot_expected, split.spot_ceiling), spot_usd_per_hour),
-        pool("burst", "karpenter", "on-demand", (0, split.burst_expected, split.burst_ceiling), primary),
+        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor, split.floor), primary),
+        pool("spot", "karpenter", "spot", spot, spot_usd_per_hour),
+        pool("burst", "karpenter", "on-demand", burst, primary),
     )
     return tuple(one for one in made if one.ceiling_instances > 0)

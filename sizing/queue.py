@@ -2,18 +2,21 @@
 
 With ``C`` requests in flight on average, a replica completes ``C / cycle(C)`` requests per second (Little's law with
 the cycle of ``sizing.roofline``), which grows with C; so the traffic that a replica carries within its objectives is
-found by bisection on C. A workload states mean lengths only; both lengths are taken as exponential (coefficient of
-variation 1), which is longer in the tail than most traces. Then, stated in each plan:
+found by bisection on C. Lengths are those of ``sizing.lengths``, times between arrivals gamma with the stated
+burstiness, exponential without (``sizing.arrivals``). Then, stated in each plan:
 
-- a request that is seen decoding is a long one: its context is the prompt plus the whole mean output, not half of it;
-- arrivals are Poisson, so the number in flight varies: its variance is rate / slope of the rate in C (C where no
-  request slows another, more near saturation). Its 95th percentile, 1.645 standard deviations above C, must be
-  scheduled at once; the tokens they hold vary with their lengths besides, and the KV cache holds their 95th percentile;
-- prompts cost the mean of their squares where they attend, twice the square of the mean;
-- TTFT p95 is that of a prompt three times the mean (the 95th percentile of an exponential length) after the step that
-  is running, stretched by 1 / (1 - share of time that other prompts take): the sojourn of an M/M/1 queue;
-- TPOT p95 is that of a short answer (``SHORT_ANSWER`` of the mean) in the step at the 95th percentile of C: its
-  steps and the prompts among them make a busy period of an M/G/1 queue, taken at 1.645 standard deviations.
+- a request that is seen decoding is a long one: its context is the prompt plus half the mean square of the output over
+  its mean, the whole mean of an exponential output;
+- the number in flight varies: of Poisson arrivals its variance is rate / slope of the rate in C (C where no request
+  slows another, more near saturation), of burstier ones the peakedness of their number times that. Its 95th
+  percentile, 1.645 standard deviations above C, must be scheduled at once; the tokens they hold vary with their
+  lengths besides, and the KV cache holds their 95th percentile;
+- prompts cost the mean of their squares where they attend, twice the square of an exponential mean;
+- TTFT p95 is that of a prompt at the 95th percentile of lengths after the step that is running; of exponential
+  prompts and Poisson arrivals it is stretched by 1 / (1 - share of time that other prompts take), the sojourn of an
+  M/M/1 queue; others add what their sojourn has above that of exponential ones;
+- TPOT p95 is that of a short answer in the step at the 95th percentile of C: its steps and the prompts among them make
+  a busy period, taken at 1.645 standard deviations.
 
 ``benchmarks/prove_plans.py`` judges these by simulation.
 """
@@ -24,18 +27,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from sizing.arrivals import Wait, peakedness, wait_of
 from sizing.inputs import Objectives, Workload
+from sizing.lengths import NORMAL_P95, Lengths, RequestLengths, lengths_of, request_lengths
 from sizing.roofline import Cycle, Loop, prompt_pairs
 from sizing.throughput import Replica, spread_of, staged_loop
 
-NORMAL_P95 = 1.645
-"""Standard deviations of the 95th percentile of a normal distribution."""
-LONG_PROMPT = 3.0
-"""95th percentile over the mean of an exponential length (-ln 0.05)."""
-SECOND_MOMENT = 2.0
-"""Mean of the square over the square of the mean of an exponential length."""
-SHORT_ANSWER = 0.3
-"""Length over the mean of the answers whose TPOT is the 95th percentile of all: few steps to spread a prompt over."""
+EXPONENTIAL = lengths_of(1, None, 1)
 STEP_ASIDE = 1.1
 """Factor on the number in flight over which the slope of the rate is taken."""
 BISECTIONS = 40
@@ -93,16 +91,22 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
 
     Each batch of a pipeline has its share of them and is judged alone; what must be scheduled is that of all.
     """
-    tokens_in, tokens_out, stages = float(workload.input_tokens), float(workload.output_tokens), replica.stages
-    cached, context, share = tokens_in * workload.prefix_share, tokens_in + tokens_out, concurrency / stages
-    new, pairs, batch = tokens_in - cached, SECOND_MOMENT * prompt_pairs(tokens_in - cached, cached), max(share, 1.0)
+    lengths = _lengths(replica, workload)
+    prompt, answer, context, stages = lengths.prompt, lengths.answer, lengths.context, replica.stages
+    tokens_in, tokens_out, share = prompt.mean, answer.mean, concurrency / stages
+    cached = tokens_in * workload.prefix_share
+    new, batch = tokens_in - cached, max(share, 1.0)
+    pairs = prompt.second_moment * prompt_pairs(new, cached)
     roofline = replica.roofline
     once = roofline.cycle(batch, context, new=new, pairs=pairs, output_tokens=tokens_out)
     rate = batch / once.cycle_s * min(share, 1.0)
     more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
-    variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
+    variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0) * peakedness(workload.burstiness)
     crowded_s = roofline.step_s(max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
-    held = stages * (variance * context**2 + share * (tokens_in**2 + tokens_out**2 / 2))  # of numbers, and of lengths
+    spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
+    held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
+    ttft_s = _ttft_p95_s(replica, workload, lengths, once, rate, crowded_s, share)
+    tpot_s = tpot_p95_s(once, _waits(rate * once.prefill_s, workload, prompt), rate, crowded_s, answer)
     spread = spread_of(replica.load)
     return Traffic(
         replica=replica,
@@ -112,8 +116,8 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         slots=replica.slots(context),
         requests_per_s=rate * stages,
         kv_tokens_p95=concurrency * context + NORMAL_P95 * math.sqrt(held),
-        ttft_p95_ms=_ttft_p95_s(replica, workload, once, rate, crowded_s, share) * spread["ttft_ms"]["p90"] * 1e3,
-        tpot_p95_ms=tpot_p95_s(once, rate, crowded_s, tokens_out) * spread["tpot_ms"]["p90"] * 1e3,
+        ttft_p95_ms=ttft_s * spread["ttft_ms"]["p90"] * 1e3,
+        tpot_p95_ms=tpot_s * spread["tpot_ms"]["p90"] * 1e3,
     )
 
 
@@ -129,17 +133,58 @@ def variance_of(number: float, cycle_s: float, cycle_aside_s: float) -> float:
 
 
 def _ttft_p95_s(  # noqa: PLR0917
-    replica: Replica, workload: Workload, once: Cycle, rate: float, crowded_s: float, concurrency: float
+    replica: Replica,
+    workload: Workload,
+    lengths: RequestLengths,
+    once: Cycle,
+    rate: float,
+    crowded_s: float,
+    concurrency: float,
 ) -> float:
     """95th percentile of the time to the first token: the running step, then a long prompt among the others."""
-    tokens = min(LONG_PROMPT * workload.input_tokens, max(replica.longest - 1, workload.input_tokens))
-    cached = tokens * workload.prefix_share
-    new = float(workload.input_tokens) * (1 - workload.prefix_share)
+    prompt = lengths.prompt
+    new = prompt.mean * (1 - workload.prefix_share)
     busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
-    context = float(workload.input_tokens + workload.output_tokens)
-    own = replica.roofline.first_token_s(concurrency, context, tokens=tokens - cached, cached=cached)
-    running = crowded_s * min(concurrency, 1.0)
-    return running + stretched_s(own, busy)
+
+    def own_s(times_mean: float) -> float:
+        tokens = min(times_mean * prompt.mean, max(replica.longest - 1, prompt.mean))
+        cached = tokens * workload.prefix_share
+        return replica.roofline.first_token_s(concurrency, lengths.context, tokens=tokens - cached, cached=cached)
+
+    usual = own_s(EXPONENTIAL.p95_over_mean)
+    served = crowded_s * min(concurrency, 1.0) + stretched_s(usual, busy)
+    if busy >= 1 or _usual(workload):
+        return served
+    mean, long, unit = own_s(1.0), own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
+    wait, poisson = _waits(busy, workload, prompt)
+    return served + sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
+
+
+def sojourn_p95_s(mean_s: float, long_s: float, unit_s: float, wait: Wait) -> float:
+    """95th percentile of wait and service, which takes ``mean_s`` and at the 95th percentile ``long_s``.
+
+    The wait is counted in ``unit_s``; deviations of the two from their means add like sides of a triangle.
+    """
+    return mean_s + unit_s * wait.mean + math.hypot(long_s - mean_s, unit_s * max(wait.p95 - wait.mean, 0.0))
+
+
+def _usual(workload: Workload) -> bool:
+    """Tell whether arrivals are Poisson and prompts exponential."""
+    return workload.burstiness == 1 and workload.input_tokens_p95 is None
+
+
+def _waits(busy: float, workload: Workload, prompt: Lengths) -> tuple[Wait, Wait]:
+    """Waits of the workload's prompts, and those of exponential prompts that arrive as Poisson."""
+    poisson = wait_of(busy, 1.0, EXPONENTIAL.variation)
+    return poisson if _usual(workload) else wait_of(busy, workload.burstiness, prompt.variation), poisson
+
+
+def _lengths(replica: Replica, workload: Workload) -> RequestLengths:
+    """Lengths of prompts and of answers, cut where the replica takes no longer request."""
+    return request_lengths(
+        workload.input_tokens, workload.input_tokens_p95, workload.output_tokens, workload.output_tokens_p95,
+        replica.longest,
+    )  # fmt: skip
 
 
 def stretched_s(alone_s: float, busy: float) -> float:
@@ -147,18 +192,21 @@ def stretched_s(alone_s: float, busy: float) -> float:
     return alone_s / (1 - busy) if busy < 1 else math.inf
 
 
-def tpot_p95_s(once: Cycle, rate: float, crowded_s: float, output_tokens: float) -> float:
+def tpot_p95_s(once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
-    The steps of an answer and the prompts left behind its own start a busy period of prompts: mean and variance of
-    its length are those of an M/G/1 queue with exponential service.
+    The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
+    M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
+    prompts left behind as far as it is above that of exponential ones.
     """
-    tokens = max(SHORT_ANSWER * output_tokens, 1.0)
+    wait, poisson = waits
+    tokens = max(answer.short_share * answer.mean, 1.0)
     busy = rate * once.prefill_s
     if busy >= 1:
         return math.inf
-    begun = tokens * crowded_s + busy * once.prefill_s / (1 - busy)
-    variance = rate * SECOND_MOMENT * once.prefill_s**2 * begun / (1 - busy) ** 3
+    begun = tokens * crowded_s + wait.mean * once.prefill_s
+    variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
+    variance += max(wait.variance - poisson.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
     return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens
 
 
@@ -183,7 +231,7 @@ def _bracket(
     position with halved ends (the Illinois rule), down to ``close`` as a share of the number in flight. Both are the
     same where all that can be scheduled meets them.
     """
-    low, high = LEAST, max(replica.slots(float(workload.input_tokens + workload.output_tokens)), 1.0)
+    low, high = LEAST, max(replica.slots(_lengths(replica, workload).context), 1.0)
     best, beyond = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
     if not best.meets(objectives):
         return None, best

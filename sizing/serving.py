@@ -58,7 +58,8 @@ def probes(start: StartUp) -> Probes:
 
 def slowest_answer_s(workload: Workload, tpot_p95_ms: float) -> float:
     """Return the seconds of an answer at the 95th percentile of lengths."""
-    return float(workload.output_tokens * serving_facts("drain")["answer_p95_over_mean"] * tpot_p95_ms / 1e3)
+    usual = workload.output_tokens * serving_facts("drain")["answer_p95_over_mean"]
+    return float((workload.output_tokens_p95 or usual) * tpot_p95_ms / 1e3)
 
 
 def drain(workload: Workload, tpot_p95_ms: float, *, spot: bool) -> Drain:

@@ -27,6 +27,8 @@ class SpotOutlook:
 
     at_peak: bool
     """True where the planned traffic needs no spot: the figures are those of the most traffic."""
+    shared: bool
+    """True where other models run on the same nodes: how many replicas of this one are on spot is then at most."""
     replicas: int
     spot_replicas: int
     spot_nodes: int
@@ -55,7 +57,7 @@ class SpotOutlook:
         pays = f"saves {self.net_saving_usd_per_hour:.2f} USD/h net of {self.saving_usd_per_hour:.2f}"
         when = " at the peak" if self.at_peak else ""
         return (
-            f"spot{when}: {self.spot_replicas} of {self.replicas} replicas, "
+            f"spot{when}: {'up to ' if self.shared else ''}{self.spot_replicas} of {self.replicas} replicas, "
             f"{self.interruptions_per_day:.2g} interruptions a day, "
             f"at least {self.at_least} in {self.promise_share:.0%} of the time, "
             + (pays if self.net_saving_usd_per_hour > 0 else "does not pay")
@@ -118,17 +120,21 @@ def spare_nodes(needed: int, missing: float, share: float) -> int:
 
 
 def spot_outlook(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, *, part: float = 1.0
 ) -> SpotOutlook | None:
     """Return the outlook of one model's pools; None without spot.
 
-    It is that of the planned traffic, or of the most traffic when the planned one needs no spot.
+    It is that of the planned traffic, or of the most traffic when the planned one needs no spot. Spot is bought
+    first, so at the planned traffic it may hold nodes that the bill counts on demand. Of pools that models share the
+    outlook is the worst for each: its replicas fill the spot nodes before those of others, and any of these nodes may
+    be the one that is reclaimed. The savings are its ``part`` of the pools' cost.
     """
     pool = next((one for one in pools if one.capacity_type == "spot" and one.ceiling_instances), None)
     if pool is None:
         return None
     planned = pool.expected_instances > 0
-    nodes = pool.expected_instances if planned else pool.ceiling_instances
+    above = sum(one.expected_instances for one in pools if one.kind == "karpenter")
+    nodes = min(above, pool.ceiling_instances) if planned else pool.ceiling_instances
     count = replicas.expected if planned else replicas.ceiling
     on_spot = min(nodes * per_node, count)
     facts, region = dated_file("spot_interruptions"), region_of(pool)
@@ -140,6 +146,7 @@ def spot_outlook(
     lost_with_zone = min(math.ceil(nodes / max(len(pool.zones), 1)) * per_node, on_spot)
     return SpotOutlook(
         at_peak=not planned,
+        shared=len(pool.models) > 1,
         replicas=count,
         spot_replicas=on_spot,
         spot_nodes=nodes,
@@ -149,19 +156,19 @@ def spot_outlook(
         replacement_s=start.total_s,
         share_lost=on_spot * missing / count,
         promise_share=promise,
-        at_least=count - on_spot + min(nodes_there(nodes, missing, promise) * per_node, on_spot),
+        at_least=count - min((nodes - nodes_there(nodes, missing, promise)) * per_node, on_spot),
         all_there_share=share_with_at_least(nodes, nodes, missing),
         spare_nodes=spare,
         after_zone_loss=count - lost_with_zone,
-        saving_usd_per_hour=gross,
-        net_saving_usd_per_hour=net,
+        saving_usd_per_hour=gross * part,
+        net_saving_usd_per_hour=net * part,
     )
 
 
 def _price(pool: NodePoolPlan) -> float:
     """USD per hour of one spot node as the pool plans it."""
-    if pool.expected_instances:
-        return pool.usd_per_hour.expected / pool.expected_instances
+    if pool.mean_instances:
+        return pool.usd_per_hour.expected / pool.mean_instances
     return planned_spot_price(pool.offers[0])
 
 
@@ -183,10 +190,10 @@ def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: Sta
 
 
 def spot_figures(
-    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, *, part: float = 1.0
 ) -> tuple[Figure, ...]:
     """Return the figure that explains spot in a plan; empty without spot."""
-    made = spot_outlook(pools, replicas, per_node, start)
+    made = spot_outlook(pools, replicas, per_node, start, part=part)
     if made is None:
         return ()
     facts = dated_file("spot_interruptions")
@@ -211,10 +218,17 @@ def spot_figures(
     )
 
 
+def plan_outlook(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> SpotOutlook | None:
+    """Return the outlook of one model of a plan; None without spot."""
+    own = [pool for pool in pools if plan.name in pool.models]
+    whole, alone = sum(pool.usd_per_hour.expected for pool in own), all(len(pool.models) == 1 for pool in own)
+    part = 1.0 if alone or not whole else plan.usd_per_hour.expected / whole
+    return spot_outlook(own, plan.replicas, plan.replicas_per_instance, plan.start_up, part=part)
+
+
 def spot_warnings(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> tuple[str, ...]:
     """Return what to know of a model's spot before deploying: replicas missing too often, a saving that is none."""
-    own = [pool for pool in pools if plan.name in pool.models]
-    made = spot_outlook(own, plan.replicas, plan.replicas_per_instance, plan.start_up)
+    made = plan_outlook(plan, pools)
     if made is None:
         return ()
     found = []

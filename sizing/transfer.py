@@ -48,7 +48,7 @@ def gb_per_hour(entries: tuple[ModelEntry, ...], *, answers_only: bool = False) 
         size += 0 if answers_only else load.input_tokens * facts["bytes_per_input_token"]
         each = load.requests_per_second * SECONDS_PER_HOUR * size / 1e9
         floor += 0.0 if entry.scale_to_zero else each * load.minimum_share
-        expected += each
+        expected += load.mean_requests_per_second * SECONDS_PER_HOUR * size / 1e9
         ceiling += each * load.peak_factor
     return Bounds(floor=floor, expected=expected, ceiling=ceiling)
 

@@ -45,6 +45,7 @@ def html(document: Document) -> str:
         burn_svg(burn_rows(document), (document["budget"] or {}).get("monthly_usd"), budget_label(document)),
         *_models(document),
         "<h2>Node pools</h2>" + table(POOL_HEADS, pool_rows(document)) if document["pools"] else "",
+        "".join(f"<p>{escape(one['says'])}</p>" for one in document["shared"]),
         "<h2>Bill</h2>" + table(BILL_HEADS, bill_rows(document)),
         "<h2>Policies</h2>" + table(POLICY_HEADS, policy_rows(document)),
         "".join(f"<p>Warning: {escape(warning)}</p>" for warning in document["warnings"]),

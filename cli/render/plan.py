@@ -25,6 +25,7 @@ def text(document: Document) -> RenderableType:
     parts: list[RenderableType] = [
         Text(sentence(document), style="bold green"),
         Text(f"vllm serve {' '.join(chosen['engine_args'])}", style="dim"),
+        *(Text(f"workload: {one['value']}", style="dim") for one in chosen["explanation"] if one["name"] == "trace"),
         heading("Choice and alternatives (replicas, USD per hour: floor / expected / ceiling; latency: p50 to p90)"),
         _options(document),
     ]

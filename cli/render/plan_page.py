@@ -14,7 +14,8 @@ from cli.render.common import usd
 from cli.render.page import folded, table, whole
 from cli.render.plan import HEADS, MOST_REASONS, option_rows, reasons, sentence, trade_rows
 from cli.render.plots import GREY, INK, LIMIT, Plot, Scale, linear, logarithmic
-from sizing.plan_study import HOURS, QUIETEST_HOUR, frontier, p95_ms, per_month
+from sizing.inputs import HOURS_PER_DAY
+from sizing.plan_study import QUIETEST_HOUR, frontier, p95_ms, per_month
 
 if TYPE_CHECKING:
     from sizing.plan import Replicas
@@ -157,11 +158,11 @@ def _day(day: Day, max_monthly_usd: float | None) -> str:
         (f"{hour.hour:02d}:00", f"{hour.requests_per_second:,.3g}", f"{hour.burst_requests_per_second:,.3g}",
          hour.replicas, hour.burst_replicas, f"{hour.usd_per_hour:,.2f}") for hour in day.hours
     ]  # fmt: skip
-    busiest = per_month(day.usd_per_hour).expected
+    cosine = f"a cosine between minimumShare at {QUIETEST_HOUR:02d}:00 and requestsPerSecond twelve hours later"
     note = (
-        f"Traffic as a cosine between minimumShare at {QUIETEST_HOUR:02d}:00 and requestsPerSecond twelve hours later;"
+        f"Traffic as {'dailyShape states it, hours UTC' if day.stated else cosine};"
         " pale: a burst of peakFactor at that hour. Nodes of the choice without disks and logs. A month of such days"
-        f" costs {usd(day.mean_usd_per_month)}; all day at the busiest hour, {usd(busiest)}."
+        f" costs {usd(day.mean_usd_per_month)}; all day at the busiest hour, {usd(day.busiest_usd_per_month)}."
     )
     figures = f'<div class="two">{_replicas_plot(day)}{_cost_plot(day, max_monthly_usd)}</div>'
     return f'{figures}<p class="note">{escape(note)}</p>{folded("Hour by hour", table(HOUR_HEADS, rows))}'
@@ -172,10 +173,10 @@ def _hours_plot(title: str, y_label: str, values: Sequence[float], y_text: Calla
         title=title,
         width=560,
         height=300,
-        x=Scale(low=0, high=HOURS, start=56, end=548),
+        x=Scale(low=0, high=HOURS_PER_DAY, start=56, end=548),
         y=linear(values, 250, 34),
     )
-    plot.axes("hour of the day", y_label, lambda hour: f"{hour:g}", y_text, x_ticks=range(0, HOURS + 1, 4))
+    plot.axes("hour of the day", y_label, lambda hour: f"{hour:g}", y_text, x_ticks=range(0, HOURS_PER_DAY + 1, 4))
     return plot
 
 

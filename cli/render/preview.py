@@ -40,6 +40,7 @@ def text(document: Document) -> RenderableType:
         )
     if document["pools"]:
         parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document), flexible="buys")]
+        parts += [Text(one["says"]) for one in document["shared"]]
     parts += [
         heading("Burn per month"),
         _burn(document),
@@ -208,6 +209,8 @@ def markdown(document: Document) -> str:
         parts.append(_markdown_models(document))
         parts.append(bullets(f"{one['name']}: {said}" for one in document["models"] for said in costs.sentences(one)))
     parts.append(markdown_table(POLICY_HEADS, policy_rows(document)))
+    if document["shared"]:
+        parts.append(bullets(one["says"] for one in document["shared"]))
     if document["warnings"]:
         parts.append(bullets(document["warnings"]))
     return "\n\n".join([*parts, *_markdown_details(document)])

@@ -163,10 +163,10 @@ def zone_spread(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> list[Docume
 
     Two replicas that always run must not share a zone, so the spread is a condition from a floor of two; the skew
     grows with the ceiling, because a zone without free GPUs must not stop the others from scaling. Below a floor
-    of two it is a wish.
+    of two it is a wish; so it is on nodes that models share, where another model may fill a zone that is in its turn.
     """
     zones = {zone for pool in pools for zone in pool.zones}
-    strict = plan.replicas.floor >= 2 and len(zones) >= 2
+    strict = plan.replicas.floor >= 2 and len(zones) >= 2 and not plan.shares_with
     return [
         {
             "maxSkew": max(1, plan.replicas.ceiling // 2) if strict else 1,

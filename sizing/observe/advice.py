@@ -20,7 +20,6 @@ from sizing.inputs import (
     ModelEntry,
     ReplicaBounds,
     VectorStore,
-    Workload,
 )
 from sizing.observe.advice_findings import (
     Finding,
@@ -193,10 +192,10 @@ def _with_workload(entry: ModelEntry, values: Mapping[str, Any], source: str) ->
     if not values:
         return entry
     try:
-        Workload.model_validate({**entry.workload.model_dump(), **values})
+        workload = entry.workload.restated(values)
     except ValueError as error:
         raise BadInput(source, f"measured workload cannot be planned: {dict(values)}") from error
-    return entry.model_copy(update={"workload": entry.workload.model_copy(update=dict(values))})
+    return entry.model_copy(update={"workload": workload})
 
 
 def _engine_option(stack: Stack, entry: ModelEntry, plan: ServingPlan, bounds: ReplicaBounds) -> Option | None:
@@ -208,6 +207,19 @@ def _engine_option(stack: Stack, entry: ModelEntry, plan: ServingPlan, bounds: R
     except TonnageError:
         return None
     return next((one for one in options if one.instance.instance_type == plan.instance_type), None)
+
+
+def _priced(
+    stack: Stack, entry: ModelEntry, plan: ServingPlan, option: Option, bounds: ReplicaBounds
+) -> tuple[Replicas, Bounds]:
+    """Return replicas and cost of ``option``: on its own nodes, or its part of them where the plan shares nodes."""
+    if not plan.shares_with:
+        return option.replicas, option.usd_per_hour
+    pinned = entry.engine.model_copy(update={"gpu": plan.gpu, "tensor_parallel": plan.tensor_parallel})
+    budget = stack.budget.model_copy(update={"monthly_usd": ANY_BUDGET_USD})
+    whole = stack.plan(entry.model_copy(update={"engine": pinned, "replicas": bounds}), budget)
+    model = next(one for one in whole.models if one.name == entry.name)
+    return model.replicas, model.usd_per_hour
 
 
 def _replicas_running(stack: Stack, entry: ModelEntry, plan: ServingPlan, figures: Running) -> int:
@@ -300,8 +312,9 @@ def _effect(finding: Finding, stack: Stack, entry: ModelEntry, proposed: ModelEn
     first = f"max_num_seqs {plan.engine.max_num_seqs} -> {seqs}, " if finding.name == "kv_tokens" else ""
     if option is None:
         return f"{first}{plan_name(plan)} does not carry it within the objectives and replicas.ceiling"
-    changed = (option.usd_per_hour.expected - plan.usd_per_hour.expected) * HOURS_PER_MONTH
-    return first + ", ".join([*_bounds_changes(plan.replicas, option.replicas), _dollars(changed)])
+    replicas, usd_per_hour = _priced(stack, single, plan, option, entry.replicas)
+    changed = (usd_per_hour.expected - plan.usd_per_hour.expected) * HOURS_PER_MONTH
+    return first + ", ".join([*_bounds_changes(plan.replicas, replicas), _dollars(changed)])
 
 
 def _bounds_changes(ours: Replicas, theirs: Replicas) -> list[str]:
@@ -359,9 +372,10 @@ def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPl
     option = _engine_option(stack, wanted, plan, bounds)
     if option is None:
         return None, f"{plan.replicas.ceiling} replicas of {plan_name(plan)}, the ceiling, do not carry the traffic"
-    side = Side(name=plan_name(plan), replicas=option.replicas, usd_per_month=per_month(option.usd_per_hour))
-    each = option.engine.most.requests_per_s
-    free = replicas_of(wanted.model_copy(update={"replicas": ReplicaBounds()}), each, option.per_node)
+    replicas, usd_per_hour = _priced(stack, wanted, plan, option, bounds)
+    side = Side(name=plan_name(plan), replicas=replicas, usd_per_month=per_month(usd_per_hour))
+    per_node = 1 if plan.shares_with else option.per_node
+    free = replicas_of(wanted.model_copy(update={"replicas": ReplicaBounds()}), option.engine.rates, per_node)
     if not isinstance(free, str) and free.ceiling > plan.replicas.ceiling and entry.replicas.ceiling is None:
         return side, f"a burst of peakFactor needs {free.ceiling} replicas, the ceiling is {plan.replicas.ceiling}"
     return side, ""

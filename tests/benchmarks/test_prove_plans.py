@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.brute_force import Best, cheapest
-from benchmarks.plan_problems import percentile, random_problem
-from benchmarks.prove_plans import MET_SHARE, judge, report
+from benchmarks.plan_problems import percentile, random_problem, random_stack
+from benchmarks.prove_plans import MET_SHARE, judge, judge_stack, report, report_stacks
 
 QUICK = (0, 2, 5, 9, 13, 17, 20, 22, 76)
 
@@ -22,6 +22,25 @@ def test_a_plan_is_the_cheapest_of_all_stays_within_its_budget_and_keeps_its_pro
 @pytest.mark.rehearsal
 def test_three_hundred_plans_equal_trying_everything_and_nineteen_in_twenty_keep_their_promise() -> None:
     assert report([judge(seed) for seed in range(300)])
+
+
+@pytest.mark.parametrize(("seed", "shared"), [(6, 2), (14, 0)])
+def test_a_stack_shares_nodes_as_the_cheapest_of_all_partitions_does(seed: int, shared: int) -> None:
+    verdict = judge_stack(seed)
+    assert (verdict.same, verdict.shared) == (True, shared)
+    assert (verdict.usd < verdict.apart_usd) == bool(shared)
+
+
+@pytest.mark.rehearsal
+def test_a_hundred_stacks_cost_and_share_as_when_trying_every_partition() -> None:
+    assert report_stacks([judge_stack(seed) for seed in range(100)])
+
+
+def test_the_models_of_a_stack_have_one_capacity_and_names_of_their_own() -> None:
+    stack = random_stack(2)
+    assert [problem.entry.name for problem in stack] == ["m0", "m1", "m2"]
+    assert len({problem.capacity for problem in stack}) == 1
+    assert stack == random_stack(2) != random_stack(3)
 
 
 def test_a_problem_is_the_same_each_time_and_another_one_differs() -> None:

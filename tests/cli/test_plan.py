@@ -158,3 +158,19 @@ def test_plan_shows_tokens_spot_terms_and_hosts(tonnage: Tonnage, output_format:
     said = " ".join(tonnage("plan", MODEL, *TRAFFIC, "--format", output_format).out.split())
     for words in ("per million tokens in", "interruptions a day", "Savings Plan", "novita-ai", "self-hosting"):
         assert words in said, words
+
+
+def test_a_trace_tells_what_no_option_states_and_the_explanation_names_it(tonnage: Tonnage, tmp_path: Path) -> None:
+    rows = "".join(f"{n / 2},{800 + n},40\n" for n in range(201))
+    (tmp_path / "traffic.csv").write_text("arrival_s,input_tokens,output_tokens\n" + rows)
+    called = tonnage("plan", MODEL, "--trace", str(tmp_path / "traffic.csv"), "--gpu", "L40S", "--format", "json")
+    assert called.document["inputs"]["workload"]["requests_per_second"] == 2.0
+    figure = next(one for one in called.document["chosen"]["explanation"] if one["name"] == "trace")
+    assert figure["inputs"]["inputTokens"] == 900
+    assert "201 requests in 0.03 h told burstiness, inputTokens" in figure["value"]
+
+
+def test_what_neither_option_nor_trace_tells_is_missing(tonnage: Tonnage) -> None:
+    called = tonnage("plan", MODEL, "--requests-per-second", "2", "--input-tokens", "900")
+    assert (called.code, called.err.count("\n")) == (2, 1)
+    assert "--output-tokens: missing; hint: state it, or --trace FILE" in called.err

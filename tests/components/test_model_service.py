@@ -112,6 +112,11 @@ def test_two_replicas_that_always_run_do_not_share_a_zone(floor, want):
     assert template(plan)["spec"]["topologySpreadConstraints"][0]["whenUnsatisfiable"] == want
 
 
+def test_on_shared_nodes_the_spread_over_zones_is_a_wish():
+    plan = serving_plan(replicas={"floor": 2}, shares_with=("other",))
+    assert template(plan)["spec"]["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
 def test_a_change_of_a_flag_changes_the_name_of_the_config_map_so_that_pods_roll():
     before, after = serving_plan(), serving_plan(engine_args=("--max-model-len", "4096"))
     assert launch_config(before)[0] != launch_config(after)[0]

@@ -41,6 +41,7 @@ def pool(**changes: object) -> NodePoolPlan:
         "zones": ("use1-az1", "use1-az2", "use1-az3"),
         "floor_instances": 0,
         "expected_instances": 1,
+        "mean_instances": 1,
         "ceiling_instances": 3,
         "gpu_limit": 6,
         "labels": {"tonnage.dev/pool": "burst"},

@@ -9,21 +9,25 @@ import pytest
 from infra.config import STACKS_DIR
 from rehearsal.checks import (
     budget_as_planned,
+    nodes_as_planned,
     nothing_pending,
     placements,
     pods_as_planned,
+    pool_of,
     replicas_placed,
     within_ceiling,
 )
+from rehearsal.nodes import NodeSpec
 from rehearsal.objects import dropped_fields
-from rehearsal.pools import Market
+from rehearsal.pools import Market, Purchase
 from rehearsal.readiness import pod_selector, waiting_for
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
 from rehearsal.run import read_script
-from rehearsal.scenarios import Blow, places_left, scenario_named
+from rehearsal.scenarios import Blow, places_left, scenario_named, sharing
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
+ANY_NODE = {"instance_type": "t", "zone": "z", "capacity_type": "spot", "cpu": 1, "memory_gib": 1, "ephemeral_gib": 1}
 LABELS = {"app.kubernetes.io/name": "chat", "app.kubernetes.io/component": "model"}
 
 
@@ -33,6 +37,14 @@ def plan():
     from infra.program import plan_for
 
     return plan_for(settings_from_file(stack_file("dev")), "dev")
+
+
+@pytest.fixture(scope="module")
+def prod():
+    from infra.config import settings_from_file, stack_file
+    from infra.program import plan_for
+
+    return plan_for(settings_from_file(stack_file("prod")), "prod")
 
 
 def node(name, pool, instance_type, zone, *, capacity="spot", gpus=1):
@@ -95,6 +107,45 @@ def test_a_dearer_fleet_than_planned_is_a_no(plan):
     assert "does not price" in within_ceiling(plan, [], [node("n", pool.name, "g4dn.metal", "z")])[0].detail
 
 
+def fleet_of(plan, stage):
+    """Every pool's nodes of the plan at one stage, of its first type."""
+    return [
+        node(f"{pool.name}-{i}", pool.name, pool.offers[0].instance_type, "z", capacity=pool.capacity_type)
+        for pool in plan.pools
+        for i in range(getattr(pool, f"{stage}_instances"))
+    ]
+
+
+def paid(machine, pool, usd_per_hour):
+    spec = NodeSpec(name=machine["metadata"]["name"], **ANY_NODE)
+    return Purchase(node=spec, pool=pool, usd_per_hour=usd_per_hour)
+
+
+def test_nodes_and_their_price_are_those_of_the_plan(prod):
+    spot = [pool for pool in prod.pools if pool.capacity_type == "spot"]
+    for stage in ("floor", "expected", "ceiling"):
+        fleet = fleet_of(prod, stage)
+        bought = [paid(one, pool.name, 0.5) for pool in spot for one in fleet if pool_of(one) == pool.name]
+        check = nodes_as_planned(stage, prod, bought, fleet)
+        assert check.passed, check.detail
+    dear = nodes_as_planned("ceiling", prod, [paid(fleet[0], pool_of(fleet[0]), 99.0), *bought], fleet)
+    assert not dear.passed
+    assert "an hour, planned $" in dear.detail
+    more = nodes_as_planned("ceiling", prod, bought, [*fleet, fleet[0]])
+    assert f"{prod.pools[0].ceiling_instances + 1} in {prod.pools[0].name}" in more.detail
+
+
+def test_spot_may_hold_what_the_plan_counts_on_demand_but_only_between_floor_and_ceiling(prod):
+    spot, burst = (next(p for p in prod.pools if p.name == f"chat-{kind}") for kind in ("spot", "burst"))
+    fleet = fleet_of(prod, "expected")
+    moved = [*fleet, node("more", spot.name, spot.offers[0].instance_type, "z")]
+    moved = [one for one in moved if pool_of(one) != burst.name]
+    bought = [paid(one, pool_of(one), 0.5) for one in moved if pool_of(one).endswith("-spot")]
+    assert burst.expected_instances == 1
+    assert nodes_as_planned("expected", prod, bought, moved).passed
+    assert "0 in chat-burst" in nodes_as_planned("ceiling", prod, bought, moved).detail
+
+
 def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):
     assert pods_as_planned(plan, []).detail == "chat has no Deployment"
     assert not budget_as_planned(plan, []).passed
@@ -110,10 +161,12 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     ]
     blow = scenario_named("spot-reclaim")(machines, market)
     assert blow.nodes == ("s",)
-    assert places_left(plan, plan.models[0], blow, market) == 0
-    calm = Blow(what="", nodes=(), market=market)
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
-    assert places_left(plan, plan.models[0], calm, market) == replicas
+    wanted = {plan.models[0].name: replicas + 1}
+    assert places_left(plan, plan.models, wanted, blow, market) == (0, 0)
+    calm = Blow(what="", nodes=(), market=market)
+    assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
+    assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
 
 
 def test_the_zone_with_most_gpu_nodes_is_lost():
@@ -162,3 +215,50 @@ def test_pods_are_found_by_the_selector_of_their_workload():
 def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
     with pytest.raises(BadInput, match="--gpu-limit"):
         read_script("prod", None, STACKS_DIR, limits)
+
+
+def shared_plan(*narrow):
+    """Plan two models that share p4d: at TP4 both, or the second as ``narrow`` states."""
+    from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+    from sizing.planner import plan_stack
+
+    load = Workload(requests_per_second=0.05, input_tokens=400, output_tokens=100)
+    wide = ("meta-llama/Llama-3.3-70B-Instruct", EngineOverrides(tensor_parallel=4, pipeline_parallel=1))
+    entries = [
+        ModelEntry(
+            name=name, model=model, engine=engine, workload=load, replicas=ReplicaBounds(floor=1, ceiling=3),
+            objectives=Objectives(ttft_p95_ms=20_000, tpot_p95_ms=200),
+        )
+        for name, (model, engine) in (("a", wide), ("b", narrow or wide))
+    ]  # fmt: skip
+    capacity = Capacity(gpus=("A100-40GB",), zones=1)
+    return plan_stack("t", entries, capacity, Budget(monthly_usd=1e6), "us-east-1", load_catalogue())
+
+
+def test_models_on_shared_nodes_are_counted_together_after_a_blow():
+    shared = shared_plan()
+    market = Market(catalogue=load_catalogue(), region=shared.region)
+    calm, wanted = Blow(what="", nodes=(), market=market), {"a": 3, "b": 3}
+    assert sharing(shared) == [shared.models]
+    assert places_left(shared, shared.models, wanted, calm, market) == (6, 6)
+    closed = scenario_named("spot-reclaim")([], market)
+    left = sum(pool.ceiling_instances for pool in shared.pools if pool.capacity_type != "spot")
+    assert left < 3
+    assert places_left(shared, shared.models, wanted, closed, market) == (2 * left, 2 * left)
+
+
+def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_than_planned():
+    from sizing.inputs import EngineOverrides
+
+    mixed = shared_plan("meta-llama/Llama-3.1-8B-Instruct", EngineOverrides(tensor_parallel=1, pipeline_parallel=1))
+    assert sorted(model.resources.gpus for model in mixed.models if model.shares_with) == [1, 4]
+    market = Market(catalogue=load_catalogue(), region=mixed.region)
+    closed = scenario_named("spot-reclaim")([], market)
+    fewest, most = places_left(mixed, mixed.models, {"a": 3, "b": 3}, closed, market)
+    assert (fewest, most) == (4, 6)
+    fleet = fleet_of(mixed, "ceiling")
+    dearest = [paid(one, pool_of(one), 1.0) for one in fleet]
+    assert nodes_as_planned("ceiling", mixed, dearest, fleet).passed
+    assert nodes_as_planned("ceiling", mixed, dearest, fleet[:-1]).passed
+    assert not nodes_as_planned("ceiling", mixed, dearest, [*fleet, fleet[0]]).passed
+    assert not nodes_as_planned("ceiling", shared_plan(), dearest, fleet_of(shared_plan(), "ceiling")[:-1]).passed

@@ -235,3 +235,19 @@ def test_the_document_has_the_keys_and_only_stated_ones_in_the_entry() -> None:
 def test_any_rate_is_advised_upon(rate_per_s: float) -> None:
     found = advice(**rate(rate_per_s, 1e6))
     assert workload(found).requests_per_second >= rate_per_s * 0.999
+
+
+def test_a_model_on_shared_nodes_is_weighed_by_its_part_of_them():
+    pinned = EngineOverrides(tensor_parallel=4, pipeline_parallel=1)
+    load = Workload(requests_per_second=0.05, input_tokens=900, output_tokens=250)
+    lax = Objectives(ttft_p95_ms=20_000, tpot_p95_ms=200)
+    big = "meta-llama/Llama-3.3-70B-Instruct"
+    pair = tuple(ModelEntry(name=n, model=big, workload=load, objectives=lax, engine=pinned) for n in ("a", "b"))
+    capacity = Capacity(gpus=("A100-40GB",), zones=1)
+    of = dataclasses.replace(STACK, models=pair, capacity=capacity, budget=Budget(monthly_usd=100_000))
+    running = dataclasses.replace(AS_PLANNED, requests_per_s=0.3, requests=300, seconds=1000.0)
+    found = advise(of, pair[0], running, dataclasses.replace(measured(), model=big))
+    half = load_catalogue().instance("p4d.24xlarge").on_demand_usd_per_hour["us-east-1"] / 2 * 730
+    assert found.answer.planned.usd_per_month.expected == pytest.approx(half)
+    assert found.answer.kept is not None
+    assert found.answer.kept.usd_per_month.expected == pytest.approx(half)

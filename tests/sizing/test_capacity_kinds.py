@@ -40,7 +40,8 @@ def pool(kind: str, counts: tuple[int, int, int], name: str = "g5.xlarge", price
     return NodePoolPlan(
         name=f"chat-{kind}", kind="karpenter" if spot else "managed", capacity_type="spot" if spot else "on-demand",
         gpu="A10G", karpenter_gpu_name="a10g", offers=(one,), zones=("use1-az1", "use1-az2"),
-        floor_instances=counts[0], expected_instances=counts[1], ceiling_instances=counts[2], gpu_limit=counts[2],
+        floor_instances=counts[0], expected_instances=counts[1], mean_instances=counts[1], ceiling_instances=counts[2],
+        gpu_limit=counts[2],
         labels={}, taint_key="", taint_value="", disk=Disk(size_gib=100, iops=3000, throughput_mib_per_s=125),
         models=("chat",),
         usd_per_hour=Bounds(floor=counts[0] * price, expected=counts[1] * price / (2 if spot else 1),

@@ -17,7 +17,7 @@ from sizing.plan_study import (
     p95_ms,
     per_month,
     plan_name,
-    share_of_peak,
+    shares_of_day,
     study_plan,
     trade,
 )
@@ -81,10 +81,10 @@ def test_nothing_is_cheaper_and_faster_than_the_frontier(studied: PlanStudy) -> 
 
 
 def test_traffic_is_least_at_four_and_most_twelve_hours_later() -> None:
-    shares = [share_of_peak(hour, 0.2) for hour in range(24)]
+    shares = shares_of_day(ENTRY.workload)
     assert min(shares) == shares[QUIETEST_HOUR] == pytest.approx(0.2)
     assert max(shares) == shares[QUIETEST_HOUR + 12] == pytest.approx(1.0)
-    assert [share_of_peak(hour, 1.0) for hour in (0, 9, 23)] == [1.0, 1.0, 1.0]
+    assert set(shares_of_day(ENTRY.workload.restated({"minimum_share": 1.0}))) == {1.0}
 
 
 def test_the_day_stays_within_the_plan_and_reaches_it_at_its_busiest_hour(studied: PlanStudy) -> None:

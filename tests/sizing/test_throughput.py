@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from benchmarks import fit_throughput
 from benchmarks.throughput_rows import Point, read_points
+from sizing.arrivals import wait_of
 from sizing.catalogue import load_catalogue
 from sizing.engine import resolve_engine
 from sizing.engines import memory_of
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, Objectives, Workload
+from sizing.lengths import lengths_of
 from sizing.memory import estimate_memory
 from sizing.plan import ThroughputEstimate
 from sizing.queue import (
@@ -187,9 +189,14 @@ def test_the_number_in_flight_is_poisson_where_none_slows_another_and_unbounded_
 
 def test_an_answer_without_other_prompts_takes_the_step_alone() -> None:
     once = Cycle(step_s=0.02, steps=100, cycle_s=2.0, prefill_s=0.1)
-    assert tpot_p95_s(once, 0.0, 0.02, 100) == pytest.approx(0.02)
-    assert tpot_p95_s(once, 1.0, 0.02, 100) > 0.02 / 0.9
-    assert tpot_p95_s(once, 10.0, 0.02, 100) == math.inf
+
+    def tpot_s(rate: float) -> float:
+        wait = wait_of(rate * once.prefill_s, 1.0, 1.0)
+        return tpot_p95_s(once, (wait, wait), rate, 0.02, lengths_of(100, None, 4096))
+
+    assert tpot_s(0.0) == pytest.approx(0.02)
+    assert tpot_s(1.0) > 0.02 / 0.9
+    assert tpot_s(10.0) == math.inf
 
 
 def test_the_most_traffic_of_a_replica_meets_and_a_little_more_does_not() -> None:

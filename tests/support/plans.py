@@ -184,6 +184,7 @@ def node_pool_plan(**overrides: Any) -> NodePoolPlan:
         zones=("use1-az1", "use1-az2"),
         floor_instances=1,
         expected_instances=1,
+        mean_instances=1,
         ceiling_instances=1,
         gpu_limit=1,
         labels={"tonnage.dev/pool": name, "tonnage.dev/gpu": "L4"},

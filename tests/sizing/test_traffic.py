@@ -1,0 +1,217 @@
+"""What a stack file says of its traffic beyond the mean: the day, bursts, tails of lengths, and what they cost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sizing.arrivals import peakedness, wait_of
+from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
+from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, Workload
+from sizing.lengths import lengths_of
+from sizing.options import enumerate_options
+from sizing.plan import Bounds, StackPlan
+from sizing.plan_study import day_of
+from sizing.planner import plan_model, plan_stack
+
+REGION, CATALOGUE = "us-east-1", load_catalogue()
+FEW = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+CAPACITY = Capacity(gpus=("A10G", "L4"), spot_share=0.5)
+OFFICE = (*[0.1] * 8, *[0.6] * 3, *[1.0] * 5, *[0.4] * 4, *[0.1] * 4)
+
+
+def workload(**stated: object) -> Workload:
+    return Workload(**{"requests_per_second": 20.0, "input_tokens": 900, "output_tokens": 250, **stated})
+
+
+def entry(**stated: object) -> ModelEntry:
+    return ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload(**stated))
+
+
+def cost(**stated: object) -> Bounds:
+    return plan_model(entry(**stated), CAPACITY, REGION, CATALOGUE).chosen.usd_per_hour
+
+
+def stack(**stated: object) -> StackPlan:
+    return plan_stack("test", [entry(**stated)], CAPACITY, Budget(monthly_usd=1e6), REGION, CATALOGUE)
+
+
+def test_a_day_costs_the_mean_of_the_nodes_that_each_hour_needs() -> None:
+    option = enumerate_options(entry(daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    price, spot = option.offers[0].on_demand_usd_per_hour, option.spot_usd_per_hour
+    assert (option.replicas.floor, option.per_node) == (2, 2)
+    usd = {2: price, 4: price + spot, 6: 2 * price + spot, 10: 3 * price + 2 * spot}
+    mean = sum(usd[count] for count in option.replicas.by_hour) / 24
+    assert option.usd_per_hour.expected == pytest.approx(mean)
+
+
+def test_the_busiest_hour_decides_replicas_and_what_is_promised_whatever_the_day() -> None:
+    calm, busy = (plan_model(one, CAPACITY, REGION, CATALOGUE).chosen for one in (entry(daily_shape=OFFICE), entry()))
+    assert calm.gpu == busy.gpu
+    assert calm.replicas.expected == busy.replicas.expected
+    assert calm.throughput == busy.throughput
+    assert calm.usd_per_hour.expected < busy.usd_per_hour.expected
+    assert calm.usd_per_hour.ceiling == busy.usd_per_hour.ceiling
+
+
+def test_the_page_draws_the_stated_day_and_its_month_is_the_expected_cost() -> None:
+    one = entry(daily_shape=OFFICE)
+    chosen = plan_model(one, CAPACITY, REGION, CATALOGUE).chosen
+    day = day_of(chosen, one, CAPACITY, REGION, CATALOGUE)
+    assert [hour.requests_per_second for hour in day.hours] == pytest.approx([20 * share for share in OFFICE])
+    assert tuple(hour.replicas for hour in day.hours) == chosen.replicas.by_hour
+    assert day.mean_usd_per_month == pytest.approx(chosen.usd_per_hour.expected * 730)
+
+
+@settings(FEW, max_examples=6)
+@given(shares=st.lists(st.floats(0, 1), min_size=23, max_size=23), zero=st.booleans(), rate=st.floats(0.1, 60))
+def test_a_day_is_never_dearer_than_its_busiest_hour_and_keeps_the_bounds_in_order(
+    shares: list[float], zero: bool, rate: float
+) -> None:
+    shape = (*shares, 1.0)
+    flat = cost(requests_per_second=rate, minimum_share=min(shape))
+    plan = stack(requests_per_second=rate, daily_shape=shape)
+    assert plan.models[0].usd_per_hour.expected <= flat.expected + 1e-9
+    for bounds in (plan.burn_usd_per_hour, *(one.usd_per_hour for one in (*plan.models, *plan.pools, *plan.bill))):
+        assert bounds.floor <= bounds.expected <= bounds.ceiling
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"daily_shape": [1.0] * 23}, "23 numbers are no day"),
+        ({"daily_shape": [0.5] * 24}, "the largest is 0.5, not 1"),
+        ({"daily_shape": [1.5] + [1.0] * 23}, "less than or equal to 1"),
+        ({"daily_shape": [-0.1] + [1.0] * 23}, "greater than or equal to 0"),
+        ({"daily_shape": OFFICE, "minimum_share": 0.1}, "both stated"),
+    ],
+)
+def test_a_day_that_is_none_is_refused(stated: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        workload(**stated)
+
+
+def test_the_quietest_hour_of_the_day_is_the_minimum_share() -> None:
+    assert workload(daily_shape=OFFICE).minimum_share == 0.1
+    assert workload().minimum_share == 0.2
+    assert workload(daily_shape=OFFICE).restated({"output_tokens": 10}).daily_shape == OFFICE
+
+
+PLAIN = {"requests_per_second": 20.0, "input_tokens": 900, "output_tokens": 250}
+
+
+@settings(FEW, max_examples=4)
+@given(
+    rate=st.floats(0.5, 40),
+    arrivals=st.tuples(st.floats(0.1, 8), st.floats(0.2, 1)),
+    tails=st.tuples(st.floats(1, 3.8), st.floats(1, 3)),
+    key=st.sampled_from(["input_tokens", "output_tokens"]),
+)
+def test_a_burstier_or_longer_tailed_workload_is_never_cheaper(
+    rate: float, arrivals: tuple[float, float], tails: tuple[float, float], key: str
+) -> None:
+    (burstiness, burstier), (tail, longer) = arrivals, tails
+
+    def expected(shape: float, ratio: float) -> float:
+        stated = {"requests_per_second": rate, f"{key}_p95": max(int(PLAIN[key] * ratio), PLAIN[key])}
+        return cost(**stated, burstiness=max(shape, 0.05)).expected
+
+    assert expected(burstiness * burstier, tail) >= expected(burstiness, tail) - 1e-9
+    assert expected(burstiness, min(tail * longer, 3.8)) >= expected(burstiness, tail) - 1e-9
+
+
+def test_poisson_and_exponential_are_what_nothing_stated_means() -> None:
+    plain = plan_model(entry(), CAPACITY, REGION, CATALOGUE)
+    assert plan_model(entry(burstiness=1.0), CAPACITY, REGION, CATALOGUE) == plain
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"burstiness": 0.01}, "greater than or equal to 0.05"),
+        ({"burstiness": 21.0}, "less than or equal to 20"),
+        ({"input_tokens_p95": 899}, "inputTokensP95 899 must lie between inputTokens 900 and 3.87 times it"),
+        ({"output_tokens_p95": 968}, "outputTokensP95 968 must lie between outputTokens 250 and 3.87 times it"),
+    ],
+)
+def test_arrivals_and_tails_that_cannot_be_are_refused(stated: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        workload(**stated)
+
+
+def test_a_tail_longer_than_the_context_is_refused() -> None:
+    long = entry(input_tokens=40_000, input_tokens_p95=131_000)
+    with pytest.raises(BadInput, match=r"inputTokensP95 \+ outputTokens = 131250 is longer than a request may be"):
+        plan_model(long, CAPACITY, REGION, CATALOGUE)
+
+
+def test_lengths_all_alike_have_no_spread_and_the_widest_are_cut_at_the_context() -> None:
+    alike, usual, wide = (lengths_of(100, p95, 4096) for p95 in (100, None, 387))
+    assert (alike.variation, alike.variation_seen, alike.short_share) == (0, 0, 1)
+    assert (usual.p95_over_mean, usual.variation, usual.variation_seen, usual.short_share) == (3, 1, 0.5, 0.3)
+    assert usual.second_moment < wide.second_moment < 15  # 14.97 were no request cut
+
+
+def test_waits_are_those_of_known_queues() -> None:
+    poisson, fixed = wait_of(0.8, 1.0, 1.0), wait_of(0.8, 1.0, 0.0)
+    assert poisson.mean == pytest.approx(4.0)  # M/M/1: 0.8 / 0.2
+    assert fixed.mean == pytest.approx(2.0)  # M/D/1: half of it
+    smooth = wait_of(0.5, 20.0, 1.0)
+    assert 0.2032 < smooth.delayed < 0.23  # 0.2032 were arrivals on the clock (D/M/1)
+    assert wait_of(0.5, 0.1, 1.0).mean > 4 * wait_of(0.5, 1.0, 1.0).mean
+    assert (peakedness(1.0), peakedness(0.5)) == (1, 1.5)
+
+
+def test_a_tail_moves_with_its_mean() -> None:
+    longer = workload(output_tokens_p95=500).restated({"output_tokens": 500})
+    assert longer.output_tokens_p95 == 1000
+
+
+def test_what_may_wait_takes_replicas_at_the_rate_without_objectives_and_no_peak_or_floor() -> None:
+    found = enumerate_options(entry(batch_share=0.5, peak_factor=3.0), CAPACITY, REGION, CATALOGUE).options[0]
+    rates, replicas = found.engine.rates, found.replicas
+    assert rates.waiting > rates.within == found.engine.most.requests_per_s
+    assert replicas.batch == pytest.approx(10 / rates.waiting)
+    assert replicas.expected >= 10 / rates.within + 10 / rates.waiting > replicas.expected - found.per_node
+    assert replicas.ceiling >= 30 / rates.within + 10 / rates.waiting > replicas.ceiling - found.per_node
+    assert replicas.floor >= 2 / rates.within > replicas.floor - found.per_node
+
+
+def test_what_may_wait_is_spread_over_the_day() -> None:
+    found = enumerate_options(entry(batch_share=0.5, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    assert found.replicas.batch == pytest.approx(10 * sum(OFFICE) / 24 / found.engine.rates.waiting)
+    plan = stack(batch_share=0.5, daily_shape=OFFICE)
+    assert plan.models[0].meets
+
+
+@settings(FEW, max_examples=4)
+@given(rate=st.floats(0.5, 60), more=st.floats(1, 3), share=st.floats(0, 0.9), waits=st.floats(0, 1))
+def test_more_that_may_wait_is_never_dearer_and_more_traffic_never_cheaper(
+    rate: float, more: float, share: float, waits: float
+) -> None:
+    day = {"daily_shape": OFFICE, "burstiness": 0.5, "output_tokens_p95": 700}
+    usual = cost(requests_per_second=rate, batch_share=share * waits, **day).expected
+    assert cost(requests_per_second=rate, batch_share=share, **day).expected <= usual + 1e-9
+    assert cost(requests_per_second=rate * more, batch_share=share * waits, **day).expected >= usual - 1e-9
+
+
+@settings(FEW, max_examples=4)
+@given(rate=st.floats(0.5, 30), tpot=st.floats(30, 120), looser=st.floats(1, 4))
+def test_a_looser_objective_is_never_dearer_whatever_the_traffic(rate: float, tpot: float, looser: float) -> None:
+    load = workload(requests_per_second=rate, burstiness=0.4, input_tokens_p95=2500, batch_share=0.3)
+
+    def expected(tpot_ms: float) -> float:
+        one = entry().model_copy(
+            update={"workload": load, "objectives": Objectives(ttft_p95_ms=4000, tpot_p95_ms=tpot_ms)}
+        )
+        return plan_model(one, Capacity(gpus=("L40S", "H100")), REGION, CATALOGUE).chosen.usd_per_hour.expected
+
+    assert expected(tpot * looser) <= expected(tpot) + 1e-9
+
+
+def test_the_same_traffic_gives_the_same_plan() -> None:
+    stated = {"daily_shape": OFFICE, "burstiness": 0.3, "input_tokens_p95": 2000, "batch_share": 0.4}
+    assert stack(**stated) == stack(**stated)
