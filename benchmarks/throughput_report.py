@@ -41,9 +41,17 @@ errors of the development side are looked at; those of the reporting side are co
 published as they come. Whether a row can be compared is decided by the rules of `benchmarks/throughput_rows.py` and by
 what its source states, before its error is known; `benchmarks/data/README.md` counts what was left out while reading.
 Earlier terms were chosen while errors of sources of either side were in view. In November 2026 the reporting side was
-computed twice: after all-reduces, host time by layer and 8-bit caches were mended on the development side, and again
+computed three times: after all-reduces, host time by layer and 8-bit caches were mended on the development side; again
 after runs that state a median TTFT were read as such and prompts of experts got their launch time, which the
-development side asked for too. The table by side tells whether that matters.
+development side asked for too; and after the width of what PCIe carries was freed, which no development source can
+tell. The table by side tells whether that matters.
+"""
+WHERE_NOT = """Where a promise is missed, these are why. TP >= 2: A100 on PCIe that cannot read each other's memory
+reduce through the host's, and no other source tells what that costs; and bursts of a thousand prompts to large
+mixtures of experts on eight GPUs are predicted too fast. TTFT: clients differ by more than engines do. With one
+request in flight one source prints 187 ms for a prompt of 180 tokens and 163 ms for one of 1,271 tokens on the same
+two GPUs. TPOT against AIConfigurator without its own measurements: small dense models on one H100 of one source step
+faster than the bandwidth that the other Hopper sources let ours assume.
 """
 PAIRS = """The table above has other points for every estimator. Here each stands against ours on the points of both.
 The rows of `ai-dynamo/aiconfigurator` are measurements that the authors of AIConfigurator keep to test it on, so on
@@ -80,6 +88,7 @@ def document(results: Results) -> str:
         INTRODUCTION,
         "## What is promised, on sources that were not fitted\n",
         table(("promise", "measured", "kept"), ([t.promise, t.measured, _kept(t)] for t in targets(results))),
+        WHERE_NOT,
         "## Side by side\n",
         side_by_side(results),
         f"![predicted against measured]({PICTURE})\n",
