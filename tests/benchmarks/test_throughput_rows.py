@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import replace
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from benchmarks import throughput_rows
 from benchmarks.fit_throughput import _run_s
+from benchmarks.throughput_peers import aiconfigurator
 from benchmarks.throughput_peers.case import Prediction
 from benchmarks.throughput_rows import Point, in_development, read_points, source_of
-from benchmarks.throughput_score import OURS, pairs
+from benchmarks.throughput_score import OURS, case_of, pairs
 from sizing.roofline import Roofline, Speed, closed_loop
 
 SPEED = Speed(
@@ -84,3 +86,23 @@ def test_a_peer_is_also_compared_without_the_points_of_its_own_authors(points: d
     peers = {"peer": SimpleNamespace(OWN_SOURCES=("ai-dynamo/aiconfigurator",))}
     found = pairs([own, other], {OURS: said, "peer": said}, peers)  # type: ignore[arg-type]
     assert [(pair.away, pair.n) for pair in found if pair.column == "TPOT"] == [(False, 2), (True, 1)]
+
+
+def test_a_batch_without_room_is_halved_until_it_fits_and_then_has_no_first_token(
+    points: dict[str, Point], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def estimate(*, batch_size: int, **_: object) -> SimpleNamespace:
+        asked.append(batch_size)
+        if batch_size > 3:
+            raise RuntimeError("OOM: the model does not fit")
+        return SimpleNamespace(raw={"seq/s": 2.0}, tpot=10.0, ttft=50.0)
+
+    monkeypatch.setitem(sys.modules, "aiconfigurator", ModuleType("aiconfigurator"))
+    monkeypatch.setitem(sys.modules, "aiconfigurator.cli", ModuleType("aiconfigurator.cli"))
+    monkeypatch.setitem(sys.modules, "aiconfigurator.cli.api", SimpleNamespace(cli_estimate=estimate))  # type: ignore[arg-type]
+    point = next(point for point in points.values() if point.gpu.name == "H100")
+    said = aiconfigurator.predict(replace(case_of(point), batch=16, output_tokens=100))
+    assert asked == [16, 8, 4, 2]
+    assert (said.output_tok_s, said.tpot_ms, said.ttft_ms) == (200.0, 10.0, None)
