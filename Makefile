@@ -67,8 +67,9 @@ benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded sta
 	@$(BIN)/python -m benchmarks.memory_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-plan
-benchmark-plan: $(STAMP) ## random planning problems against trying everything and a simulation (PROBLEMS=300)
+benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six workloads beside the peers' picks; writes docs/plans-compared.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
+	@$(BIN)/python -m benchmarks.plan_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-scaling
 benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/scaling.md (PROBLEMS=20)

@@ -24,12 +24,11 @@ from infra.config import settings_from_file, stack_file
 from infra.settings import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
-from sizing.fleets import own_fleet
 from sizing.inputs import Capacity, ModelEntry
 from sizing.options import Option, enumerate_options
 from sizing.plan import ServingPlan
 from sizing.plan_study import chosen_option, nodes_usd_per_hour
-from sizing.planner import plan_stack, serving_plan
+from sizing.planner import own_plan, plan_stack
 from sizing.throughput import spread_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -55,16 +54,11 @@ def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option,
     return Service(name, entry, plan, option.engine.replica, len(option.zones), usd_per_hour)
 
 
-def alone(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
-    """Return the plan of one model on nodes of its own."""
-    fleet = own_fleet(entry.name, option)
-    return serving_plan(entry, fleet, fleet.pools(entry.name), capacity)
-
-
 def of_stack(stack: str, model: str) -> Service:
-    """Return a model of a stack file, planned within its budget."""
+    """Return a model of a stack file, planned within its budget on nodes of its own."""
     settings, catalogue = _settings(stack), load_catalogue()
-    whole = plan_stack(stack, settings.models, settings.capacity, settings.budget, settings.region, catalogue)
+    apart = settings.capacity.model_copy(update={"share_pools": False})
+    whole = plan_stack(stack, settings.models, apart, settings.budget, settings.region, catalogue)
     entry = next(one for one in settings.models if one.name == model)
     plan = next(one for one in whole.models if one.name == model)
     option = chosen_option(plan, entry, settings.capacity, settings.region, catalogue)
@@ -94,7 +88,7 @@ def of_problem(seed: int) -> Service | None:
         return None
     if not search.options or search.options[0].replicas.floor == search.options[0].replicas.ceiling:
         return None
-    plan = alone(problem.entry, search.options[0], problem.capacity)
+    plan = own_plan(problem.entry, search.options[0], problem.capacity)
     return service_of(f"problem {seed}", problem.entry, problem.capacity, search.options[0], plan)
 
 

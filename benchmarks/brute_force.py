@@ -208,10 +208,10 @@ def _partitions(items: list[int]) -> Iterator[list[list[int]]]:
 
 
 def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
-    """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where it may not share."""
+    """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where there are too many."""
     entry = problem.entry
     workload, stated = entry.workload, entry.replicas.floor
-    if entry.loss_tolerance != "none" or _busy(entry, workload.peak_factor, rates) > MOST:
+    if _busy(entry, workload.peak_factor, rates) > MOST:
         return None
     quiet = _nodes(problem, _busy(entry, workload.minimum_share, rates, batch=False), 1)
     floor = 0 if entry.scale_to_zero else max(quiet, 1)
@@ -265,7 +265,8 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     """USD per hour expected and models on shared nodes of the cheapest plan of all ``problems``, of equals the one
     that shares least; None where one of them has no plan.
 
-    Tries every partition into own and shared nodes, every machine type, and every way of each model on it. Of ways
+    Tries every partition into own and shared nodes, every machine type, and every way of each model on it; those that
+    are to survive a loss have their own. Of ways
     with as many GPUs on a machine only that which carries most is tried: it needs no more of anything (no problem of a
     stack has requests that may wait, which would make two rates of one).
     """
@@ -282,6 +283,8 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     @cache
     def block_usd(block: tuple[int, ...]) -> float:
         least = math.inf
+        if any(problems[place].entry.loss_tolerance != "none" for place in block):
+            return least
         for kind in set.intersection(*(set(on[place]) for place in block)):
             for together in itertools.product(*(on[place][kind].values() for place in block)):
                 least = min(least, _shared_usd([problems[place] for place in block], together))

@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.throughput_rows import Point, read_points
-from sizing.roofline import Roofline, Speed, closed_loop
+from sizing.roofline import Loop, Roofline, Speed, closed_loop
 from sizing.throughput import speed_of
 
 CONSTANTS = Path(__file__).parents[1] / "sizing" / "catalogue" / "throughput_constants.json"
@@ -35,6 +35,8 @@ POOLING = 0.5
 """Price of a source's own speed, as a share of the price of an error: 0 forgives all of it, 1 none."""
 WAVES = 10.0
 """Requests of a closed loop over those in flight, where the run does not state them: what the harnesses take."""
+FEW_WAVES = 2.0
+"""Up to here the median request is one of the first wave."""
 TTFT_WEIGHT = 0.3
 """TTFT depends on the harness more than on the engine."""
 FEW_ROWS = 5
@@ -45,17 +47,30 @@ EULER = 0.5772
 """The longest of n exponential lengths is ln n + this many means."""
 START: Mapping[str, float] = {
     "bandwidth": 0.80, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
-    "host.step_us": 1500.0, "host.sequence_us": 12.0, "host.first_token_us": 30000.0, "host.request_us": 2000.0,
+    "host.step_us": 1200.0, "host.sequence_us": 12.0, "host.first_token_us": 10000.0, "host.request_us": 2000.0,
     "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
-    "old.latency": 1.5, "old.experts": 0.7, "link.nvlink.latency_us": 8.0, "link.nvlink.efficiency": 0.6,
+    "old.latency": 1.5, "old.experts": 0.7, "link.nvlink.latency_us": 25.0, "link.nvlink.efficiency": 0.82,
+    "direct.nvlink.latency_us": 7.0, "direct.nvlink.efficiency": 0.15, "attention.fp8": 0.7, "host.layer_us": 8.0,
     "link.pcie.latency_us": 25.0, "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.75, "experts.compute": 0.6,
-    "experts.layer_us": 40.0, "experts.routing": 0.6, "host.token_us": 60.0, "passes": 8.0,
+    "experts.layer_us": 40.0, "experts.prompt_us": 150.0, "experts.routing": 0.6, "host.token_us": 60.0, "passes": 8.0,
     "experts.passes": 4.0, "latent.layer_us": 80.0,
 }  # fmt: skip
+"""Starting values. Where the newer ones come from:
+
+direct.nvlink: all-reduce of vLLM by reading peers' memory on H100, table of sgl-project/sglang pull request 2904:
+    8.8, 8.5 and 9.3 us at 4 KB on 2, 4 and 8 GPUs; 12.9, 20.6 and 24.1 us at 256 KB; 26.6, 40.2 and 45.0 us at 1 MB,
+    which is a ring of about 60 of the 450 GB/s. In a model the ranks arrive apart, and the last is later the more there
+    are, so the latency is for two and grows with log2 of their number.
+link.nvlink: 370 of the 450 GB/s by its maintainer (NVIDIA/nccl-tests issue 212); a ring starts in 20 to 30 us.
+link.pcie.latency_us: 19.4 us for 4 KB between four GPUs on PCIe, flat in their number.
+attention.fp8: vLLM's page on quantised caches promised room, not speed, before kernels multiplied in 8 bits.
+host.layer_us: about eight kernels a layer with a gap of a microsecond each inside a CUDA graph.
+experts.prompt_us: about thirty kernels a layer of 5 us each to launch, where no CUDA graph replays them.
+"""
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
-    "link": 0.2, "experts.bandwidth": 0.2, "experts.compute": 0.3, "host.step_us": 0.3, "host.first_token_us": 3.0,
-    "old": 3.0,
+    "link.nvlink.latency_us": 0.2, "link.nvlink.efficiency": 0.2, "direct": 0.2, "experts.bandwidth": 0.2,
+    "experts.compute": 0.3, "host.step_us": 0.3, "host.first_token_us": 3.0, "old": 3.0,
 }  # fmt: skip
 """How well a constant is known before any row, as a logarithm; 0.6 where absent. Copies, reductions over NVLink and
 matrix products have been measured for years; what an older engine added to them is nuisance."""
@@ -66,8 +81,9 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "efficiency": (0.05, 1.0),
 }  # fmt: skip
 CLASSES: Mapping[str, str] = {
-    "A100-40GB": "A100", "A100-80GB": "A100", "A10G": "A10G", "H100": "Hopper", "H100-NVL": "Hopper",
-    "H200": "Hopper", "L4": "Ada", "L40S": "Ada",
+    "A100-40GB": "A100", "A100-80GB": "A100", "A100-PCIE": "A100", "A10G": "A10G", "B200": "Blackwell",
+    "H100": "Hopper", "H100-NVL": "Hopper", "H100-PCIE": "Hopper", "H200": "Hopper", "L4": "Ada", "L40S": "Ada",
+    "RTX-A6000": "A10G", "T4": "Turing",
 }  # fmt: skip
 """GPUs that share a fitted efficiency; one that is absent takes the default."""
 Residual = tuple[Point, str, float]
@@ -84,20 +100,34 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     rate = loop.output_tokens_per_s
     requests = point.concurrency if point.burst else point.prompts
     ttft = loop.ttft_s
-    if math.isfinite(requests) and point.varied:
-        longest = min(math.log(loop.batch) + EULER, LONGEST_OUTPUT)
-        drain = max(longest - 1, 0.0) * outputs
-        # the batch shrinks by the same share in every step: its logarithm is halfway on average
-        tail = drain * roofline.step_s(math.sqrt(loop.batch), inputs + 2 * outputs)
-        rate = requests * outputs / (loop.cycle_s * requests / loop.batch + tail)
+    if math.isfinite(requests):
+        rate = requests * outputs / _run_s(roofline, loop, point, requests)
     if not point.burst:
         # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
         ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
-        # the first wave arrives at once: half of it is prefilled before a request of the middle
+        # the first wave arrives at once: half of it is prefilled before a request of the middle, which moves the mean
         waves = requests / loop.batch if math.isfinite(requests) else WAVES
-        first = min(1 / waves, 1.0)
+        first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
         ttft = (1 - first) * ttft + first * max(ttft, loop.batch * loop.prefill_s / 2)
     return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": ttft * 1e3}
+
+
+def _run_s(roofline: Roofline, loop: Loop, point: Point, requests: float) -> float:
+    """Return seconds of a run of that many requests: whole cycles, and the end where fewer and fewer are left.
+
+    Requests of one length end in waves, and the last wave is what is over. Of varied lengths a wave ends with its
+    longest, while the batch shrinks by the same share in every step: its logarithm is halfway on average.
+    """
+    inputs, outputs = point.input_tokens, point.output_tokens
+    if point.varied:
+        longest = min(math.log(loop.batch) + EULER, LONGEST_OUTPUT, point.longest_output / outputs)
+        tail = max(longest - 1, 0.0) * outputs * roofline.step_s(math.sqrt(loop.batch), inputs + 2 * outputs)
+        return loop.cycle_s * requests / loop.batch + tail
+    waves, over = divmod(requests, loop.batch)
+    if over < 1:
+        return loop.cycle_s * requests / loop.batch
+    last = closed_loop(roofline, concurrency=over, slots=over, input_tokens=inputs, output_tokens=outputs)
+    return waves * loop.cycle_s + last.cycle_s
 
 
 def _speed(constants: Mapping[str, float], point: Point) -> Speed:
@@ -113,6 +143,8 @@ def _speed(constants: Mapping[str, float], point: Point) -> Speed:
         expert_bytes_per_s=speed.expert_bytes_per_s * constants["old.bandwidth"] * experts,
         link_bytes_per_s=speed.link_bytes_per_s * constants["old.link"],
         link_latency_s=speed.link_latency_s * constants["old.latency"],
+        direct_bytes_per_s=speed.direct_bytes_per_s * constants["old.link"],
+        direct_latency_s=speed.direct_latency_s * constants["old.latency"],
         host_step_s=constants["old.step_us"] * 1e-6 + extra,
         host_sequence_s=constants["old.sequence_us"] * 1e-6,
     )
@@ -137,7 +169,7 @@ def _loss(constants: Mapping[str, float], points: Sequence[Point]) -> float:
         error = sum((TTFT_WEIGHT if key == "ttft_ms" else 1.0) * _pooled(values) for key, values in by_key.items())
         fit_error += math.sqrt(figures) * error / figures
         total += math.sqrt(figures)
-    pull = sum(abs(math.log(value / _start(key))) / _width(key) for key, value in constants.items())
+    pull = sum((math.log(value / _start(key)) / _width(key)) ** 2 for key, value in constants.items())
     return fit_error / total + PULL * pull
 
 

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import HOURS_PER_DAY, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
+from sizing.inputs import (
+    BURSTINESS_LIMITS,
+    HOURS_PER_DAY,
+    Capacity,
+    EngineOverrides,
+    ModelEntry,
+    Objectives,
+    ReplicaBounds,
+    Workload,
+)
 from sizing.plan import LossTolerance
 from sizing.roofline import Roofline
 from sizing.throughput import Replica
@@ -90,7 +99,7 @@ def _vary(workload: dict[str, Any], chance: random.Random) -> None:
         drawn = [chance.uniform(least, 1) for _ in range(HOURS_PER_DAY)]
         workload["daily_shape"] = tuple(share / max(drawn) for share in drawn)
     if chance.random() < 0.5:
-        workload["burstiness"] = _between(chance, 0.15, 4)
+        workload["burstiness"] = _between(chance, *BURSTINESS_LIMITS)
     if chance.random() < 0.3:
         workload["batch_share"] = round(chance.uniform(0.05, 0.9), 2)
     for key in ("input_tokens", "output_tokens"):
@@ -115,9 +124,9 @@ def random_stack(seed: int) -> list[Problem]:
         few = {"requests_per_second": _between(chance, 0.05, 5), "batch_share": 0.0}
         workload = entry.workload.model_copy(update=few)
         promise = Objectives(ttft_p95_ms=_between(chance, 1500, 10_000), tpot_p95_ms=_between(chance, 40, 150))
-        alone = seed % 4 == 3 and (capacity.zones > 1 or entry.loss_tolerance == "replica")
-        kept = {"loss_tolerance": entry.loss_tolerance if alone else "none", "name": f"m{number}"}
-        named = entry.model_copy(update={**kept, "workload": workload, "objectives": promise})
+        tolerance = random.Random(f"losses {seed} {number}").choice(("none", "none", "none", "replica"))  # noqa: S311
+        stated = {"name": f"m{number}", "workload": workload, "objectives": promise, "loss_tolerance": tolerance}
+        named = entry.model_copy(update=stated)
         problems.append(Problem(named, capacity, "us-east-1"))
     return problems
 

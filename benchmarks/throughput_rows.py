@@ -8,11 +8,12 @@ that print none are those of the runs that do (``SHAREGPT``).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ SHAREGPT = (217, 202)
 """Mean prompt and output of the ShareGPT runs that print them (gpustack, vllm-project)."""
 LONGEST_MEAN = 1000
 """Runs of fixed lengths in sources that print means have prompts from this length, or outputs of a few tokens."""
+NODE_GPUS = 8
 MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
 
 
@@ -60,6 +62,10 @@ class Point:
     """Output lengths vary as in a corpus of conversations, instead of being all the same."""
     input_tokens: float
     output_tokens: float
+    longest_output: float
+    """Tokens at which the run cuts its answers; infinite where it does not say."""
+    median_ttft: bool
+    """Its TTFT is the median, which the first wave of requests hardly moves; a mean otherwise."""
     old: bool
     """Of an engine before V1: its host cost and kernels are nuisance constants (old.*), not used in plans."""
     measured: Mapping[str, float]
@@ -77,8 +83,14 @@ class Point:
 
 
 def source_of(row: Mapping[str, Any]) -> str:
-    """Return the repository that published a row."""
-    return "/".join(str(row["source_url"]).split("/")[3:5])
+    """Return who published a row: the repository, or the host of a page."""
+    host, *path = str(row["source_url"]).split("/")[2:]
+    return "/".join(path[:2]) if host == "github.com" else host
+
+
+def in_development(source: str) -> bool:
+    """Return whether the errors of a source may be looked at while the model changes: by a hash of its name."""
+    return hashlib.sha256(source.encode()).digest()[0] % 2 == 0
 
 
 @lru_cache(maxsize=1)
@@ -126,7 +138,10 @@ def _check_load(row: Mapping[str, Any], concurrency: float, outputs: float) -> N
 def _lengths(row: Mapping[str, Any]) -> tuple[float, float]:
     notes, given = str(row["notes"]), (row["input_len"], row["output_len"])
     if None not in given:
-        return float(given[0]), float(given[1])
+        # lengths drawn evenly between this share of the nominal and the nominal, as the client of InferenceX does
+        drawn = re.search(r"random-range-ratio ([\d.]+\d)", notes)
+        share = (1 + float(drawn.group(1))) / 2 if drawn else 1.0
+        return float(given[0]) * share, float(given[1]) * share
     if "ShareGPT" in notes and given == (None, None) and "reasoning" not in notes:
         return float(SHAREGPT[0]), float(SHAREGPT[1])
     if given[0] is None and given[1] is not None:
@@ -148,18 +163,28 @@ def _checks(row: Mapping[str, Any]) -> None:
         raise BadInput("left out: model not described", row["model"])
     if "enforce-eager" in notes or "speculative" in notes:
         raise BadInput("left out: eager or speculative", row["id"])
+    if "prompts repeat: prompts longer than the answers" in notes:
+        raise BadInput("left out: prompts repeat under prefix caching and are longer than the answers", row["id"])
+    if int(row["tp"]) > NODE_GPUS:
+        raise BadInput("left out: tensor parallelism over several nodes", row["id"])
+    ranks = re.search(r"\bep=(\d+)", notes)
+    if ranks and int(ranks.group(1)) > int(row["tp"]):
+        raise BadInput("left out: more expert-parallel ranks than GPUs", row["id"])
 
 
 def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> EngineOverrides:
     notes = str(row["notes"])
     seqs = re.search(r"max-num-seqs[ =](\d+)|(\d+) seqs", notes)
-    version = row["vllm_version"] or ("0.6.0" if "V0" in notes else "0.15.0")
+    used = re.search(r"(?:gpu-memory-utilization|\butil)[ =]([\d.]+\d)", notes)
+    recent = "0.15.0" if row["date"] >= "2026" else "0.11.0"
+    version = row["vllm_version"] or ("0.6.0" if "V0" in notes else recent)
     batched = re.search(r"max-num-batched-tokens[ =](\d+)|(\d+) batched", notes)
     return EngineOverrides(
         vllm_version="0.6.0" if version < "0.6" and version.startswith("0.") and "." in version[2:] and
         int(version.split(".")[1]) < 6 else version,
         tensor_parallel=int(row["tp"]),
         max_model_len=int(min(max(2 * tokens, 4096), model.max_position_embeddings)),
+        gpu_memory_utilization=float(used.group(1)) if used else None,
         max_num_seqs=int(seqs.group(1) or seqs.group(2)) if seqs else None,
         max_num_batched_tokens=int(batched.group(1) or batched.group(2)) if batched else None,
         kv_cache_dtype="fp8" if "fp8 KV" in f"{row['quantization']} {notes}" else None,
@@ -177,6 +202,8 @@ def _point(row: Mapping[str, Any]) -> Point:
     model = _model(row["model"])
     engine = resolve_engine(model, gpu, _overrides(row, inputs + outputs, model))
     memory = estimate_memory(model, gpu, engine)
+    if stated := re.search(r"KV cache (\d+) tokens", str(row["notes"])):
+        memory = replace(memory, kv_tokens=int(stated.group(1)))
     if not memory.kv_tokens:
         raise BadInput("left out: does not fit by our estimate", f"{row['id']} {model.name} {gpu.name}")
     measures = ("output_tok_s",) if burst else MEASURES
@@ -197,12 +224,14 @@ def _point(row: Mapping[str, Any]) -> Point:
         engine=engine,
         memory=memory,
         load=load_of(model, engine),
+        median_ttft="p50 TTFT" in notes,
         concurrency=concurrency,
         burst=burst,
         prompts=_prompts(row),
         varied=_varied(notes, inputs, outputs),
         input_tokens=inputs,
         output_tokens=outputs,
+        longest_output=float(cut.group(1)) if (cut := re.search(r"outputs cut at (\d+)", notes)) else math.inf,
         old="V0" in notes,
         measured=measured,
     )

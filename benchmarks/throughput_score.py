@@ -150,6 +150,8 @@ class Pair:
     theirs: float
     ours: float
     n: int
+    away: bool
+    """Without the points that the peer's own authors collected."""
     behind: tuple[str, ...]
     """Points on which ours is furthest behind, with both errors."""
 
@@ -159,17 +161,31 @@ class Pair:
         return self.theirs < self.ours - TIE
 
 
-def pairs(points: Sequence[Point], predictions: Predictions) -> list[Pair]:
-    """Compare every peer with ours on the points that both answer, column by column."""
+def away_from(points: Iterable[Point], module: ModuleType) -> list[Point]:
+    """Return the points that the authors of a peer did not collect themselves."""
+    return [point for point in points if point.source not in getattr(module, "OWN_SOURCES", ())]
+
+
+def pairs(points: Sequence[Point], predictions: Predictions, peers: Mapping[str, ModuleType]) -> list[Pair]:
+    """Compare every peer with ours on the points that both answer, column by column, and again without its own."""
     found = []
     for peer in sorted(set(predictions) - {OURS}):
-        for column in COLUMNS:
-            theirs, ours = (errors(column, points, predictions[name]).by_row for name in (peer, OURS))
-            both = sorted(set(theirs) & set(ours))
-            if not both:
-                continue
-            behind = sorted((n for n in both if ours[n] > theirs[n] + TIE), key=lambda n: (theirs[n] - ours[n], n))
-            a, b = (Errors(by_row={n: side[n] for n in both}).median for side in (theirs, ours))
-            named = tuple(f"{n} ({theirs[n]:.0%} against {ours[n]:.0%})" for n in behind[:NAMED])
-            found.append(Pair(column=column.title, peer=peer, theirs=a, ours=b, n=len(both), behind=named))
+        found += _pairs(points, predictions, peer, away=False)
+        others = away_from(points, peers[peer])
+        if len(others) < len(points):
+            found += _pairs(others, predictions, peer, away=True)
+    return found
+
+
+def _pairs(points: Sequence[Point], predictions: Predictions, peer: str, *, away: bool) -> list[Pair]:
+    found = []
+    for column in COLUMNS:
+        theirs, ours = (errors(column, points, predictions[name]).by_row for name in (peer, OURS))
+        both = sorted(set(theirs) & set(ours))
+        if not both:
+            continue
+        behind = sorted((n for n in both if ours[n] > theirs[n] + TIE), key=lambda n: (theirs[n] - ours[n], n))
+        a, b = (Errors(by_row={n: side[n] for n in both}).median for side in (theirs, ours))
+        named = tuple(f"{n} ({theirs[n]:.0%} against {ours[n]:.0%})" for n in behind[:NAMED])
+        found.append(Pair(column=column.title, peer=peer, theirs=a, ours=b, n=len(both), away=away, behind=named))
     return found

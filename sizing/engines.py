@@ -246,7 +246,7 @@ def first_settings(shape: Shape) -> EngineSettings:
 def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
     """Return the engine with the settings that carry most, or why there is none."""
     try:
-        settings, memory, capped = _settled(shape)
+        settings, memory, capped = settled(shape)
     except BadInput as error:
         return Rejected(option=shape.name, reason=error.line())
     first = try_settings(shape, settings, memory)
@@ -337,7 +337,7 @@ def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEst
     return found[1]
 
 
-def _settled(shape: Shape) -> tuple[EngineSettings, MemoryEstimate, bool]:
+def settled(shape: Shape) -> tuple[EngineSettings, MemoryEstimate, bool]:
     """Return default settings and memory; a full context that does not fit is capped to what the workload needs."""
     entry, model, gpu, settings = shape.entry, shape.model, shape.gpu, first_settings(shape)
     memory = memory_of(model, gpu, settings)

@@ -7,6 +7,8 @@ more never costs less. A shared fleet is worth having when it costs less than th
 together; so a guest can only be in one if what it could save at most (its own cost less its least part), with what
 ``NEIGHBOURS - 1`` others could save at most on the same instance type, is above nothing.
 
+Models that are to survive a loss keep their own nodes: what a loss takes is counted on those.
+
 Pods that fill a node are no guests. Each takes a whole node wherever it runs, so with it a shared fleet has as many
 nodes, no more of them on spot (the spot share of two sums rounded up apart is never less than together), and costs
 no less than both apart.
@@ -163,7 +165,7 @@ def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
         return
     rates = model.search.rates
     for shape in model.search.shapes:
-        tenant = _tenant(shape, rates.get(shape.key, Rates(math.inf)))
+        tenant = _tenant(shape, rates.get(shape.key, Rates(math.inf)), supply)
         if tenant is None:
             continue
         for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
@@ -178,14 +180,14 @@ def _rated(one: _Prospect, supply: Supply) -> Iterator[_Prospect]:
     shape, rates = one.shape, one.model.search.rates
     if shape.key not in rates:
         rates[shape.key] = _most_rates(shape)
-    tenant = _tenant(shape, rates[shape.key])
+    tenant = _tenant(shape, rates[shape.key], supply)
     if tenant is not None:
         yield replace(one, tenant=tenant, savings=_savings(one.model, one.instance, tenant, supply))
 
 
-def _tenant(shape: Shape, rates: Rates) -> Tenant | None:
+def _tenant(shape: Shape, rates: Rates, supply: Supply) -> Tenant | None:
     """Return the least that the shape needs where a replica carries no more than ``rates``; None where it cannot."""
-    replicas = replicas_of(shape.entry, rates, 1, 1) if rates.within else ""
+    replicas = replicas_of(shape.entry, rates, 1, supply.capacity.zones) if rates.within else ""
     return None if isinstance(replicas, str) else Tenant(gpus=shape.gpus, replicas=replicas)
 
 

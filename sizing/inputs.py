@@ -146,6 +146,9 @@ class Workload(Stated):
     def restated(self, values: Mapping[str, Any]) -> Workload:
         """Return the workload with other figures, checked as if they had been stated; ValueError where they cannot."""
         kept = self.model_dump(exclude_unset=True)
+        if self.trace is not None:
+            changed = {to_camel(key) for key in values}
+            kept["trace"]["keys"] = tuple(key for key in self.trace.keys if key not in changed)
         for key in ("input_tokens", "output_tokens"):  # a tail stands as long as its mean, and moves with it
             if kept.get(f"{key}_p95") and key in values:
                 kept[f"{key}_p95"] = round(kept[f"{key}_p95"] * values[key] / kept[key])
@@ -266,8 +269,9 @@ class Capacity(Stated):
     )
     share_pools: bool = Field(
         True,
-        description="several models may share nodes where that is cheaper; false keeps each on its own: a lost node or "
-        "a spot reclaim takes replicas of one model only, and none is slowed by another's use of CPU, disk and network",
+        description="several models may share nodes where that is cheaper, those with a lossTolerance never; false "
+        "keeps each on its own: a lost node or a spot reclaim takes replicas of one model only, and none is slowed by "
+        "another's use of CPU, disk and network",
     )
     quotas: tuple[Quota, ...] = Field(
         (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"

@@ -51,8 +51,8 @@ def _trace(workload: Workload) -> tuple[Figure, ...]:
     )
 
 
-def _shown(value: object) -> float | str:
-    return value if isinstance(value, (int, float)) else ", ".join(f"{part:g}" for part in value)  # type: ignore[attr-defined]
+def _shown(value: float | list[float]) -> float | str:
+    return ", ".join(f"{part:g}" for part in value) if isinstance(value, list) else value
 
 
 def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:

@@ -76,14 +76,11 @@ def plan_model(
     distinct = _distinct(options)
     shown = distinct[: top + 1]
     dearer = tuple(Rejected(option=_title(o), reason=_dearer(o, distinct[0])) for o in distinct[top + 1 :])
-    fleets = [own_fleet(entry.name, option) for option in shown]
-    pools = [fleet.pools(entry.name) for fleet in fleets]
-    plans = tuple(serving_plan(entry, *own, capacity) for own in zip(fleets, pools, strict=True))
     return PlanResult(
-        chosen=plans[0],
-        alternatives=plans[1:],
+        chosen=own_plan(entry, shown[0], capacity),
+        alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
         rejected=(*search.rejected, *dearer),
-        pools=pools[0],
+        pools=own_fleet(entry.name, shown[0]).pools(entry.name),
     )
 
 
@@ -150,6 +147,12 @@ def _last_reasons(search: Search) -> str:
 def _traffic(entry: ModelEntry, option: Option) -> Traffic:
     rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
+
+
+def own_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
+    """Return everything decided for one model on nodes of its own."""
+    fleet = own_fleet(entry.name, option)
+    return serving_plan(entry, fleet, fleet.pools(entry.name), capacity)
 
 
 def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...], capacity: Capacity) -> ServingPlan:

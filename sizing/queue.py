@@ -10,7 +10,8 @@ burstiness, exponential without (``sizing.arrivals``). Then, stated in each plan
 - the number in flight varies: of Poisson arrivals its variance is rate / slope of the rate in C (C where no request
   slows another, more near saturation), of burstier ones the peakedness of their number times that. Its 95th
   percentile, 1.645 standard deviations above C, must be scheduled at once; the tokens they hold vary with their
-  lengths besides, and the KV cache holds their 95th percentile;
+  lengths besides, and the KV cache holds their 95th percentile. Requests of a burst see each other: their steps have
+  what the bursts add to the variance over the mean besides;
 - prompts cost the mean of their squares where they attend, twice the square of an exponential mean;
 - TTFT p95 is that of a prompt at the 95th percentile of lengths after the step that is running; of exponential
   prompts and Poisson arrivals it is stretched by 1 / (1 - share of time that other prompts take), the sojourn of an
@@ -101,8 +102,11 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     once = roofline.cycle(batch, context, new=new, pairs=pairs, output_tokens=tokens_out)
     rate = batch / once.cycle_s * min(share, 1.0)
     more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
-    variance = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0) * peakedness(workload.burstiness)
-    crowded_s = roofline.step_s(max(share + NORMAL_P95 * math.sqrt(variance), 1.0), context)
+    poisson, bursts = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0), peakedness(workload.burstiness)
+    variance = poisson * bursts
+    beside = poisson * max(bursts - 1.0, 0.0) / batch  # of its own burst, which a request sees besides
+    crowd = max(share + beside + NORMAL_P95 * math.sqrt(variance), 1.0)
+    crowded_s = roofline.step_s(crowd, context) if math.isfinite(crowd) else math.inf
     spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
     ttft_s = _ttft_p95_s(replica, workload, lengths, once, rate, crowded_s, share)

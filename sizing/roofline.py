@@ -5,8 +5,10 @@
     pairs    = FLOPs of attention of the prompt tokens / compute
     passes   = tokens x layers x hidden x 2 bytes x passes over them / bandwidth (norms, residuals, copies to experts;
                tensor parallelism does not divide them)
+    direct   = 2 x layers x (latency + 2 (n - 1) / n x tokens x hidden x 2 bytes / bandwidth) of n GPUs that read each
+               other's memory; ring = the same of a ring, with its greater latency and bandwidth
     step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + passes
-               + collectives + host
+               + smaller of direct and ring + host
 
 A mixture of experts touches ``experts x (1 - (1 - chosen / experts)^tokens)`` experts in a step (fewer where routing
 is uneven). In a closed loop of
@@ -52,6 +54,8 @@ class Load:
     """Layers that see a window: its tokens, and bytes of cache for each token in it."""
     state_bytes: float = 0.0
     """Bytes of recurrent state that one decode reads and writes."""
+    cache_bits: int = 16
+    """Bits of one element of the cache."""
     head_parameters: float = 0.0
     """Parameters of the output head: it is used for decodes and the last token of a prompt only."""
 
@@ -63,13 +67,23 @@ class Speed:
     bandwidth_bytes_per_s: float
     compute_flops_per_s: float
     link_bytes_per_s: float
+    """Of a ring of all GPUs, in one direction, for long messages."""
     link_latency_s: float
+    """Of one all-reduce by that ring, whatever the number of GPUs."""
     host_step_s: float
     host_sequence_s: float
+    prompt_step_s: float = 0.0
+    """Seconds that a step with prompts takes longer: it is launched kernel by kernel, not replayed as a CUDA graph."""
     request_s: float = 0.0
     """Seconds that the API server, tokeniser and scheduler add to the first token."""
     attention_bytes_per_s: float = 0.0
     """Bandwidth of reading the cache; 0 takes ``bandwidth_bytes_per_s``."""
+    attention_fp8: float = 1.0
+    """Share of it that a cache of 8 bits reaches: a token costs work of its own beside its bytes."""
+    direct_bytes_per_s: float = 0.0
+    """Of an all-reduce in which each GPU reads the others' memory; 0 where the GPUs cannot."""
+    direct_latency_s: float = 0.0
+    """Of two GPUs; the more wait for each other, the later the last of them is: log2 of their number."""
     expert_bytes_per_s: float = 0.0
     """Bandwidth of reading routed experts; 0 takes ``bandwidth_bytes_per_s``."""
     request_host_s: float = 0.0
@@ -120,14 +134,14 @@ class Roofline:
     """
 
     __slots__ = (
-        "_attended_s", "_compute_s", "_context_s", "_experts_s", "_fixed_s", "_head_s", "_missed", "_pair_s",
-        "_passes_s", "_sequence_s", "_weights_s", "_windows", "load", "speed",
+        "_attended_s", "_compute_s", "_context_s", "_direct", "_experts_s", "_head_s", "_met_tokens", "_missed",
+        "_pair_s", "_prompt_s", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
     )  # fmt: skip
 
     def __init__(self, load: Load, speed: Speed) -> None:
         """Divide out what no batch changes."""
         bandwidth, flops = speed.bandwidth_bytes_per_s, load.gpus * speed.compute_flops_per_s
-        attention = speed.attention_bytes_per_s or bandwidth
+        attention = (speed.attention_bytes_per_s or bandwidth) * (speed.attention_fp8 if load.cache_bits == 8 else 1.0)
         self.load, self.speed = load, speed
         self._weights_s = load.weights_bytes / bandwidth
         self._experts_s = load.expert_bytes / (speed.expert_bytes_per_s or bandwidth)
@@ -139,18 +153,25 @@ class Roofline:
         self._windows = tuple((tokens, size / attention) for tokens, size in load.windows)
         self._attended_s = load.state_bytes / attention
         self._pair_s = 2 * load.layers * load.attention_width / flops
-        latency, row = self._collective()
-        self._passes_s = row + load.layers * load.hidden_size * 2 * speed.passes / bandwidth
-        self._fixed_s = speed.host_step_s + latency
-        self._sequence_s = speed.host_sequence_s
+        self._sequence_s, self._prompt_s = speed.host_sequence_s, speed.prompt_step_s
+        self._ring = self._fixed(speed.link_latency_s, speed.link_bytes_per_s)
+        self._direct, self._met_tokens = self._ring, 0.0
+        if load.gpus > 1 and speed.direct_bytes_per_s:
+            self._direct = self._fixed(speed.direct_latency_s * math.log2(load.gpus), speed.direct_bytes_per_s)
+            sooner, slower = self._ring[0] - self._direct[0], self._direct[1] - self._ring[1]
+            self._met_tokens = sooner / slower if slower > 0 else math.inf
 
-    def _collective(self) -> tuple[float, float]:
-        """Seconds of the two all-reduces of each layer: of a step, and of each row of bf16 in it (0 on one GPU)."""
+    def _fixed(self, latency_s: float, bytes_per_s: float) -> tuple[float, float]:
+        """Seconds of a step, and of each row of bf16 in it: host, passes, and two all-reduces a layer (not on one GPU).
+
+        The all-reduces start after ``latency_s`` and carry ``bytes_per_s``.
+        """
         load, speed = self.load, self.speed
+        passes = load.layers * load.hidden_size * 2 * speed.passes / speed.bandwidth_bytes_per_s
         if load.gpus == 1:
-            return 0.0, 0.0
-        ring = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / speed.link_bytes_per_s
-        return 2 * load.layers * speed.link_latency_s * math.log2(load.gpus), 2 * load.layers * ring
+            return speed.host_step_s, passes
+        row = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / bytes_per_s
+        return speed.host_step_s + 2 * load.layers * latency_s, passes + 2 * load.layers * row
 
     def touched(self, tokens: float) -> float:
         """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing``)."""
@@ -167,7 +188,10 @@ class Roofline:
         seen = context_tokens * self._context_s + self._attended_s
         for window, second in self._windows:
             seen += min(context_tokens, window) * second
-        rest = self._fixed_s + (seen + self._sequence_s) * batch + self._passes_s * tokens + self._pair_s * pairs
+        fixed, row = self._direct if tokens < self._met_tokens else self._ring
+        rest = fixed + (seen + self._sequence_s) * batch + row * tokens + self._pair_s * pairs
+        if prompt_tokens:
+            rest += self._prompt_s
         return rounded(memory, compute) + rest
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:

@@ -67,12 +67,13 @@ def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: 
     """Return the speed of one GPU under these constants.
 
     Efficiencies belong to a class of cards (``classes``; one that is absent takes the default). Steps of a mixture
-    of experts or of latent attention launch more kernels per layer, which counts as host time of the step.
+    of experts or of latent attention launch more kernels per layer, which counts as host time of the step. GPUs with
+    NVLink also reduce by reading each other's memory, which starts sooner than a ring and carries less.
     """
     group = classes.get(gpu.name, "default")
     link = gpu.link if f"link.{gpu.link}.efficiency" in constants else "pcie"
     bandwidth = gpu.bandwidth_gb_s * 1e9
-    layer_us = constants["experts.layer_us"] if model.experts else 0.0
+    layer_us = constants["host.layer_us"] + (constants["experts.layer_us"] if model.experts else 0.0)
     if any(kept.kind == "latent" for kept in model.kv_groups):
         layer_us += constants["latent.layer_us"]
     return Speed(
@@ -82,8 +83,12 @@ def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: 
         expert_bytes_per_s=bandwidth * constants[f"bandwidth.{group}"] * constants["experts.bandwidth"],
         link_bytes_per_s=gpu.link_gb_s / 2 * 1e9 * constants[f"link.{link}.efficiency"],
         link_latency_s=constants[f"link.{link}.latency_us"] * 1e-6,
+        direct_bytes_per_s=gpu.link_gb_s / 2 * 1e9 * constants.get(f"direct.{link}.efficiency", 0.0),
+        direct_latency_s=constants.get(f"direct.{link}.latency_us", 0.0) * 1e-6,
+        attention_fp8=constants["attention.fp8"],
         host_step_s=(constants["host.step_us"] + model.num_layers * layer_us) * 1e-6,
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
+        prompt_step_s=(model.num_layers * constants["experts.prompt_us"] if model.experts else 0.0) * 1e-6,
         request_s=constants["host.first_token_us"] * 1e-6,
         request_host_s=constants["host.request_us"] * 1e-6,
         token_s=constants["host.token_us"] * 1e-6,
@@ -167,6 +172,7 @@ def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int)
         experts_per_token=model.experts_per_token,
         windows=tuple(sorted(windows.items())),
         state_bytes=states / stages,
+        cache_bits=8 * element,
         head_parameters=float(matrices.head),
     )
 

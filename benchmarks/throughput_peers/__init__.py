@@ -1,8 +1,9 @@
 """Other throughput estimators, one file each, behind one function: ``predict(case) -> Prediction``.
 
-A file states what the peer is (``NAME``, ``VERSION``, ``LICENCE``, ``SOURCE``), its package (``PACKAGES``) and how it
-was fed (``FED``). Peers run in the environments of the memory benchmark, where this package is imported with the
-standard library alone. No code of a peer stands here.
+A file states what the peer is (``NAME``, ``VERSION``, ``LICENCE``, ``SOURCE``), its package (``PACKAGES``), how it was
+fed (``FED``) and the sources that its own authors collected, where there are some (``OWN_SOURCES``). Peers run in the
+environments of the memory benchmark, where this package is imported with the standard library alone. No code of a
+peer stands here.
 """
 
 from __future__ import annotations

@@ -374,8 +374,8 @@ def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPl
         return None, f"{plan.replicas.ceiling} replicas of {plan_name(plan)}, the ceiling, do not carry the traffic"
     replicas, usd_per_hour = _priced(stack, wanted, plan, option, bounds)
     side = Side(name=plan_name(plan), replicas=replicas, usd_per_month=per_month(usd_per_hour))
-    per_node = 1 if plan.shares_with else option.per_node
     unbounded = wanted.model_copy(update={"replicas": ReplicaBounds()})
+    per_node = 1 if plan.shares_with else option.per_node
     free = replicas_of(unbounded, option.engine.rates, per_node, stack.capacity.zones)
     if not isinstance(free, str) and free.ceiling > plan.replicas.ceiling and entry.replicas.ceiling is None:
         return side, f"a burst of peakFactor needs {free.ceiling} replicas, the ceiling is {plan.replicas.ceiling}"

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from benchmarks.autoscaling import Row, alone, of_stack, service_of
+from benchmarks.autoscaling import Row, of_stack, service_of
 from benchmarks.autoscaling_report import document, promises
 from benchmarks.plan_problems import percentile
 from benchmarks.replica_model import Call, Engine, StepTimes
@@ -18,6 +18,7 @@ from benchmarks.simulator import simulate as step_by_step
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
 from sizing.options import enumerate_options
+from sizing.planner import own_plan
 from tests.benchmarks.test_simulator import by_roofline
 from tests.support.plans import serving_plan
 
@@ -124,7 +125,7 @@ CAPACITY = Capacity(gpus=("L4",))
 @cache
 def service() -> Service:
     option = enumerate_options(ENTRY, CAPACITY, "us-east-1", load_catalogue(), keep=1).options[0]
-    return service_of("chat", ENTRY, CAPACITY, option, alone(ENTRY, option, CAPACITY))
+    return service_of("chat", ENTRY, CAPACITY, option, own_plan(ENTRY, option, CAPACITY))
 
 
 def test_a_pod_takes_a_whole_start_on_a_new_node_and_less_beside_another() -> None:

@@ -24,7 +24,7 @@ def test_three_hundred_plans_equal_trying_everything_and_nineteen_in_twenty_keep
     assert report([judge(seed) for seed in range(300)])
 
 
-@pytest.mark.parametrize(("seed", "shared"), [(6, 2), (14, 0)])
+@pytest.mark.parametrize(("seed", "shared"), [(30, 2), (14, 0)])
 def test_a_stack_shares_nodes_as_the_cheapest_of_all_partitions_does(seed: int, shared: int) -> None:
     verdict = judge_stack(seed)
     assert (verdict.same, verdict.shared) == (True, shared)

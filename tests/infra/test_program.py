@@ -204,7 +204,6 @@ def test_one_changed_model_moves_every_figure_that_other_stacks_copy_by_hand():
         "GPU or tensor parallelism": ((a.gpu, a.tensor_parallel), (b.gpu, b.tensor_parallel)),
         "instance type": (a.instance_type, b.instance_type),
         "GPUs of a pod": (a.resources.gpus, b.resources.gpus),
-        "replicas": (a.replicas, b.replicas),
         "shared memory": (a.resources.shm_gib, b.resources.shm_gib),
         "start-up budget": (a.probes.startup.failure_threshold, b.probes.startup.failure_threshold),
         "grace period": (a.drain.grace_period_s, b.drain.grace_period_s),

@@ -179,6 +179,12 @@ def test_many_models_of_any_kind_are_never_dearer_together(seed):
     assert sorted(served) == sorted(one.name for one in entries)
 
 
+def test_a_model_that_is_to_survive_a_loss_keeps_its_own_nodes():
+    tolerant = entry("b", loss_tolerance="replica")
+    assert plan(entry("a"), tolerant).shared == ()
+    assert plan(entry("a"), tolerant, entry("c")).shared[0].models == ("a", "c")
+
+
 def test_a_quota_of_one_machine_is_enough_for_two_models_that_share_it():
     quotas = [{"code": "L-417A185B", "vcpus": 96}]
     assert plan(entry("a"), entry("b"), quotas=quotas).shared

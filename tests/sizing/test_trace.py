@@ -125,6 +125,9 @@ def test_stated_keys_win_and_take_what_hangs_on_them_along() -> None:
     assert (load.input_tokens_p95, load.daily_shape, load.minimum_share) == (None, None, 0.1)
     assert load.trace is not None
     assert load.trace.sentence.startswith(f"traffic.csv: {len(rows)} requests in ")
+    other = load.restated({"output_tokens": 20, "requests_per_second": 1.0})
+    assert other.trace is not None
+    assert other.trace.keys == ("burstiness", "outputTokensP95")
 
 
 def test_the_same_trace_in_another_order_tells_the_same() -> None:

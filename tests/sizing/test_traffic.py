@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +14,7 @@ from sizing.arrivals import peakedness, wait_of
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, Workload
-from sizing.lengths import lengths_of
+from sizing.lengths import lengths_of, sigma_of
 from sizing.options import enumerate_options
 from sizing.plan import Bounds, StackPlan
 from sizing.plan_study import day_of
@@ -153,6 +156,16 @@ def test_lengths_all_alike_have_no_spread_and_the_widest_are_cut_at_the_context(
     assert (alike.variation, alike.variation_seen, alike.short_share) == (0, 0, 1)
     assert (usual.p95_over_mean, usual.variation, usual.variation_seen, usual.short_share) == (3, 1, 0.5, 0.3)
     assert usual.second_moment < wide.second_moment < 15  # 14.97 were no request cut
+
+
+def test_moments_of_cut_lengths_are_those_of_the_distribution() -> None:
+    sigma, deviations = sigma_of(2.0), NormalDist()
+    quantiles = [deviations.inv_cdf((i + 0.5) / 20_000) for i in range(20_000)]
+    lengths = [min(100 * math.exp(sigma * at - sigma**2 / 2), 250.0) for at in quantiles]
+    made = lengths_of(100, 200, 250)
+    assert made.second_moment == pytest.approx(sum(x**2 for x in lengths) / 20_000 / 100**2, rel=0.001)
+    assert made.third_moment == pytest.approx(sum(x**3 for x in lengths) / 20_000 / 100**3, rel=0.001)
+    assert lengths[19_000] == pytest.approx(200, rel=0.001)
 
 
 def test_waits_are_those_of_known_queues() -> None:

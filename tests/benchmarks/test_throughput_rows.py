@@ -1,0 +1,108 @@
+"""Rows are taken by what their source states: lengths, cuts, sides, and runs that cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from benchmarks import throughput_rows
+from benchmarks.fit_throughput import _run_s
+from benchmarks.throughput_peers import aiconfigurator
+from benchmarks.throughput_peers.case import Prediction
+from benchmarks.throughput_rows import Point, in_development, read_points, source_of
+from benchmarks.throughput_score import OURS, case_of, pairs
+from sizing.roofline import Roofline, Speed, closed_loop
+
+SPEED = Speed(
+    bandwidth_bytes_per_s=1e12, compute_flops_per_s=1e14, link_bytes_per_s=1e11, link_latency_s=1e-5,
+    host_step_s=0.001, host_sequence_s=0.0,
+)  # fmt: skip
+
+
+def _rows() -> list[dict[str, object]]:
+    text = (throughput_rows.DATA / "throughput-points.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture(name="points", scope="module")
+def _points() -> dict[str, Point]:
+    return {point.id: point for point in read_points()[0]}
+
+
+def test_every_row_is_compared_or_left_out_for_a_reason(points: dict[str, Point]) -> None:
+    assert len(_rows()) == len(points) + sum(read_points()[1].values())
+
+
+def test_lengths_drawn_between_a_share_and_the_nominal_have_the_mean_of_both(points: dict[str, Point]) -> None:
+    drawn = [row for row in _rows() if "random-range-ratio 0.8" in str(row["notes"])]
+    compared = [row for row in drawn if row["id"] in points]
+    assert len(compared) > 100
+    for row in compared:
+        point = points[str(row["id"])]
+        assert (point.input_tokens, point.output_tokens) == (
+            pytest.approx(0.9 * float(str(row["input_len"]))),
+            pytest.approx(0.9 * float(str(row["output_len"]))),
+        )
+
+
+def test_a_page_is_its_host_and_a_repository_its_name_and_both_sides_have_sources() -> None:
+    assert source_of({"source_url": "https://github.com/a/b/blob/c/d"}) == "a/b"
+    assert source_of({"source_url": "https://ai.example/x/y"}) == "ai.example"
+    sides = {in_development(source_of(row)) for row in _rows()}
+    assert sides == {True, False}
+    assert in_development("ai-dynamo/aiconfigurator")
+    assert not in_development("gpustack/gpustack")
+
+
+def _seconds(point: Point, requests: float, *, varied: bool, longest: float = math.inf) -> float:
+    shaped = replace(point, varied=varied, longest_output=longest * point.output_tokens)
+    roofline = Roofline(point.load, SPEED)
+    loop = closed_loop(
+        roofline, concurrency=8, slots=8, input_tokens=point.input_tokens, output_tokens=point.output_tokens
+    )
+    return _run_s(roofline, loop, shaped, requests) / loop.cycle_s
+
+
+def test_a_run_ends_with_the_wave_that_is_over_or_with_its_longest_answer(points: dict[str, Point]) -> None:
+    point = next(iter(points.values()))
+    assert _seconds(point, 16, varied=False) == pytest.approx(2)
+    assert 2 < _seconds(point, 17, varied=False) < 3
+    endless = _seconds(point, 16, varied=True)
+    cut = _seconds(point, 16, varied=True, longest=1.2)
+    assert 2 < cut < endless
+    assert _seconds(point, 16, varied=True, longest=1.0) == pytest.approx(2)
+
+
+def test_a_peer_is_also_compared_without_the_points_of_its_own_authors(points: dict[str, Point]) -> None:
+    some = [point for point in points.values() if "tpot_ms" in point.measured and not point.old]
+    own = next(point for point in some if point.source == "ai-dynamo/aiconfigurator")
+    other = next(point for point in some if point.source != "ai-dynamo/aiconfigurator")
+    said = {point.id: Prediction(tpot_ms=point.measured["tpot_ms"]) for point in (own, other)}
+    peers = {"peer": SimpleNamespace(OWN_SOURCES=("ai-dynamo/aiconfigurator",))}
+    found = pairs([own, other], {OURS: said, "peer": said}, peers)  # type: ignore[arg-type]
+    assert [(pair.away, pair.n) for pair in found if pair.column == "TPOT"] == [(False, 2), (True, 1)]
+
+
+def test_a_batch_without_room_is_halved_until_it_fits_and_then_has_no_first_token(
+    points: dict[str, Point], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def estimate(*, batch_size: int, **_: object) -> SimpleNamespace:
+        asked.append(batch_size)
+        if batch_size > 3:
+            raise RuntimeError("OOM: the model does not fit")
+        return SimpleNamespace(raw={"seq/s": 2.0}, tpot=10.0, ttft=50.0)
+
+    monkeypatch.setitem(sys.modules, "aiconfigurator", ModuleType("aiconfigurator"))
+    monkeypatch.setitem(sys.modules, "aiconfigurator.cli", ModuleType("aiconfigurator.cli"))
+    monkeypatch.setitem(sys.modules, "aiconfigurator.cli.api", SimpleNamespace(cli_estimate=estimate))  # type: ignore[arg-type]
+    point = next(point for point in points.values() if point.gpu.name == "H100")
+    said = aiconfigurator.predict(replace(case_of(point), batch=16, output_tokens=100))
+    assert asked == [16, 8, 4, 2]
+    assert (said.output_tok_s, said.tpot_ms, said.ttft_ms) == (200.0, 10.0, None)
