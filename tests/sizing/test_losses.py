@@ -71,7 +71,7 @@ def test_a_ceiling_without_room_for_the_reserve_is_refused_in_one_line() -> None
         "needs 6 replicas for requestsPerSecond with lossTolerance replica, replicas.ceiling allows 5"
     )
     with pytest.raises(NoPlan, match="with lossTolerance replica"):
-        planned(entry(rate=200, loss_tolerance="replica", replicas=ReplicaBounds(ceiling=2)))
+        planned(entry(rate=40, loss_tolerance="replica", replicas=ReplicaBounds(ceiling=2)))
 
 
 def test_no_zone_can_be_lost_where_there_is_one() -> None:
@@ -94,7 +94,7 @@ def test_the_plan_says_what_is_lost_and_whether_the_promise_holds() -> None:
     )
     assert figure(replica, "loss_of_zone")[1] == "no"
     assert none.usd_per_hour.expected < replica.usd_per_hour.expected < zone.usd_per_hour.expected
-    alone = planned(entry(rate=0.5))
+    alone = planned(entry(rate=0.1))
     assert figure(alone, "loss_of_node")[0] == f"no replica is left: an outage of about {alone.start_up.total_s:.0f} s"
 
 
