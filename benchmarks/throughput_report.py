@@ -32,7 +32,8 @@ INTRODUCTION = """# How far off the throughput estimate is
 Written by `make benchmark-throughput`; nothing on this page is typed by hand. Every estimator is asked about the same
 published points (`benchmarks/data/throughput-points.jsonl`; none was measured for this page). Ours predicts each
 source with constants that were fitted **without that source** (rows of one sweep are near copies of each other, so
-the split is by source, never by row), and the p10-p90 of a source is that of the other sources' errors. An error is
+the split is by source, never by row), and the p10-p90 of a source is that of the log-normal with the quartiles of the
+other sources' errors. An error is
 the absolute difference as a share of the measured figure; a cell reads `median / 90th percentile (figures)`. Engines
 before V1 help to fit ours as nuisance and are not compared: plans never use them. A dash: no figure on either side.
 
@@ -44,7 +45,8 @@ Earlier terms were chosen while errors of sources of either side were in view. I
 computed three times: after all-reduces, host time by layer and 8-bit caches were mended on the development side; again
 after runs that state a median TTFT were read as such and prompts of experts got their launch time, which the
 development side asked for too; and after the width of what PCIe carries was freed, which no development source can
-tell. The table by side tells whether that matters.
+tell. Quartiles took the place of the outer tenths after that, when one far client's first tokens made plans refuse.
+The table by side tells whether looking matters.
 """
 WHERE_NOT = """Where a promise is missed, these are why. TP >= 2: A100 on PCIe that cannot read each other's memory
 reduce through the host's, and no other source tells what that costs; and bursts of a thousand prompts to large
