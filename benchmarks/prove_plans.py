@@ -23,7 +23,6 @@ from sizing.options import Option, enumerate_options
 from sizing.plan import HOURS_PER_MONTH, StackPlan
 from sizing.planner import plan_model, plan_stack
 from sizing.queue import traffic_for
-from sizing.throughput import spread_of
 
 MET_SHARE = 0.95
 REQUESTS = (400, 1500)
@@ -112,12 +111,12 @@ def _simulated(problem: Problem, option: Option, seed: int) -> tuple[float, floa
     shape = ("exponential", "lognormal")[seed % 2]
     longest = option.engine.settings.max_model_len
     requests = requests_of(entry.workload, rate / replica.stages, longest, count, shape=shape, seed=seed)
-    seen, spread = observe(replica, requests), spread_of(replica.load)
+    seen = observe(replica, requests)
     return (
         seen.ttft_p95_ms / entry.objectives.ttft_p95_ms,
         seen.tpot_p95_ms / entry.objectives.tpot_p95_ms,
-        seen.ttft_p95_ms / traffic.ttft_p95_ms * spread["ttft_ms"]["p90"],
-        seen.tpot_p95_ms / traffic.tpot_p95_ms * spread["tpot_ms"]["p90"],
+        seen.ttft_p95_ms / traffic.requests_ttft_p95_ms,
+        seen.tpot_p95_ms / traffic.requests_tpot_p95_ms,
     )
 
 

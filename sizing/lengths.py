@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-NORMAL_P95 = 1.645
-"""Standard deviations of the 95th percentile of a normal distribution."""
+NORMAL_P90, NORMAL_P95 = 1.2816, 1.645
+"""Standard deviations of the 90th and the 95th percentile of a normal distribution."""
 LARGEST_RATIO = math.exp(NORMAL_P95**2 / 2)
 SHORT_AT = -0.646
 """Standard deviations at which a normal distribution has 26 % below it, as an exponential has below 0.3 of its mean."""

@@ -56,7 +56,7 @@ def _shown(value: float | list[float]) -> float | str:
 
 
 def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
-    source = f"throughput_constants.json of {throughput_constants()['date']}, p90 of the residuals"
+    source = f"throughput_constants.json of {throughput_constants()['date']}, errors of sources that were not fitted"
     inputs: dict[str, float | str] = {
         "concurrency": round(traffic.concurrency, 2),
         "concurrency_p95": round(traffic.concurrency_p95, 2),
@@ -71,7 +71,7 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             value=round(traffic.ttft_p95_ms, 1),
             unit="ms",
             rule="(running step + a prompt at the 95th percentile of lengths / share of time that other prompts leave,"
-            " more for bursts and tails) x p90 of the model's error",
+            " more for bursts and tails) x margin for the error of the model (95th percentile of all deployments)",
             inputs={**inputs, "objective_ms": entry.objectives.ttft_p95_ms, **_lengths(entry.workload)},
             source=source,
         ),
@@ -80,7 +80,7 @@ def _latency(entry: ModelEntry, traffic: Traffic) -> tuple[Figure, Figure]:
             value=round(traffic.tpot_p95_ms, 2),
             unit="ms",
             rule="(step at the 95th percentile of requests in flight + prompts among the steps of a short answer)"
-            " x p90 of the model's error",
+            " x margin for the error of the model (95th percentile of all deployments)",
             inputs={**inputs, "objective_ms": entry.objectives.tpot_p95_ms, **_lengths(entry.workload)},
             source=source,
         ),

@@ -32,7 +32,7 @@ from sizing.arrivals import Wait, peakedness, wait_of
 from sizing.inputs import Objectives, Workload
 from sizing.lengths import NORMAL_P95, Lengths, RequestLengths, lengths_of, request_lengths
 from sizing.roofline import Cycle, Loop, prompt_pairs
-from sizing.throughput import Replica, spread_of, staged_loop
+from sizing.throughput import Replica, error_margin, staged_loop
 
 EXPONENTIAL = lengths_of(1, None, 1)
 STEP_ASIDE = 1.1
@@ -57,8 +57,22 @@ class Traffic:
     slots: float
     requests_per_s: float
     kv_tokens_p95: float
-    ttft_p95_ms: float
-    tpot_p95_ms: float
+    requests_ttft_p95_ms: float
+    """95th percentile over requests, were the prediction exact."""
+    requests_tpot_p95_ms: float
+    ttft_margin: float
+    """Factor for the error of the prediction."""
+    tpot_margin: float
+
+    @property
+    def ttft_p95_ms(self) -> float:
+        """95th percentile over requests and deployments, which differ by the error of the prediction."""
+        return self.requests_ttft_p95_ms * self.ttft_margin
+
+    @property
+    def tpot_p95_ms(self) -> float:
+        """The same of the time per output token."""
+        return self.requests_tpot_p95_ms * self.tpot_margin
 
     @property
     def schedulable(self) -> bool:
@@ -109,9 +123,9 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     crowded_s = roofline.step_s(crowd, context) if math.isfinite(crowd) else math.inf
     spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
-    ttft_s = _ttft_p95_s(replica, workload, lengths, once, rate, crowded_s, share)
+    ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share)
     tpot_s = tpot_p95_s(once, _waits(rate * once.prefill_s, workload, prompt), rate, crowded_s, answer)
-    spread = spread_of(replica.load)
+    tpot_mean_s = (once.steps * once.step_s + max(batch - 1, 0.0) * once.prefill_s) / tokens_out
     return Traffic(
         replica=replica,
         workload=workload,
@@ -120,8 +134,10 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         slots=replica.slots(context),
         requests_per_s=rate * stages,
         kv_tokens_p95=concurrency * context + NORMAL_P95 * math.sqrt(held),
-        ttft_p95_ms=ttft_s * spread["ttft_ms"]["p90"] * 1e3,
-        tpot_p95_ms=tpot_s * spread["tpot_ms"]["p90"] * 1e3,
+        ttft_margin=error_margin(replica.load, "ttft_ms", p95=ttft_s, mean=ttft_mean_s),
+        tpot_margin=error_margin(replica.load, "tpot_ms", p95=tpot_s, mean=tpot_mean_s),
+        requests_ttft_p95_ms=ttft_s * 1e3,
+        requests_tpot_p95_ms=tpot_s * 1e3,
     )
 
 
@@ -136,7 +152,7 @@ def variance_of(number: float, cycle_s: float, cycle_aside_s: float) -> float:
     return here * number * (STEP_ASIDE - 1) / gained if gained > 0 else math.inf
 
 
-def _ttft_p95_s(  # noqa: PLR0917
+def _ttft_s(  # noqa: PLR0917
     replica: Replica,
     workload: Workload,
     lengths: RequestLengths,
@@ -144,8 +160,8 @@ def _ttft_p95_s(  # noqa: PLR0917
     rate: float,
     crowded_s: float,
     concurrency: float,
-) -> float:
-    """95th percentile of the time to the first token: the running step, then a long prompt among the others."""
+) -> tuple[float, float]:
+    """95th percentile and mean of the time to the first token: the running step, then a prompt among the others."""
     prompt = lengths.prompt
     new = prompt.mean * (1 - workload.prefix_share)
     busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
@@ -155,13 +171,14 @@ def _ttft_p95_s(  # noqa: PLR0917
         cached = tokens * workload.prefix_share
         return replica.roofline.first_token_s(concurrency, lengths.context, tokens=tokens - cached, cached=cached)
 
-    usual = own_s(EXPONENTIAL.p95_over_mean)
-    served = crowded_s * min(concurrency, 1.0) + stretched_s(usual, busy)
+    mean, usual, running = own_s(1.0), own_s(EXPONENTIAL.p95_over_mean), crowded_s * min(concurrency, 1.0)
+    served = running + stretched_s(usual, busy)
     if busy >= 1 or _usual(workload):
-        return served
-    mean, long, unit = own_s(1.0), own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
+        return served, running + stretched_s(mean, busy)
+    long, unit = own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
     wait, poisson = _waits(busy, workload, prompt)
-    return served + sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
+    more = sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
+    return served + more, running + mean + unit * wait.mean
 
 
 def sojourn_p95_s(mean_s: float, long_s: float, unit_s: float, wait: Wait) -> float:

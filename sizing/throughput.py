@@ -8,6 +8,7 @@ applies the calibrated constants (``sizing/catalogue/throughput_constants.json``
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -16,6 +17,7 @@ from typing import Any
 
 from sizing.catalogue import Gpu
 from sizing.errors import BadInput
+from sizing.lengths import NORMAL_P90, NORMAL_P95
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
 from sizing.roofline import Load, Loop, Roofline, Speed, closed_loop
@@ -228,6 +230,20 @@ def spread_of(load: Load) -> Mapping[str, Mapping[str, float]]:
     by_kind: Mapping[str, Mapping[str, Mapping[str, float]]] = throughput_constants()["spread"]
     kind = "experts" if load.experts else "dense, TP >= 2" if load.gpus > 1 else "dense, one GPU"
     return by_kind[kind]
+
+
+def error_margin(load: Load, measure: str, *, p95: float, mean: float) -> float:
+    """Return the factor from the 95th percentile over requests to that over requests of all deployments.
+
+    The error of a prediction differs from deployment to deployment, as ``spread_of`` says: a log-normal. Requests
+    differ within one, from ``mean`` to ``p95``. Both are independent, so their logarithms add like sides of a triangle,
+    and where requests differ much the error adds little. A bias in our favour is not taken.
+    """
+    factors = spread_of(load)[measure]
+    requests = math.log(max(p95 / mean, 1.0)) / NORMAL_P95 if math.isfinite(p95) else 0.0
+    errors = math.log(factors["p90"] / factors["p10"]) / (2 * NORMAL_P90)
+    bias = max(math.sqrt(factors["p90"] * factors["p10"]), 1.0)
+    return bias * math.exp(NORMAL_P95 * (math.hypot(requests, errors) - requests))
 
 
 def interval(load: Load, measure: str, value: float) -> Interval:

@@ -31,7 +31,7 @@ from sizing.queue import (
     variance_of,
 )
 from sizing.roofline import Cycle, Load, Roofline, Speed, closed_loop, prompt_pairs
-from sizing.throughput import predict_throughput, replica_of
+from sizing.throughput import error_margin, predict_throughput, replica_of, spread_of
 
 CATALOGUE = load_catalogue()
 LOAD = Load(
@@ -224,6 +224,23 @@ def test_the_bound_of_the_rate_is_never_below_the_most_and_hardly_above(ttft, tp
     most, bound = most_traffic(replica, workload, objectives), rate_bound(replica, workload, objectives)
     rate = most.requests_per_s if most else 0.0
     assert rate <= bound <= 1.1 * rate
+
+
+def test_the_error_of_the_prediction_counts_less_where_requests_differ_more() -> None:
+    factors = spread_of(LOAD)["ttft_ms"]
+    sigma = math.log(factors["p90"] / factors["p10"]) / (2 * 1.2816)
+    bias = max(math.sqrt(factors["p10"] * factors["p90"]), 1.0)
+    alike, spread = (error_margin(LOAD, "ttft_ms", p95=p95, mean=1.0) for p95 in (1.0, 3.0))
+    assert alike == pytest.approx(bias * math.exp(1.645 * sigma))
+    assert 3.0 * spread == pytest.approx(bias * math.exp(1.645 * math.hypot(sigma, math.log(3) / 1.645)))
+    assert bias <= spread < alike
+    assert error_margin(LOAD, "ttft_ms", p95=math.inf, mean=math.inf) >= 1
+
+
+@given(st.floats(1, 20), st.floats(1, 5))
+def test_a_longer_tail_is_never_promised_to_be_faster(ratio: float, more: float) -> None:
+    first, second = (r * error_margin(LOAD, "tpot_ms", p95=r, mean=1.0) for r in (ratio, ratio * more))
+    assert first <= second * (1 + 1e-12)
 
 
 def test_published_points_lie_near_the_committed_constants() -> None:
