@@ -37,9 +37,10 @@ sister model of the same shape). Doubts go to the peers:
   (`simulated` below). No user of it has that figure before he has measured;
 - a documented example is not meant for this traffic: only its engine and card are taken, with replicas as above.
 
-Ours gets no such help. It also keeps the objectives at the p90 of its own error (`slow` below: the larger of both
-latencies over its objective if the engine is that much slower than predicted), which costs replicas that the
-simulation does not ask for; the row `the same, fewest replicas` is our engine and machine under the rule of the peers.
+Ours gets no such help. It also keeps a margin for its own error (the 95th percentile over requests of all deployments),
+which costs replicas that the simulation does not ask for; the row `the same, fewest replicas` is our engine and machine
+under the rule of the peers. `slow` below is the larger of both latencies over its objective if the engine is slower than
+predicted by the p90 of that error.
 """
 
 
@@ -72,7 +73,7 @@ class Compared:
 
     @property
     def holding(self) -> dict[str, Fleet]:
-        """Those that meet them at the p90 of our own error too, as ours is planned to."""
+        """Those that meet them at the p90 of our own error too."""
         return {name: fleet for name, fleet in self.meeting.items() if fleet.meets_when_slow}
 
     @property
