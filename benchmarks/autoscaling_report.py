@@ -23,8 +23,8 @@ was lost are cut: their clients must ask again.
 """
 OTHERWISE = f"""*{REACTIVE}*: the queue, the cache and TTFT alone scale, as in guides that scale on vLLM's own metrics:
 TPOT then has no guard, and queue and latency swing with the number of replicas. *{SLOW}*: every step takes as much
-longer as the p90 of the throughput estimate's TPOT error; plans keep that margin in the latencies they promise, not in
-the traffic that a replica carries. *cost* is that of the day over the plan's expected, the mean over the plans.
+longer as the p90 of the throughput estimate's TPOT error; plans keep a margin for it in the latencies they promise, not
+in the traffic that a replica carries. *cost* is that of the day over the plan's expected, the mean over the plans.
 """
 
 

@@ -39,8 +39,8 @@ sister model of the same shape). Doubts go to the peers:
 
 Ours gets no such help. It also keeps a margin for its own error (the 95th percentile over requests of all deployments),
 which costs replicas that the simulation does not ask for; the row `the same, fewest replicas` is our engine and machine
-under the rule of the peers. `slow` below is the larger of both latencies over its objective if the engine is slower than
-predicted by the p90 of that error.
+under the rule of the peers. `slow` below is the larger of both latencies over its objective if the engine is slower
+than predicted by the p90 of that error.
 """
 
 
