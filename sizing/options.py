@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from sizing.bill import disk_usd_per_hour, model_fixed_usd_per_hour
@@ -72,7 +72,7 @@ class Option:
         """GPUs bought at the planned traffic."""
         return self.split.expected * self.instance.gpus
 
-    @property
+    @cached_property
     def order(self) -> tuple[float, int, int, float, int, int, str]:
         """Cheapest expected first, then fewer GPUs, no idle GPUs, lower floor, no pipeline, more spot types, name."""
         idle = self.split.expected * self.per_node - self.replicas.expected
