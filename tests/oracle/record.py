@@ -46,6 +46,10 @@ os.environ.setdefault("VLLM_USE_MODELSCOPE", "0")
 # --- what a child process does -------------------------------------------------------------------------------
 
 
+REFUSALS = (ValueError, NotImplementedError, AssertionError)
+"""How vLLM refuses a cache that it cannot lay out; the refusal is recorded in place of the figures."""
+
+
 def become_rank(world_size: int, rank: int) -> None:
     """A process group of ``world_size`` ranks of which only this one exists."""
     import torch.distributed as dist
@@ -438,11 +442,7 @@ def answer(folder: Path, ask: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         result["capacity"] = capacity(config, specs)
-    except (
-        ValueError,
-        NotImplementedError,
-        AssertionError,
-    ) as refusal:  # how vLLM refuses: recorded
+    except REFUSALS as refusal:
         result["capacity"] = {"refused": one_line(refusal)}
     return result
 
