@@ -23,6 +23,7 @@ from benchmarks.memory_peers.case import Prediction
 from benchmarks.memory_peers.environments import NotRun, ask
 from benchmarks.memory_report import PICTURE, Results, document, targets
 from benchmarks.memory_score import COLUMNS, OURS, errors
+from benchmarks.peers import parser_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 CLONE_S = 300
@@ -31,8 +32,7 @@ CLONE_S = 300
 def main() -> None:
     """Ask everybody, write the page, print the short of it."""
     options = _options()
-    chosen = () if options.peers == "none" else PEERS if options.peers == "all" else tuple(options.peers.split(","))
-    results = run([(name, peer(name)) for name in chosen], offline=options.offline)
+    results = run([(name, peer(name)) for name in options.peers], offline=options.offline)
     if options.sources:
         for module in results.peers.values():
             check_source(module, options.sources, offline=options.offline)
@@ -42,12 +42,8 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="memory error of Tonnage and of its peers on recorded starts")
-    parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)}")
-    parser.add_argument("--offline", action="store_true", help="use cached environments only")
+    parser = parser_of("memory error of Tonnage and of its peers on recorded starts", PEERS, DOCS, "accuracy.md")
     parser.add_argument("--sources", type=Path, help="folder with clones of the repositories that rules are read from")
-    parser.add_argument("--out", type=Path, default=DOCS, help="folder of accuracy.md")
-    parser.add_argument("--dry-run", dest="out", action="store_const", const=None, help="write nothing")
     return parser.parse_args()
 
 

@@ -8,12 +8,12 @@ python -m benchmarks.plan_benchmark --dry-run          write nothing
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.memory_peers.environments import NotRun
+from benchmarks.peers import parser_of
 from benchmarks.plan_ask import ask, question_for
 from benchmarks.plan_judge import Standing, judge_plan, standing
 from benchmarks.plan_peers import PEERS, peer
@@ -31,21 +31,11 @@ WORKERS = 2
 
 def main() -> None:
     """Plan, ask everybody, judge, write the page, print the short of it."""
-    options = _options()
-    chosen = () if options.peers == "none" else PEERS if options.peers == "all" else tuple(options.peers.split(","))
-    results = run(chosen, offline=options.offline)
+    options = parser_of("our plan beside the peers' picks on six workloads", PEERS, DOCS, PAGE).parse_args()
+    results = run(options.peers, offline=options.offline)
     if options.out:
         write(results, options.out)
     short(results)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="our plan beside the peers' picks on six workloads")
-    parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)}")
-    parser.add_argument("--offline", action="store_true", help="use cached environments only")
-    parser.add_argument("--out", type=Path, default=DOCS, help=f"folder of {PAGE}")
-    parser.add_argument("--dry-run", dest="out", action="store_const", const=None, help="write nothing")
-    return parser.parse_args()
 
 
 def run(chosen: Sequence[str], *, offline: bool, cases: Sequence[PlanCase] = CASES) -> Results:

@@ -10,7 +10,6 @@ Ours is refitted once for each source left out (``fit_throughput.folds``), every
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import ModuleType
 
 from benchmarks.fit_throughput import folds
 from benchmarks.memory_peers.environments import NotRun
+from benchmarks.peers import parser_of
 from benchmarks.throughput_peers import PEERS, peer
 from benchmarks.throughput_report import PICTURE, Results, document, targets
 from benchmarks.throughput_rows import read_points
@@ -29,21 +29,13 @@ PAGE = "accuracy-throughput.md"
 
 def main() -> None:
     """Fit without each source, ask everybody, write the page, print the short of it."""
-    options = _options()
-    chosen = () if options.peers == "none" else PEERS if options.peers == "all" else tuple(options.peers.split(","))
-    results = run([(name, peer(name)) for name in chosen], offline=options.offline)
+    options = parser_of(
+        "throughput error of Tonnage and of its peers on published points", PEERS, DOCS, PAGE
+    ).parse_args()
+    results = run([(name, peer(name)) for name in options.peers], offline=options.offline)
     if options.out:
         write(results, options.out)
     summary(results)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="throughput error of Tonnage and of its peers on published points")
-    parser.add_argument("--peers", default="all", help=f"all, none, or some of {','.join(PEERS)}")
-    parser.add_argument("--offline", action="store_true", help="use cached environments only")
-    parser.add_argument("--out", type=Path, default=DOCS, help=f"folder of {PAGE}")
-    parser.add_argument("--dry-run", dest="out", action="store_const", const=None, help="write nothing")
-    return parser.parse_args()
 
 
 def run(chosen: Sequence[tuple[str, ModuleType]], *, offline: bool) -> Results:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
-import warnings
-from dataclasses import asdict
 
 from benchmarks.memory_peers import peer
 from benchmarks.memory_peers.answer import answer
 from benchmarks.memory_peers.case import Case
+from benchmarks.peers import serve
 
 
 def main() -> None:
-    """Answer until the input ends; whatever the peer itself prints goes to standard error."""
-    warnings.simplefilter("ignore")
-    module, answers = peer(sys.argv[1]), sys.stdout
-    with contextlib.redirect_stdout(sys.stderr):
-        for line in sys.stdin:
-            print(json.dumps(asdict(answer(module, Case(**json.loads(line))))), file=answers, flush=True)
+    """Answer until the input ends."""
+    module = peer(sys.argv[1])
+    serve(lambda document: answer(module, Case(**document)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused
+from benchmarks.memory_peers.case import GIB, Case, Prediction
+from benchmarks.peers import Refused
 
 NAME = "AIConfigurator"
 VERSION = "0.12.0"

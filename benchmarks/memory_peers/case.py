@@ -9,10 +9,6 @@ from typing import Any
 GIB = 1 << 30
 
 
-class Refused(Exception):
-    """The peer does not answer this case; the text says why in a few words."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One engine start as a user would describe it, and the two facts that a hub would add."""

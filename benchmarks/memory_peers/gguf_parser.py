@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused
+from benchmarks.memory_peers.case import GIB, Case, Prediction
+from benchmarks.peers import Refused
 
 NAME = "gguf-parser's rule"
 VERSION = "8dc7a622149dd1e477c86778fc1123fc1c0a316a"

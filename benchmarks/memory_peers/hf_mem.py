@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused, given_cache
+from benchmarks.memory_peers.case import GIB, Case, Prediction, given_cache
+from benchmarks.peers import Refused
 
 NAME = "hf-mem"
 VERSION = "0.5.6"

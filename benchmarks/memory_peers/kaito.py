@@ -6,7 +6,8 @@ Own lines from ``pkg/workspace/estimator/nodesestimator/estimator.go`` and ``pre
 
 from __future__ import annotations
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused, given_cache, head_bytes_per_token
+from benchmarks.memory_peers.case import GIB, Case, Prediction, given_cache, head_bytes_per_token
+from benchmarks.peers import Refused
 
 NAME = "KAITO's rule"
 VERSION = "056b8280b1a8debf644bc6f4399e913a1f9c7e70"

@@ -6,7 +6,8 @@ Own lines from ``src/planner/capacity_planner.py`` at the commit in VERSION (``a
 
 from __future__ import annotations
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused, given_cache, head_bytes_per_token
+from benchmarks.memory_peers.case import GIB, Case, Prediction, given_cache, head_bytes_per_token
+from benchmarks.peers import Refused
 
 NAME = "llm-d planner constants"
 VERSION = "e50305af90f0812e77e1827f3bc740fe75b76370"

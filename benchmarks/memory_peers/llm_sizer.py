@@ -5,7 +5,8 @@ Its catalogue holds 18 models; the shape of every other model is handed to its o
 
 from __future__ import annotations
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused, given_cache
+from benchmarks.memory_peers.case import GIB, Case, Prediction, given_cache
+from benchmarks.peers import Refused
 
 NAME = "llm-sizer"
 VERSION = "0.1.0"

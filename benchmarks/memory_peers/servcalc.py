@@ -5,7 +5,8 @@ It models one GPU and the dense families that it lists; the rest it refuses.
 
 from __future__ import annotations
 
-from benchmarks.memory_peers.case import GIB, Case, Prediction, Refused
+from benchmarks.memory_peers.case import GIB, Case, Prediction
+from benchmarks.peers import Refused
 
 NAME = "servcalc"
 VERSION = "0.1.0"

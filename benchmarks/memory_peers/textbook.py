@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.memory_peers.case import GIB, Case, Refused
+from benchmarks.memory_peers.case import GIB, Case
+from benchmarks.peers import Refused
 
 LICENCE = "none: common knowledge"
 PACKAGES: tuple[str, ...] = ()

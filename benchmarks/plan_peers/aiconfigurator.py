@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan_peers.question import Checkpoint, Pick, Question, Refused
+from benchmarks.peers import Refused
+from benchmarks.plan_peers.question import Checkpoint, Pick, Question
 
 NAME = "AIConfigurator"
 VERSION = "0.12.0"

@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.plan_peers.question import Pick, Question, Refused
+from benchmarks.peers import Refused
+from benchmarks.plan_peers.question import Pick, Question
 
 PICKS = Path(__file__).resolve().parents[1] / "data" / "plan_picks.json"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.memory_peers import kaito
 from benchmarks.memory_peers.case import Case
-from benchmarks.plan_peers.question import Checkpoint, Machine, Pick, Question, Refused
+from benchmarks.peers import Refused
+from benchmarks.plan_peers.question import Checkpoint, Machine, Pick, Question
 
 NAME = "KAITO's rule"
 VERSION = kaito.VERSION

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.memory_peers.llm_sizer import QUANTS
-from benchmarks.plan_peers.question import Checkpoint, Pick, Question, Refused
+from benchmarks.peers import Refused
+from benchmarks.plan_peers.question import Checkpoint, Pick, Question
 
 NAME = "llm-sizer"
 VERSION = "0.1.0"

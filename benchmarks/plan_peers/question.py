@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-REASON_LENGTH = 100
-
-
-class Refused(Exception):
-    """The planner has no answer to this workload; the text says why in a few words."""
+from benchmarks.peers import reason_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +100,5 @@ def answer(peer: Peer, question: Question) -> Answer:
     """Return the peer's picks; what it raises becomes the reason of a refusal."""
     try:
         return Answer(picks=peer.picks(question))
-    except Refused as refusal:
-        return Answer(refused=str(refusal)[:REASON_LENGTH])
     except Exception as error:
-        text = " ".join(str(error).split())
-        return Answer(refused=f"{type(error).__name__}: {text}"[:REASON_LENGTH])
+        return Answer(refused=reason_of(error))

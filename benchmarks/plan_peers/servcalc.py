@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from benchmarks.plan_peers.question import Checkpoint, Pick, Question, Refused
+from benchmarks.peers import Refused
+from benchmarks.plan_peers.question import Checkpoint, Pick, Question
 from benchmarks.throughput_peers.servcalc import CARDS
 
 NAME = "servcalc"

@@ -6,7 +6,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.throughput_peers.case import Case, Prediction, Refused
+from benchmarks.peers import Refused
+from benchmarks.throughput_peers.case import Case, Prediction
 
 NAME = "AIConfigurator"
 VERSION = "0.12.0"

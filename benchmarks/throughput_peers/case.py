@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-REASON_LENGTH = 100
-
-
-class Refused(Exception):
-    """The peer does not answer this case; the text says why in a few words."""
+from benchmarks.peers import reason_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +52,6 @@ def answer(module: ModuleType, case: Case) -> Prediction:
     """Return what the peer predicts; what it raises becomes the reason of a refusal."""
     try:
         prediction: Prediction = module.predict(case)
-    except Refused as refusal:
-        return Prediction(refused=str(refusal)[:REASON_LENGTH])
     except Exception as error:
-        text = " ".join(str(error).split())
-        return Prediction(refused=f"{type(error).__name__}: {text}"[:REASON_LENGTH])
+        return Prediction(refused=reason_of(error))
     return prediction

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.throughput_peers.case import Case, Prediction, Refused
+from benchmarks.peers import Refused
+from benchmarks.throughput_peers.case import Case, Prediction
 
 NAME = "servcalc"
 VERSION = "0.1.0"

@@ -10,6 +10,7 @@ from functools import lru_cache
 import pytest
 
 from benchmarks import plan_ask, plan_judge
+from benchmarks.peers import Refused
 from benchmarks.plan_ask import ask, question_for
 from benchmarks.plan_judge import (
     OWN,
@@ -25,7 +26,7 @@ from benchmarks.plan_judge import (
 )
 from benchmarks.plan_peers import PEERS, peer
 from benchmarks.plan_peers.documented import projects
-from benchmarks.plan_peers.question import Answer, Pick, Refused, answer, answer_of, question_of
+from benchmarks.plan_peers.question import Answer, Pick, answer, answer_of, question_of
 from benchmarks.plan_problems import Seen
 from benchmarks.plan_report import Compared, Results, document, targets
 from benchmarks.plan_workloads import CAPACITY, CASES, REGION, plan_catalogue
