@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,24 +52,14 @@ def preview(
 
 def preview_document(stack: str, folder: Path) -> dict[str, Any]:
     """Return the preview of ``stack``: its program run under mocks, judged by the policies."""
-    from infra.offline import run_offline
-    from infra.preview import build_preview
+    from infra.sdk import collector_paused
 
-    with _collector_paused():
+    with collector_paused():
+        from infra.offline import run_offline
+        from infra.preview import build_preview
+
         graph = run_offline(stack, stacks_dir=folder)
     return build_preview(stack, graph, _verdicts(graph))
-
-
-@contextmanager
-def _collector_paused() -> Generator[None]:
-    """Pause the cycle collector: while the SDK's thousands of types are loaded it takes a quarter of the time."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def _verdicts(graph: OfflineGraph) -> list[dict[str, Any]]:

@@ -6,15 +6,14 @@ serving stack sees the outputs of its cluster stack's own offline run, so both h
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from infra.config import STACKS_DIR, config_values, settings_from_values, stack_file
 from infra.recording import RecordedResource, Recording, record
+from infra.sdk import collector_paused, load_only_what_is_named
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
 from infra.synthesis import Properties, synthesise
 from sizing.errors import BadInput
@@ -50,25 +49,14 @@ def run_offline(stack: str, *, stacks_dir: Path = STACKS_DIR, preview: bool = Fa
     path = stack_file(stack, stacks_dir)
     values = config_values(path)
     settings = settings_from_values(values, where="/".join(path.parts[-2:]), folder=path.parent)
-    with _without_collection():
+    with collector_paused():
         return _run(stack, values, settings, stacks_dir, preview=preview)
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector: the SDKs' many classes stay for ever, and looking at them costs a second."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _run(
     stack: str, values: Mapping[str, str], settings: StackSettings, stacks_dir: Path, *, preview: bool
 ) -> OfflineGraph:
+    load_only_what_is_named()
     from infra.program import cluster_stack, main, plan_for  # noqa: PLC0415 (bad settings are refused before the SDK)
 
     plan = None
