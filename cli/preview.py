@@ -30,7 +30,6 @@ def preview(
 
     from cli.files import read_json_object
     from cli.output import show, tell, write_file
-    from cli.render import page
     from cli.render import preview as render
     from cli.stacks import stacks_dir
     from sizing.ages import stale_prices
@@ -42,6 +41,8 @@ def preview(
 
         document["difference"] = compare(earlier, document)
     if html:
+        from cli.render import page
+
         write_file(html, page.html(document), "--html")
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
