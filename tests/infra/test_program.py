@@ -24,6 +24,7 @@ from infra.recording import record
 from infra.settings import ServingSettings
 from infra.synthesis import synthesise
 from sizing.errors import BadInput
+from tests.support.seeds import reseeded
 
 ROOT = STACKS_DIR.parent
 URNS = ROOT / "tests" / "urns"
@@ -94,9 +95,8 @@ def test_another_hash_seed_and_the_whole_sdk_give_the_same_bytes():
         "from tests.infra.test_program import _digest; print(_digest(offline.run_offline('dev')));"
         "import pulumi_aws; print('Instance' in vars(pulumi_aws.ec2))"
     )
-    environment = {"PYTHONHASHSEED": "1", "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     called = [sys.executable, "-c", code]
-    done = subprocess.run(called, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(called, cwd=ROOT, env=reseeded(), capture_output=True, text=True, check=True)
     assert done.stdout.split() == [_digest(graph("dev")), "True"]
 
 
