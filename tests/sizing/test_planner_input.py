@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -19,7 +18,6 @@ from tests.support.seeds import reseeded
 from tests.support.yardstick import cpu_seconds
 
 CATALOGUE = load_catalogue()
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = "meta-llama/Llama-3.1-8B-Instruct"
 
 
