@@ -18,7 +18,7 @@ from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 GENERATED = re.compile(r"pulumi_aws\.(?!config$)[a-z0-9]+|pulumi_kubernetes\.[a-z]+\.v[a-z0-9]+")
 """Packages whose ``__init__`` does nothing but import all their modules."""
@@ -88,8 +88,10 @@ class _Names:
 
     def __call__(self, name: str) -> Any:
         """Return what the package exports under ``name``; AttributeError when it exports no such thing."""
+        if name.startswith("_"):
+            return self._from_whole(name) if name == "__all__" else self._refuse(name)  # a star takes all there is
         module = self._modules.get(name.replace("_", "").lower()) or self._modules.get("inputs")
-        if module and not name.startswith("_"):
+        if module:
             found = importlib.import_module(f"{self._package.__name__}.{module}")
             if name in vars(found):
                 setattr(self._package, name, vars(found)[name])
@@ -103,10 +105,10 @@ class _Names:
             if not self._loaded:
                 self._loaded = True
                 self._whole.exec_module(self._package)
-        try:
-            return vars(self._package)[name]
-        except KeyError:
-            raise AttributeError(f"module {self._package.__name__!r} has no attribute {name!r}") from None
+        return vars(self._package)[name] if name in vars(self._package) else self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise AttributeError(f"module {self._package.__name__!r} has no attribute {name!r}")
 
 
 def _stems(package: ModuleType) -> list[str]:
