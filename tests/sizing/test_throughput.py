@@ -238,6 +238,23 @@ def test_the_bound_of_the_rate_is_never_below_the_most_and_hardly_above(ttft, tp
     assert rate <= bound <= 1.1 * rate
 
 
+@pytest.mark.parametrize("burstiness", [1.0, 3.0])
+def test_the_most_traffic_and_the_state_at_a_rate_are_found_in_a_dozen_states(monkeypatch, burstiness):
+    looked: list[float] = []
+    monkeypatch.setattr("sizing.queue.traffic_at", lambda *at: looked.append(at[2]) or traffic_at(*at))
+    spec, card = CATALOGUE.model("meta-llama/Llama-3.1-8B-Instruct"), CATALOGUE.gpu("L4")
+    engine = resolve_engine(spec, card, EngineOverrides(max_model_len=8192))
+    replica = replica_of(spec, card, engine, memory_of(spec, card, engine))
+    workload = Workload(requests_per_second=1, input_tokens=900, output_tokens=250, burstiness=burstiness)
+    most = most_traffic(replica, workload, Objectives(ttft_p95_ms=4000, tpot_p95_ms=120))
+    assert len(looked) <= 14
+    for share in (0.1, 0.5, 0.9):
+        looked.clear()
+        rate = share * most.requests_per_s
+        assert traffic_for(replica, workload, rate, most).requests_per_s == pytest.approx(rate, rel=1e-6)
+        assert len(looked) <= 12
+
+
 def test_the_error_of_the_prediction_counts_less_where_requests_differ_more() -> None:
     factors = spread_of(LOAD)["ttft_ms"]
     sigma = math.log(factors["p90"] / factors["p10"]) / (2 * 1.2816)
