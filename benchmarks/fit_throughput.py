@@ -20,7 +20,8 @@ import json
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -272,20 +273,26 @@ def _try(
     return constants, best
 
 
-def folds(points: Sequence[Point], progress: Callable[[str], None]) -> list[Residual]:
-    """Return the residuals of every source under constants that were fitted without it."""
-    rows: dict[str, int] = defaultdict(int)
-    for point in points:
-        rows[point.source] += 1
+def folds(progress: Callable[[str], None]) -> list[Residual]:
+    """Return the residuals of every source under constants that were fitted without it, a process for each core."""
+    points, _ = read_points()
+    by_name = {point.id: point for point in points}
+    rows = Counter(point.source for point in points)
     large = sorted(source for source in rows if rows[source] >= FEW_ROWS)
     left_out = [(source,) for source in large] + [tuple(sorted(set(rows) - set(large)))]
     out: list[Residual] = []
-    for sources in filter(None, left_out):
-        constants = fit([point for point in points if point.source not in sources], (1.25, 1.08))
-        found = residuals(constants, [point for point in points if point.source in sources])
-        progress(f"left out {', '.join(sources)}: {len(found)} figures")
-        out += found
+    with ProcessPoolExecutor() as pool:
+        for sources, found in zip(left_out, pool.map(_fold, left_out), strict=True):
+            progress(f"left out {', '.join(sources)}: {len(found)} figures")
+            out += [(by_name[name], key, residual) for name, key, residual in found]
     return out
+
+
+def _fold(sources: Collection[str]) -> list[tuple[str, str, float]]:
+    points, _ = read_points()
+    constants = fit([point for point in points if point.source not in sources], (1.25, 1.08))
+    found = residuals(constants, [point for point in points if point.source in sources])
+    return [(point.id, key, residual) for point, key, residual in found]
 
 
 def groups_of(point: Point) -> tuple[str, ...]:
@@ -374,7 +381,7 @@ def main() -> None:
     for reason, count in left_out.items():
         print(f"  {reason}: {count}")
     if options.folds or options.write:
-        unseen = folds(points, print)
+        unseen = folds(print)
         report("Sources that were not fitted", unseen)
     if options.write:
         constants = fit(points)
