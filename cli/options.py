@@ -170,14 +170,16 @@ def does_not_fit(sizing: Sizing) -> Exception:
     return DoesNotFit(sizing.model.name, problem, way_out=hints or "a larger GPU or --tensor-parallel")
 
 
-def positive(option: str, value: Number) -> Number:
-    """Return ``value`` unless it is not a positive finite number; BadInput names the option."""
+def positive(option: str, value: Number, most: float | None = None) -> Number:
+    """Return ``value`` unless it is not a positive finite number, at most ``most``; BadInput names the option."""
     from math import isfinite
 
     from sizing.errors import BadInput
 
     if value is not None and not (isfinite(value) and value > 0):
         raise BadInput(option, f"{value} is not a positive number")
+    if value is not None and most is not None and value > most:
+        raise BadInput(option, f"{value:g} is more than can be told", limit=f"{most:g}")
     return value
 
 

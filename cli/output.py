@@ -47,13 +47,27 @@ def tell(line: str) -> None:
 
 
 def write_file(path: Path, content: str, option: str) -> None:
-    """Write ``content`` to ``path`` or not at all; BadInput names the option."""
+    """Write ``content`` to ``path`` or not at all; BadInput names the option.
+
+    What a link points at is replaced, not the link; a pipe or a device is written to, never replaced by a file.
+    """
     from sizing.errors import BadInput
 
-    draft = path.with_name(path.name + ".part")
+    try:
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            target.write_text(content, encoding="utf-8")
+        else:
+            _replace(target, content)
+    except (OSError, RuntimeError, ValueError) as error:  # of a loop of links, of a name with a null byte
+        raise BadInput(option, f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _replace(target: Path, content: str) -> None:
+    draft = target.with_name(target.name + ".part")
     try:
         draft.write_text(content, encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
+        draft.replace(target)
+    except OSError:
         draft.unlink(missing_ok=True)
-        raise BadInput(option, f"cannot write {path}: {error.strerror or error}") from error
+        raise

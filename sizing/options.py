@@ -73,12 +73,15 @@ class Option:
         return self.split.expected * self.instance.gpus
 
     @cached_property
-    def order(self) -> tuple[float, int, int, float, int, int, str]:
-        """Cheapest expected first, then fewer GPUs, no idle GPUs, lower floor, no pipeline, more spot types, name."""
+    def order(self) -> tuple[float, int, int, float, float, int, int, str]:
+        """Cheapest expected first, then fewer GPUs, no idle ones, less at the most traffic on the planned type, lower
+        floor, no pipeline, more spot types, name.
+        """
         idle = self.split.expected * self.per_node - self.replicas.expected
         name = f"{self.engine.name} {self.instance.instance_type}"
         stages, cost = self.engine.settings.pipeline_parallel, self.usd_per_hour
-        return (round(cost.expected, 9), self.gpus, idle, cost.floor, stages, -len(self.offers), name)
+        most = round(self.split.ceiling * self.offers[0].on_demand_usd_per_hour, 9)
+        return (round(cost.expected, 9), self.gpus, idle, most, cost.floor, stages, -len(self.offers), name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +144,17 @@ def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) ->
 
 
 def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
-    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len."""
+    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len, and for
+    answers of a model that generates no tokens.
+    """
     load = entry.workload
+    if not model.generates and load.output_tokens > 1:
+        raise BadInput(
+            f"models.{entry.name}.workload",
+            f"outputTokens {load.output_tokens}, but {model.name} answers with a vector or a score",
+            limit="1",
+            way_out="write outputTokens: 1",
+        )
     longest = min(model.max_position_embeddings, entry.engine.max_model_len or model.max_position_embeddings)
     requests = {
         "inputTokens + outputTokens": load.input_tokens + load.output_tokens,
@@ -284,7 +296,7 @@ def enumerate_options(
     """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
 
     With ``keep`` shapes are left out that cannot matter: those whose cost at the rate that no settings exceed is above
-    that of ``keep`` options on other shapes or machines, one of which has no higher ceiling either. What is left
+    that of ``keep`` other engines, one of which has no higher ceiling either. What is left
     out says so among the rejections; the cheapest for any budget is never left out.
     """
     models, search = checkpoints(entry, catalogue), Search()
@@ -338,7 +350,7 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, sear
 
 def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected | None:
     """Say that ``keep`` options beat the least that this shape can cost; None where it may still win."""
-    if len({(option.engine.name, option.instance.instance_type) for option in search.options}) < keep:
+    if len({option.engine.name for option in search.options}) < keep:
         return None
     for bound in (Rates(math.inf), None):  # first as if one replica carried everything, then at the ideal rates
         try:
@@ -373,5 +385,5 @@ def _least_costs(shape: Shape, rates: Rates, supply: Supply) -> list[Bounds]:
 def _loses(least: Bounds, options: Sequence[Option], keep: int) -> bool:
     """Tell whether ``keep`` options are cheaper than ``least`` and one of them has no higher ceiling."""
     cheaper = [option for option in options if option.usd_per_hour.expected < least.expected - 1e-9]
-    names = {(option.engine.name, option.instance.instance_type) for option in cheaper}
+    names = {option.engine.name for option in cheaper}
     return len(names) >= keep and any(option.ceiling_usd_per_hour <= least.ceiling for option in cheaper)

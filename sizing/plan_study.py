@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sizing.bill import beside_usd_per_hour
 from sizing.catalogue import Catalogue
 from sizing.errors import BadInput, OverBudget, TonnageError
 from sizing.inputs import HOURS_PER_DAY, Capacity, ModelEntry, Objectives, Workload
@@ -256,6 +257,7 @@ def day_of(
     """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
     option = chosen_option(chosen, entry, capacity, region, catalogue)
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
+    beside += beside_usd_per_hour(entry, capacity.zones, region, catalogue)
     hours = []
     for hour, share in enumerate(shares_of_day(entry.workload)):
         burst = share * entry.workload.peak_factor

@@ -9,10 +9,10 @@ budget that works. The ceilings of replicas are never lowered to make a budget h
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sizing.bill import bill_of, budget_plan, shared_lines, total
+from sizing.bill import beside_usd_per_hour, bill_of, budget_plan, least_budget, shared_lines, total
 from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
 from sizing.engines import Rejected
@@ -58,37 +58,55 @@ def plan_model(
 ) -> PlanResult:
     """Plan one model: the cheapest option, up to ``top`` alternatives, and why each other option lost.
 
-    ``max_monthly_usd`` bounds the ceiling of its own cost (nodes, disks, weights, logs). Raises BadInput, NoPlan
-    when nothing meets the objectives, OverBudget when nothing that does fits the limit.
+    Alternatives differ in GPU, width or checkpoint, each on the machine where it is cheapest; other machines only cost
+    more, and are among those that lost.
+    ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
+    meets the objectives, OverBudget when nothing that does fits the limit.
     """
     search = _search(entry, capacity, region, catalogue, keep=top + 1)
-    options = search.options
+    options: Sequence[Option] = search.options
+    above: tuple[Rejected, ...] = ()
     if max_monthly_usd is not None:
-        options = [option for option in options if option.ceiling_usd_per_hour * HOURS_PER_MONTH <= max_monthly_usd]
-        if not options:
-            least = min(option.ceiling_usd_per_hour for option in search.options) * HOURS_PER_MONTH
-            raise OverBudget(
-                "maxMonthlyUsd",
-                f"{max_monthly_usd:g} USD is below the ceiling of every option",
-                limit=f"the smallest that works is {math.ceil(least)} USD per month",
-                way_out="raise it, lower peakFactor or loosen the objectives",
-            )
-    distinct = _distinct(options)
-    shown = distinct[: top + 1]
-    dearer = tuple(Rejected(option=_title(o), reason=_dearer(o, distinct[0])) for o in distinct[top + 1 :])
+        beside = beside_usd_per_hour(entry, capacity.zones, region, catalogue)
+        options, above = _within(search.options, beside, max_monthly_usd)
+    shown = _first_of_each(options, lambda option: option.engine.name)[: top + 1]
+    titles = {_title(option) for option in shown}
+    rest = [option for option in _first_of_each(options, _title) if _title(option) not in titles]
+    dearer = tuple(Rejected(option=_title(option), reason=_dearer(option, shown[0])) for option in rest)
     return PlanResult(
         chosen=own_plan(entry, shown[0], capacity),
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
-        rejected=(*search.rejected, *dearer),
+        rejected=(*search.rejected, *above, *dearer),
         pools=own_fleet(entry.name, shown[0]).pools(entry.name),
     )
 
 
-def _distinct(options: Sequence[Option]) -> list[Option]:
-    """One option for each GPU, width and instance type: the first in order."""
-    first: dict[tuple[str, str], Option] = {}
+def _within(
+    options: Sequence[Option], beside_usd_per_hour: float, max_monthly_usd: float
+) -> tuple[list[Option], tuple[Rejected, ...]]:
+    """Return the options whose bill stays within the limit, and why the others do not; OverBudget when none does."""
+    budgets = [least_budget(option.ceiling_usd_per_hour + beside_usd_per_hour) for option in options]
+    within = [option for option, least in zip(options, budgets, strict=True) if least <= max_monthly_usd]
+    if not within:
+        raise OverBudget(
+            "max-monthly-usd",
+            f"{max_monthly_usd:.2f} USD is below the ceiling of every option",
+            limit=f"the smallest that works is {min(budgets):.2f} USD per month",
+            way_out="raise it, lower peakFactor or loosen the objectives",
+        )
+    named = {_title(option) for option in within}
+    above: dict[str, str] = {}
+    for option, least in sorted(zip(options, budgets, strict=True), key=lambda pair: pair[1]):
+        if _title(option) not in named:
+            above.setdefault(_title(option), f"above the limit: its ceiling needs {least:.2f} USD per month")
+    return within, tuple(Rejected(option=title, reason=reason) for title, reason in above.items())
+
+
+def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> list[Option]:
+    """Return the first option of each name, in order."""
+    first: dict[str, Option] = {}
     for option in options:
-        first.setdefault((option.engine.name, option.instance.instance_type), option)
+        first.setdefault(name(option), option)
     return list(first.values())
 
 
@@ -104,7 +122,8 @@ def _dearer(option: Option, chosen: Option) -> str:
 def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:
     search = enumerate_options(entry, capacity, region, catalogue, keep=keep)
     if not search.options:
-        raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=_no_plan_way_out(search))
+        way_out = _no_plan_way_out(search, region, catalogue)
+        raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=way_out)
     return search
 
 
@@ -112,7 +131,7 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
     """Say what is the best that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
     (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
-    if math.isinf(ttft):
+    if search.shapes and not search.placed and math.isinf(ttft):
         return f"{entry.model} fits no GPU that is allowed: {_last_reasons(search)}"
     if search.reach.missed and not search.placed:
         return (
@@ -122,7 +141,10 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
     return f"no option is left: {_last_reasons(search)}"
 
 
-def _no_plan_way_out(search: Search) -> str:
+def _no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
+    if not search.shapes:
+        sold = [gpu.name for gpu in catalogue.gpus if catalogue.instances(gpu.name, region)]
+        return f"allow GPUs that {region} sells: {', '.join(sorted(sold))}"
     if any(" of quota L-" in one.reason for one in search.rejected):
         return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
@@ -270,7 +292,7 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     short = ""
     for combination in request.combinations(request.most_ceiling_usd_per_hour):
         plan = _assemble(request, combination)
-        if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
+        if least_budget(plan.burn_usd_per_hour.ceiling) <= budget.monthly_usd:
             lacking = quota_shortage(capacity, purchases_of(plan.pools), catalogue)
             if not lacking:
                 return plan
@@ -322,22 +344,18 @@ def _assemble(request: _Request, combination: Combination) -> StackPlan:
     )
 
 
-def _monthly_ceiling(plan: StackPlan) -> int:
-    return math.ceil(plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)
-
-
 def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
-    smallest = _monthly_ceiling(leanest)
+    smallest = least_budget(leanest.burn_usd_per_hour.ceiling)
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
     calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    least = _monthly_ceiling(_assemble(calm, calm.combinations(0.0)[-1]))
+    least = least_budget(_assemble(calm, calm.combinations(0.0)[-1]).burn_usd_per_hour.ceiling)
     if least < smallest:
-        way_out += f" (peakFactor 1 needs {least} USD)"
+        way_out += f" (peakFactor 1 needs {least:.2f} USD)"
     return OverBudget(
         "budget.monthlyUsd",
-        f"{request.budget.monthly_usd:g} USD is below the ceiling of the bill",
-        limit=f"the smallest budget that works is {smallest} USD per month",
+        f"{request.budget.monthly_usd:.2f} USD is below the ceiling of the bill",
+        limit=f"the smallest budget that works is {smallest:.2f} USD per month",
         way_out=way_out,
     )
 

@@ -174,3 +174,16 @@ def test_what_neither_option_nor_trace_tells_is_missing(tonnage: Tonnage) -> Non
     called = tonnage("plan", MODEL, "--requests-per-second", "2", "--input-tokens", "900")
     assert (called.code, called.err.count("\n")) == (2, 1)
     assert "--output-tokens: missing; hint: state it, or --trace FILE" in called.err
+
+
+@pytest.mark.parametrize("rate", ["1e-320", "1e-7", "-0.0"])
+def test_a_rate_that_no_cost_can_be_divided_by_is_refused_by_name(tonnage: Tonnage, rate: str) -> None:
+    called = tonnage("plan", MODEL, "--requests-per-second", rate, *TRAFFIC[2:])
+    assert called.line.startswith("--requests-per-second: ")
+    assert called.code == 2
+
+
+def test_throughput_at_an_absurd_concurrency_is_refused_by_name(tonnage: Tonnage) -> None:
+    called = tonnage("throughput", MODEL, *SPEED, "--concurrency", "1e308")
+    assert "limit: 1e+06" in called.line
+    assert called.code == 2

@@ -56,9 +56,9 @@ def test_a_disk_pays_for_what_it_has_above_the_included_speed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "spot", "burst"), [(0.0, 0, 5), (0.5, 3, 2), (1.0, 5, 0)]
+    ("share", "spot", "burst"), [(0.0, 0, 5), (0.05, 0, 5), (0.45, 2, 3), (0.5, 3, 2), (0.89, 4, 1), (1.0, 5, 0)]
 )  # fmt: skip
-def test_nodes_above_the_floor_are_split_with_spot_rounded_up(share: float, spot: int, burst: int) -> None:
+def test_nodes_above_the_floor_are_split_by_the_share_in_whole_nodes(share: float, spot: int, burst: int) -> None:
     split = split_nodes(Replicas(floor=1, expected=2, ceiling=6), 1, share)
     assert (split.floor, split.spot_ceiling, split.burst_ceiling) == (1, spot, burst)
     assert split.ceiling == 6
