@@ -54,11 +54,10 @@ def write_file(path: Path, content: str, option: str) -> None:
     from sizing.errors import BadInput
 
     try:
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            target.write_text(content, encoding="utf-8")
+        if path.exists() and not path.is_file():
+            path.write_text(content, encoding="utf-8")
         else:
-            _replace(target, content)
+            _replace(path.resolve(), content)
     except (OSError, RuntimeError, ValueError) as error:  # of a loop of links, of a name with a null byte
         raise BadInput(option, f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 

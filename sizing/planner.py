@@ -132,7 +132,7 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
     wanted = entry.objectives
     (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
     if search.shapes and not search.placed and math.isinf(ttft):
-        return f"{entry.model} fits no GPU that is allowed: {_last_reasons(search)}"
+        return f"{entry.model} runs on no GPU that is allowed: {_last_reasons(search)}"
     if search.reach.missed and not search.placed:
         return (
             f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
@@ -154,13 +154,14 @@ def _no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
     )
 
 
-_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit")
-"""Beginnings of reasons, the most telling first."""
+_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no machine", "not sold")
+"""Beginnings of reasons, the most telling first; nothing stands for any other."""
 
 
 def _last_reasons(search: Search) -> str:
     def rank(one: Rejected) -> int:
-        return next((i for i, start in enumerate(_TELLING) if one.reason.startswith(start)), len(_TELLING))
+        found = [i for i, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
+        return found[0] if found else _TELLING.index("")
 
     told = sorted(search.rejected, key=rank)[:3]
     return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"

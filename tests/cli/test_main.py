@@ -10,6 +10,7 @@ import time
 import pytest
 
 from cli import app
+from cli.__main__ import run
 from sizing.errors import OverBudget
 from tests.cli.conftest import Tonnage
 
@@ -129,3 +130,14 @@ def test_help_costs_little_more_than_importing_its_parser() -> None:
         return min(times)
 
     assert fastest("-m", "cli", "--help") < 2.5 * fastest("-c", "import typer")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_the_caller_closed_leads_nowhere(
+    stream: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    assert run(["catalogue", "show"]) == 0
+    assert run(["plan", "no-such-model"]) == 2
+    getattr(sys, stream).close()
+    assert "no-such-model" not in capsys.readouterr().out
