@@ -220,6 +220,7 @@ def test_a_server_that_opens_its_metrics_alone_is_enough() -> None:
         ({"metrics": (500, b"")}, "/metrics answers 500"),
         ({"metrics": (200, b"")}, "has no line of vLLM"),
         ({"metrics": (200, b"<html></html>")}, "is not Prometheus text"),
+        ({"metrics": (200, b"x " + b"9" * 400)}, "is not Prometheus text"),
         ({"metrics": (200, b"\xff\xfe")}, "is not Prometheus text"),
         ({"metrics": (200, b"x{a=1")}, "is not Prometheus text"),
         ({"metrics": (200, b"process_cpu_seconds_total 1\n")}, "has no line of vLLM"),
