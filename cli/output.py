@@ -57,16 +57,22 @@ def write_file(path: Path, content: str, option: str) -> None:
         if path.exists() and not path.is_file():
             path.write_text(content, encoding="utf-8")
         else:
-            _replace(path.resolve(), content)
+            write_files({path.resolve(): content}, option)
     except (OSError, RuntimeError, ValueError) as error:  # of a loop of links, of a name with a null byte
         raise BadInput(option, f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _replace(target: Path, content: str) -> None:
-    draft = target.with_name(target.name + ".part")
+def write_files(contents: Mapping[Path, str], option: str) -> None:
+    """Write all files or none: each is complete beside its place before the first is replaced."""
+    from sizing.errors import BadInput
+
+    drafts = {path: path.with_name(path.name + ".part") for path in contents}
     try:
-        draft.write_text(content, encoding="utf-8")
-        draft.replace(target)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+        for path, draft in drafts.items():
+            draft.write_text(contents[path], encoding="utf-8")
+        for path, draft in drafts.items():
+            draft.replace(path)
+    except OSError as error:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+        raise BadInput(option, f"cannot write {error.filename}: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.output import write_file
+from cli.output import write_file, write_files
 from sizing.errors import BadInput
 
 
@@ -36,3 +36,11 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path, n
     with pytest.raises(BadInput, match="--html: cannot write"):
         write_file(tmp_path / name, "words", "--html")
     assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+def test_of_several_files_none_is_replaced_where_one_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("old")
+    with pytest.raises(BadInput, match="--out: cannot write"):
+        write_files({tmp_path / "one": "new", tmp_path / "none" / "two": "new"}, "--out")
+    assert (tmp_path / "one").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
