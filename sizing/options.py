@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -102,8 +102,10 @@ class Search:
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
     reach: Reach = field(default_factory=Reach)
+    machines: dict[str, list[Instance]] = field(default_factory=dict)
+    """Those that enough zones sell by GPU, cheapest first."""
     shapes: list[Shape] = field(default_factory=list)
-    """All that some machine holds."""
+    """All that some of these machines hold."""
     rates: dict[ShapeKey, Rates] = field(default_factory=dict)
     """What no settings of a shape exceed, where it was looked at; 0 where it cannot serve."""
 
@@ -230,7 +232,7 @@ def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], regio
 
 def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> None:
     """Add to ``search`` the options of one engine over the instance types of its GPU."""
-    judged = [(i, _unusable(engine, i, supply)) for i in supply.catalogue.instances(engine.gpu.name, supply.region)]
+    judged = [(instance, _unusable(engine, instance)) for instance in search.machines[engine.gpu.name]]
     for reason in sorted({reason for _, reason in judged} - {""}):
         types = ", ".join(instance.instance_type for instance, why in judged if why == reason)
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
@@ -250,8 +252,7 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
                 search.options.append(option)
 
 
-def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
-    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
+def _unusable(engine: Engine, instance: Instance) -> str:
     if instance.gpus < engine.pod.gpus:
         return f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
     if instance.gpus % engine.pod.gpus:
@@ -261,9 +262,6 @@ def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
             f"pods of {engine.pod.cpu:g} vCPU and {engine.pod.memory_gib:g} GiB do not fit beside the daemonsets in "
             f"{instance.allocatable_cpu:g} vCPU and {instance.allocatable_memory_gib:.1f} GiB"
         )
-    if len(zones) < wanted:
-        known = ", ".join(zones) or "none"
-        return f"sold in {len(zones)} zones of {supply.region} ({known}), capacity.zones asks for {wanted}"
     return ""
 
 
@@ -334,6 +332,7 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, sear
             search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {supply.region}"))
             continue
         most = max(instance.gpus for instance in instances)
+        buyable = search.machines[gpu.name] = [one for one in instances if _in_enough_zones(one, supply, search)]
         for model, (tensor, pipeline) in itertools.product(models, widths(entry)):
             shape = Shape(
                 entry=entry, model=model, gpu=gpu, tensor_parallel=tensor, pipeline_parallel=pipeline,
@@ -343,9 +342,20 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, sear
                 reason = f"no machine has more than {most} of them"
                 search.rejected.append(Rejected(option=shape.name, reason=reason))
                 continue
-            wide = [i.on_demand_usd_per_hour[supply.region] for i in instances if i.gpus >= tensor * pipeline]
-            found.append((min(wide), shape.name, shape))
+            wide = [i.on_demand_usd_per_hour[supply.region] for i in buyable if i.gpus >= tensor * pipeline]
+            if wide:
+                found.append((min(wide), shape.name, shape))
     return [shape for _, _, shape in sorted(found, key=lambda row: row[:2])]
+
+
+def _in_enough_zones(instance: Instance, supply: Supply, search: Search) -> bool:
+    """Tell whether as many zones sell it as the capacity asks for; where not, it is rejected."""
+    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
+    if len(zones) < wanted:
+        known, count = ", ".join(zones) or "none", f"{len(zones)} zone{'' if len(zones) == 1 else 's'}"
+        reason = f"sold in {count} of {supply.region} ({known}), capacity.zones asks for {wanted}"
+        search.rejected.append(Rejected(option=instance.instance_type, reason=reason))
+    return len(zones) >= wanted
 
 
 def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected | None:
@@ -359,7 +369,7 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
             return None
         if bound is None:
             search.rates[shape.key] = rates
-        least = _least_costs(shape, rates, supply) if rates.within > 0 else []
+        least = _least_costs(shape, rates, supply, search.machines) if rates.within > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)
             best = min(search.options, key=lambda option: option.order)
@@ -369,10 +379,12 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
     return None
 
 
-def _least_costs(shape: Shape, rates: Rates, supply: Supply) -> list[Bounds]:
+def _least_costs(
+    shape: Shape, rates: Rates, supply: Supply, machines: Mapping[str, Sequence[Instance]]
+) -> list[Bounds]:
     """Return the cost on each machine if one replica carried ``rates``: no option of the shape costs less."""
     gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
-    for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
+    for instance in machines[shape.gpu.name]:
         if instance.gpus >= gpus:
             replicas = replicas_of(shape.entry, rates, instance.gpus // gpus, supply.capacity.zones)
             if not isinstance(replicas, str):

@@ -142,16 +142,17 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
 
 
 def _no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
+    scarce = "lower capacity.zones, " if any(one.reason.startswith("sold in") for one in search.rejected) else ""
     if not search.shapes:
         sold = [gpu.name for gpu in catalogue.gpus if catalogue.instances(gpu.name, region)]
-        return f"allow GPUs that {region} sells: {', '.join(sorted(sold))}"
+        return f"{scarce}allow GPUs that {region} sells: {', '.join(sorted(sold))}"
     if any(" of quota L-" in one.reason for one in search.rejected):
         return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
-    return (
-        "loosen the objectives, allow more GPUs or choose a smaller model" if search.reach.missed else "allow more GPUs"
-    )
+    if search.reach.missed:
+        return f"loosen the objectives, {scarce}allow more GPUs or choose a smaller model"
+    return f"{scarce}allow more GPUs"
 
 
 _TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no machine", "not sold")

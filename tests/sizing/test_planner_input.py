@@ -116,12 +116,20 @@ def test_the_smallest_budget_is_that_of_the_leanest_plan() -> None:
 
 @pytest.mark.parametrize(
     ("gpu", "words"),
-    [("A10", "no option is left: A10: not sold in us-east-1"), ("B200", "no option is left: .*zones of")],
+    [("A10", "no option is left: A10: not sold in us-east-1"), ("B200", "no option is left: .*sold in 1 zone of")],
 )
 def test_a_card_that_cannot_be_bought_is_not_called_too_small(gpu: str, words: str) -> None:
     with pytest.raises(NoPlan, match=words) as refused:
         plan_model(entry(), Capacity(gpus=(gpu,)), "us-east-1", CATALOGUE)
-    assert gpu == "B200" or "L40S" in refused.value.way_out
+    assert ("lower capacity.zones" in refused.value.way_out) == (gpu == "B200")
+    assert "L40S" in refused.value.way_out
+
+
+def test_the_best_that_is_reachable_is_on_machines_that_can_be_bought() -> None:
+    with pytest.raises(NoPlan, match="best reachable is TTFT") as refused:
+        plan_model(entry(objectives=Objectives(ttft_p95_ms=0.1)), Capacity(), "us-east-1", CATALOGUE)
+    assert not {"B200", "B300"} & set(refused.value.problem.split())
+    assert "lower capacity.zones" in refused.value.way_out
 
 
 def test_a_model_that_gives_vectors_is_planned_for_one_token_and_for_no_more() -> None:
