@@ -29,7 +29,7 @@ MaxMonthlyUsd = Annotated[
     float | None, typer.Option("--max-monthly-usd", metavar="USD", help="The ceiling may not cost more a month.")
 ]
 SpotShare = Annotated[
-    float | None, typer.Option("--spot-share", metavar="X", help="Share of nodes above the floor on spot.")
+    float | None, typer.Option("--spot-share", metavar="X", help="Share of nodes above the floor on spot, rounded up.")
 ]
 Zones = Annotated[int | None, typer.Option("--zones", metavar="N", help="Availability zones used. Default: 2.")]
 Quotas = Annotated[

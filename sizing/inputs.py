@@ -265,7 +265,8 @@ class Capacity(Stated):
         0.5,
         ge=0,
         le=1,
-        description="share of the nodes above the floor that may be spot; they are bought before those on demand",
+        description="share of the nodes above the floor that may be spot, rounded up; they are bought before those on"
+        " demand",
     )
     zones: int = Field(2, ge=1, le=6, description="availability zones used")
     gpus: tuple[str, ...] | None = Field(
