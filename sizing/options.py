@@ -37,6 +37,7 @@ from sizing.plan import Bounds, InstanceOffer, LossTolerance, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node
+from sizing.throughput import check_answer
 
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""
@@ -150,13 +151,7 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
     answers of a model that generates no tokens.
     """
     load = entry.workload
-    if not model.generates and load.output_tokens > 1:
-        raise BadInput(
-            f"models.{entry.name}.workload",
-            f"outputTokens {load.output_tokens}, but {model.name} answers with a vector or a score",
-            limit="1",
-            way_out="write outputTokens: 1",
-        )
+    check_answer(model, load.output_tokens, f"models.{entry.name}.workload.outputTokens")
     longest = min(model.max_position_embeddings, entry.engine.max_model_len or model.max_position_embeddings)
     requests = {
         "inputTokens + outputTokens": load.input_tokens + load.output_tokens,

@@ -266,3 +266,11 @@ def test_stages_are_told_wherever_an_engine_is_named(tonnage: Tonnage) -> None:
     shown = tonnage(*call)
     assert "L4, TP 1 x PP 2" in shown.out
     assert "1 x PP 2" in shown.out.split("Choice and alternatives")[1]
+
+
+def test_the_speed_of_a_model_that_gives_vectors_is_told_for_one_token(tonnage: Tonnage) -> None:
+    speed = ("throughput", "BAAI/bge-m3", "--gpu", "L4", "--concurrency", "4", "--input-tokens", "500")
+    assert tonnage(*speed, "--output-tokens", "1").code == 0
+    called = tonnage(*speed, "--output-tokens", "20")
+    assert "outputTokens: 20 output tokens, but BAAI/bge-m3 answers with a vector or a score; limit: 1" in called.line
+    assert called.code == 2

@@ -138,7 +138,7 @@ def test_a_model_that_gives_vectors_is_planned_for_one_token_and_for_no_more() -
         return ModelEntry(name="vectors", model="BAAI/bge-m3", workload=workload)
 
     assert plan_model(vectors(1), Capacity(), "us-east-1", CATALOGUE).chosen.meets
-    with pytest.raises(BadInput, match="outputTokens 20, but BAAI/bge-m3 answers with a vector"):
+    with pytest.raises(BadInput, match="outputTokens: 20 output tokens, but BAAI/bge-m3 answers with a vector"):
         plan_model(vectors(20), Capacity(), "us-east-1", CATALOGUE)
 
 
