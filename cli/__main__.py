@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        usage = usage_error(error)
+        usage = usage_error(error, arguments)
         return _fail(*usage) if usage else _explain(error)
     return result if isinstance(result, int) else 0
 
