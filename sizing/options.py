@@ -242,7 +242,8 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
             option = _option(engine, instance, bought, replicas, supply)
             short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
             if short:
-                search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
+                types = ", ".join(offer.instance_type for offer in bought)
+                search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=short))
             else:
                 search.options.append(option)
 

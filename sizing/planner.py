@@ -114,9 +114,17 @@ def _title(option: Option) -> str:
     return f"{option.engine.name} on {option.instance.instance_type}"
 
 
+_MORE = ("expected cost", "GPUs", "idle replicas", "cost at the most traffic", "cost at the floor", "pipeline stages")
+"""What the order of options compares, in its order; then types and names."""
+
+
 def _dearer(option: Option, chosen: Option) -> str:
     ours, best = option.usd_per_hour.expected, chosen.usd_per_hour.expected
-    return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
+    if option.order[0] > chosen.order[0]:
+        return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
+    more = [name for place, name in enumerate(_MORE, start=1) if option.order[:place] > chosen.order[:place]]
+    but = f"more {more[0]}" if more else "nothing better"
+    return f"as dear as {_title(chosen)} ({best:.2f} USD/h expected), with {but}"
 
 
 def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:

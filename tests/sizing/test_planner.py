@@ -270,3 +270,13 @@ def test_alternatives_are_other_engines_and_their_larger_machines_are_among_the_
     assert len(set(engines)) == len(engines) == 6
     larger = [one for one in made.rejected if one.option == "L40S TP1 on g6e.2xlarge"]
     assert larger[0].reason.startswith("dearer: ")
+
+
+def test_what_costs_the_same_is_not_called_dearer() -> None:
+    one = entry(LARGE, rate=3, workload={"input_tokens": 800, "output_tokens": 200})
+    made = plan_model(one, Capacity(gpus=("A100-40GB",)), REGION, CATALOGUE, top=0)
+    reasons = {row.option: row.reason for row in made.rejected}
+    best = made.chosen.usd_per_hour.expected
+    same = [reason for reason in reasons.values() if reason.startswith("as dear as A100-40GB TP")]
+    assert any(reason.endswith(f"({best:.2f} USD/h expected), with more cost at the most traffic") for reason in same)
+    assert not [reason for reason in reasons.values() if f"dearer: {best:.2f} USD" in reason]
