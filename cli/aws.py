@@ -41,7 +41,8 @@ def clients() -> Clients:
     config = Config(
         connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"max_attempts": ATTEMPTS, "mode": "standard"}
     )
-    session = boto3.Session()
+    with _one_line():
+        session = boto3.Session()
     return lambda service, region: session.client(service, region_name=region, config=config)
 
 
@@ -162,6 +163,9 @@ def _one_line() -> Generator[None]:
     except (refused.NoCredentialsError, refused.PartialCredentialsError, refused.ProfileNotFound) as error:
         way_out = f"`aws configure`, or AWS_PROFILE of an account that allows {PERMISSIONS}; nothing is written"
         raise BadInput(WHERE, str(error).rstrip("."), way_out=way_out) from error
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"answers in another form: {type(error).__name__} {str(error)[:120]}"
+        raise BadInput(WHERE, problem, way_out="nothing is written; is the endpoint AWS?") from error
     except refused.BotoCoreError as error:
         problem = f"does not answer: {str(error)[:200]}"
         raise BadInput(WHERE, problem, way_out="see the network and the credentials; nothing is written") from error

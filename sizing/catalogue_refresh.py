@@ -25,6 +25,10 @@ FIXED = ("vcpu", "memory_gib", "gpus")
 """What an instance type is: sizes and allocatable figures hang on it."""
 MEASURED = ("nvme_gb", "network_gbps", "efa_interfaces", "ebs_baseline_mbps")
 """What EC2 may correct without another machine."""
+MOST_CHANGE = 3.0
+"""A price that moves by a larger factor is that of another product, or in another unit."""
+LEAST_SPOT = 0.02
+"""Of the on-demand price: a tenth is the lowest that AWS asks."""
 ROWS = {"instances": "instances", "prices": "prices"}
 
 Document = dict[str, Any]
@@ -134,6 +138,7 @@ def _instance(row: Document, answers: Answers) -> Document:
         offered, price = sorted(told.zone_ids.get(name, ())), told.on_demand.get(name)
         if offered and price is None and region in on_demand:
             raise BadInput(WHERE, f"no on-demand price of {name} in {region}, which offers it", way_out=UNWRITTEN)
+        _check_change(f"{name} in {region}", on_demand.get(region), price)
         _put(on_demand, region, price)
         _put(zones, region, offered)
         _put(spot, region, _spot(told, name, offered, price))
@@ -148,6 +153,12 @@ def _instance(row: Document, answers: Answers) -> Document:
     }
 
 
+def _check_change(what: str, before: float | None, after: float | None) -> None:
+    if before and after and not 1 / MOST_CHANGE <= after / before <= MOST_CHANGE:
+        problem = f"the price of {what} would go from {before:g} to {after:g}"
+        raise BadInput(WHERE, problem, limit=f"a factor of {MOST_CHANGE:g}", way_out=UNWRITTEN)
+
+
 def _put(table: dict[str, Any], region: str, value: object) -> None:
     table.pop(region, None)
     if value:
@@ -157,7 +168,11 @@ def _put(table: dict[str, Any], region: str, value: object) -> None:
 def _spot(told: RegionAnswers, name: str, offered: list[str], on_demand: float | None) -> dict[str, float]:
     """Return the spot prices of zones that offer the type, never above on demand, where spot is not bought."""
     prices = told.spot.get(name, {})
-    known = {zone: prices[zone] for zone in offered if prices.get(zone, 0) > 0}
+    known = {zone: prices[zone] for zone in offered if zone in prices}
+    for zone, price in known.items():
+        if price < LEAST_SPOT * (on_demand or 0.0) or price <= 0:
+            problem = f"the spot price of {name} in {zone} is {price:g}"
+            raise BadInput(WHERE, problem, limit=f"{LEAST_SPOT:g} of on demand", way_out=UNWRITTEN)
     return {zone: price if on_demand is None else min(price, on_demand) for zone, price in known.items()}
 
 
@@ -169,6 +184,7 @@ def _prices(document: Document, answers: Answers, today: str) -> Document:
             price = answers.regions[region].prices.get(row["name"]) if region in answers.regions else None
             if price is None:
                 raise BadInput(WHERE, f"the Price List holds no {row['name']} in {region}", way_out=UNWRITTEN)
+            _check_change(f"{row['name']} in {region}", row[region], price)
             regions[region] = price
         rows.append({"name": row["name"], **regions})
     source = "AWS Price List GetProducts, as `tonnage catalogue refresh` read it (queries: price_queries.json)"

@@ -55,7 +55,8 @@ def sentence(document: Document) -> str:
     chosen = document["chosen"]
     replicas, hourly = chosen["replicas"], chosen["usd_per_hour"]
     return (
-        f"{machine(chosen)}: {replicas['expected']} replicas expected, at most {replicas['ceiling']}; "
+        f"{machine(chosen)}: {replicas['expected']} replica{'s' if replicas['expected'] != 1 else ''} expected, "
+        f"at most {replicas['ceiling']}; "
         f"${hourly['expected']:,.2f} an hour expected, at most ${hourly['ceiling']:,.2f}"
     )
 

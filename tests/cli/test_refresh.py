@@ -133,6 +133,15 @@ def test_a_call_that_aws_refuses_is_one_line_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_answer_in_another_form_is_one_line(tonnage: Tonnage, stubs: dict[str, Stubber], tmp_path: Path) -> None:
+    answer_ec2(stubs["ec2"])
+    stubs["pricing"].add_response("get_products", {"PriceList": ["<html>"]})
+    called = tonnage("catalogue", "refresh", "--out", str(tmp_path))
+    assert "AWS: answers in another form: JSONDecodeError" in called.err
+    assert called.code == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_credentials_the_line_says_which_permissions_it_takes(
     tonnage: Tonnage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +155,15 @@ def test_without_credentials_the_line_says_which_permissions_it_takes(
     assert "ec2:DescribeSpotPriceHistory" in called.err
     assert called.code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_profile_that_does_not_exist_is_one_line(
+    tonnage: Tonnage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    called = tonnage("catalogue", "refresh", "--out", str(tmp_path))
+    assert called.line.startswith("AWS: The config profile (nobody) could not be found; hint: ")
+    assert called.code == 2
 
 
 def test_a_folder_that_is_none_is_refused_before_anything_is_asked(tonnage: Tonnage, tmp_path: Path) -> None:

@@ -94,6 +94,12 @@ def without(name: str) -> Answers:
         (lambda: told(prices={"nat_gateway_usd_per_gb": None}), "no nat_gateway_usd_per_gb in us-east-1"),
         (lambda: told(zone_ids=dict.fromkeys(SAME.machines, ())), "no zone of us-east-1"),
         (lambda: told(spot={key: {} for key in SAME.machines}), "no spot price in us-east-1"),
+        (
+            lambda: told(on_demand={"g6e.xlarge": 18.61}),
+            "price of g6e.xlarge in us-east-1 would go from 1.861 to 18.61",
+        ),
+        (lambda: told(prices={"ebs_gp3_usd_per_mib_per_s_month": 40.96}), "would go from 0.04 to 40.96"),
+        (lambda: told(spot={"g6e.xlarge": {"use1-az1": 1e-5}}), "spot price of g6e.xlarge in use1-az1 is 1e-05"),
         (lambda: without("g6e.xlarge"), "EC2 describes no g6e.xlarge"),
         (
             lambda: replace(SAME, machines={**SAME.machines, "g6e.xlarge": {**SAME.machines["g6e.xlarge"], "vcpu": 8}}),
