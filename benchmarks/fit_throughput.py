@@ -20,7 +20,8 @@ import json
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,8 @@ TENTH_OVER_QUARTER = 1.2816 / 0.6745
 EULER = 0.5772
 """The longest of n exponential lengths is ln n + this many means."""
 START: Mapping[str, float] = {
-    "bandwidth": 0.80, "bandwidth.Blackwell-RTX": 0.87, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
+    "bandwidth": 0.80, "bandwidth.Blackwell-RTX": 0.87,
+    "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
     "host.step_us": 1200.0, "host.sequence_us": 12.0, "host.first_token_us": 10000.0, "host.request_us": 2000.0,
     "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
     "old.latency": 1.5, "old.experts": 0.7, "link.nvlink": 1.0, "link.pcie": 1.0, "link.apart_us": 3.0,
@@ -107,25 +109,51 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     )
     rate = loop.output_tokens_per_s
     requests = point.concurrency if point.burst else point.prompts
-    ttft = loop.ttft_s
     if math.isfinite(requests):
         rate = requests * outputs / _run_s(roofline, loop, point, requests)
+    ttft, tpot = loop.ttft_s, loop.tpot_s
     if not point.burst:
-        # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
-        ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
-        # the first wave arrives at once, which moves the mean
-        waves = requests / loop.batch if math.isfinite(requests) else WAVES
-        first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
-        ttft = (1 - first) * ttft + first * max(ttft, _first_wave_s(roofline, loop.batch, inputs))
-    return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": ttft * 1e3}
+        ttft = _client_ttft_s(roofline, loop, point)
+        tpot -= (_together(roofline, loop, point) - 1) * loop.prefill_s / outputs  # part of its own first token
+    return {"output_tok_s": rate, "tpot_ms": tpot * 1e3, "ttft_ms": ttft * 1e3}
 
 
-def _first_wave_s(roofline: Roofline, batch: float, inputs: float) -> float:
-    """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step."""
+def _together(roofline: Roofline, loop: Loop, point: Point) -> float:
+    """Return requests that are prefilled in one step, and so again and again.
+
+    Of the same lengths they end in one step too, and so begin their successors; of others chance parts them.
+    """
+    return max(min(loop.batch, roofline.load.chunk_tokens // point.input_tokens), 1.0) if point.alike else 1.0
+
+
+def _client_ttft_s(roofline: Roofline, loop: Loop, point: Point) -> float:
+    """Return the TTFT that a client of a closed loop prints: its median, or its mean with the first wave in it.
+
+    It sends when an answer ends, just after the next step began, and misses all of that step. Half of the requests
+    find no other prompt before theirs.
+    """
+    inputs, context = point.input_tokens, point.input_tokens + point.output_tokens / 2
+    missed = loop.step_s / 2 * min(loop.batch - 1, 1.0)
+    ttft = loop.ttft_s + missed
+    if point.median_ttft and point.concurrency <= loop.batch:
+        ttft = roofline.first_token_s(loop.batch - 1, context, tokens=inputs, cached=0.0) + 2 * missed
+    if point.alike:
+        group = _together(roofline, loop, point)
+        ttft = max(ttft, _first_wave_s(roofline, group, inputs, beside=loop.batch - group))
+    waves = point.prompts / loop.batch if math.isfinite(point.prompts) else WAVES
+    first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
+    return (1 - first) * ttft + first * max(ttft, _first_wave_s(roofline, loop.batch, inputs))
+
+
+def _first_wave_s(roofline: Roofline, batch: float, inputs: float, *, beside: float = 0.0) -> float:
+    """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step.
+
+    ``beside`` are decodes of others.
+    """
     chunks = max(math.ceil(batch * inputs / roofline.load.chunk_tokens), 1)
-    beside = batch * (chunks - 1) / (2 * chunks)
+    decodes = beside + batch * (chunks - 1) / (2 * chunks)
     prompts = batch * inputs / chunks
-    step = roofline.step_s(beside, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
+    step = roofline.step_s(decodes, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
     return (chunks + 1) / 2 * step + batch / 2 * roofline.speed.request_host_s + roofline.speed.request_s
 
 
@@ -245,20 +273,26 @@ def _try(
     return constants, best
 
 
-def folds(points: Sequence[Point], progress: Callable[[str], None]) -> list[Residual]:
-    """Return the residuals of every source under constants that were fitted without it."""
-    rows: dict[str, int] = defaultdict(int)
-    for point in points:
-        rows[point.source] += 1
+def folds(progress: Callable[[str], None]) -> list[Residual]:
+    """Return the residuals of every source under constants that were fitted without it, a process for each core."""
+    points, _ = read_points()
+    by_name = {point.id: point for point in points}
+    rows = Counter(point.source for point in points)
     large = sorted(source for source in rows if rows[source] >= FEW_ROWS)
     left_out = [(source,) for source in large] + [tuple(sorted(set(rows) - set(large)))]
     out: list[Residual] = []
-    for sources in filter(None, left_out):
-        constants = fit([point for point in points if point.source not in sources], (1.25, 1.08))
-        found = residuals(constants, [point for point in points if point.source in sources])
-        progress(f"left out {', '.join(sources)}: {len(found)} figures")
-        out += found
+    with ProcessPoolExecutor() as pool:
+        for sources, found in zip(left_out, pool.map(_fold, left_out), strict=True):
+            progress(f"left out {', '.join(sources)}: {len(found)} figures")
+            out += [(by_name[name], key, residual) for name, key, residual in found]
     return out
+
+
+def _fold(sources: Collection[str]) -> list[tuple[str, str, float]]:
+    points, _ = read_points()
+    constants = fit([point for point in points if point.source not in sources], (1.25, 1.08))
+    found = residuals(constants, [point for point in points if point.source in sources])
+    return [(point.id, key, residual) for point, key, residual in found]
 
 
 def groups_of(point: Point) -> tuple[str, ...]:
@@ -347,7 +381,7 @@ def main() -> None:
     for reason, count in left_out.items():
         print(f"  {reason}: {count}")
     if options.folds or options.write:
-        unseen = folds(points, print)
+        unseen = folds(print)
         report("Sources that were not fitted", unseen)
     if options.write:
         constants = fit(points)

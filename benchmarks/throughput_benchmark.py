@@ -46,7 +46,7 @@ def run(chosen: Sequence[tuple[str, ModuleType]], *, offline: bool) -> Results:
     not_run: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:  # the peers are processes of their own
         waiting = {name: pool.submit(ask, name, module, cases, offline=offline) for name, module in chosen}
-        found = folds(points, print)
+        found = folds(print)
         predictions = {OURS: ours_of(found)}
         for name, module in chosen:
             try:
