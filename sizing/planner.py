@@ -168,9 +168,9 @@ _TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no mac
 
 
 def _last_reasons(search: Search) -> str:
-    def rank(one: Rejected) -> int:
-        found = [i for i, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
-        return found[0] if found else _TELLING.index("")
+    def rank(one: Rejected) -> tuple[bool, int]:
+        found = [place for place, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
+        return " of quota L-" not in one.reason, found[0] if found else _TELLING.index("")
 
     told = sorted(search.rejected, key=rank)[:3]
     return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"
