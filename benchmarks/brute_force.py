@@ -141,7 +141,7 @@ def _priced(problem: Problem, instance: Instance, per_node: int, rates: Rates) -
         running = expected if share == 1 else max(_nodes(problem, _busy(entry, share, rates), per_node), floor)
         usd += floor * price
         for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
-            on_spot = node < (running - floor) * problem.capacity.spot_share
+            on_spot = node < (running - floor) * problem.capacity.spot_share - 1e-9
             usd += _spot(instance, problem.region) if on_spot else price
     return usd / len(hours), expected * instance.gpus, ceiling * price
 
@@ -256,7 +256,7 @@ def _shared_usd(problems: list[Problem], together: tuple[Way, ...]) -> float:
     price, usd = machine.on_demand_usd_per_hour[region], 0.0
     for running in hours:
         for node in range(running):  # the floor on demand, of those above the spot share rounded up
-            on_spot = node >= floor and node - floor < (running - floor) * problems[0].capacity.spot_share
+            on_spot = node >= floor and node - floor < (running - floor) * problems[0].capacity.spot_share - 1e-9
             usd += _spot(machine, region) if on_spot else price
     return usd / len(hours)
 

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sizing.catalogue_refresh import dump
+
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE.parent / "sizing" / "catalogue"
 REFRESH = "python -m benchmarks.build_catalogue"
@@ -180,20 +182,12 @@ def instances(facts: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, 
     }  # fmt: skip
 
 
-def _write(path: Path, document: Mapping[str, Any], rows: str) -> None:
-    """Write ``document`` with one line per entry of ``rows``, so that a refresh reads well as a difference."""
-    head = {key: value for key, value in document.items() if key != rows}
-    lines = json.dumps(head, indent=1)[:-2] + f',\n "{rows}": [\n'
-    lines += ",\n".join("  " + json.dumps(row) for row in document[rows]) + "\n ]\n}\n"
-    path.write_text(lines, encoding="utf-8")
-
-
 def main() -> None:
     """Rewrite both files."""
     facts = json.loads((HERE / "data" / "aws-gpu-instances.json").read_text(encoding="utf-8"))
     others = json.loads((HERE / "data" / "other-gpus.json").read_text(encoding="utf-8"))
-    _write(CATALOGUE / "gpus.json", gpus(facts, others), "gpus")
-    _write(CATALOGUE / "instances.json", instances(facts, others), "instances")
+    (CATALOGUE / "gpus.json").write_text(dump(gpus(facts, others), "gpus"), encoding="utf-8")
+    (CATALOGUE / "instances.json").write_text(dump(instances(facts, others), "instances"), encoding="utf-8")
 
 
 if __name__ == "__main__":

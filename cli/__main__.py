@@ -28,6 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one verb and return the exit code."""
     from cli.app import command, usage_error
 
+    _open_closed_streams()
     _tolerate_narrow_encodings()
     try:
         result = command()(args=list(arguments), prog_name="tonnage", standalone_mode=False)
@@ -39,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        usage = usage_error(error)
+        usage = usage_error(error, arguments)
         return _fail(*usage) if usage else _explain(error)
     return result if isinstance(result, int) else 0
 
@@ -58,6 +59,13 @@ def _fail(line: str, code: int) -> int:
     text = "".join(char if char.isprintable() else " " for char in " ".join(line.split()))
     print(text if len(text) <= LONGEST_LINE else text[:LONGEST_LINE] + "...", file=sys.stderr)
     return code
+
+
+def _open_closed_streams() -> None:
+    """Let a stream that the caller has closed lead nowhere, instead of failing or writing to the other one."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
 
 
 def _tolerate_narrow_encodings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -54,8 +55,11 @@ def command() -> Any:
     return typer.main.get_command(app)
 
 
-def usage_error(error: Exception) -> tuple[str, int] | None:
-    """Return (line, exit code) for a mistake that the parser found or an abort; None for anything else."""
+def usage_error(error: Exception, arguments: Sequence[str]) -> tuple[str, int] | None:
+    """Return (line, exit code) for a mistake that the parser found or an abort; None for anything else.
+
+    The parser does not say what it was given; that is looked up in ``arguments``.
+    """
     if type(error).__name__ == "Abort":
         return "interrupted", 130
     describe = getattr(error, "format_message", None)
@@ -63,4 +67,14 @@ def usage_error(error: Exception) -> tuple[str, int] | None:
         return None
     context = getattr(error, "ctx", None)
     where = context.command_path if context is not None else "tonnage"
-    return f"{where}: {describe().rstrip('.')}; hint: {where} --help", 2
+    return f"{where}: {describe().rstrip('.')}{_given(error, arguments)}; hint: {where} --help", 2
+
+
+def _given(error: Exception, arguments: Sequence[str]) -> str:
+    """Return the value of the option that the parser refuses, empty where none is found."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in names and (equals or place + 1 < len(arguments)):
+            return f": {(value if equals else arguments[place + 1])[:80]!r} was given"
+    return ""

@@ -91,10 +91,10 @@ def samples(content: bytes) -> list[Sample]:
 
     try:
         families = list(text_string_to_metric_families(content.decode("utf-8")))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        found = [sample for family in families for sample in family.samples]
+        return [Sample(name=sample.name, labels=sample.labels, value=float(sample.value)) for sample in found]
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise BadInput(WHERE, f"{METRICS} is not Prometheus text: {str(error)[:120]!r}") from error
-    found = [sample for family in families for sample in family.samples]
-    return [Sample(name=sample.name, labels=sample.labels, value=float(sample.value)) for sample in found]
 
 
 def _optional(address: str, timeout_s: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -135,15 +136,20 @@ WeightsGib = Annotated[
 ]
 
 
-def stated(kind: type[Stated], values: Mapping[str, object]) -> Stated:
-    """Build ``kind`` from option values, leaving out what was not given; BadInput names the option."""
+def stated(
+    kind: type[Stated], values: Mapping[str, object], options: Mapping[str, str] = MappingProxyType({})
+) -> Stated:
+    """Build ``kind`` from option values, leaving out what was not given; BadInput names the option.
+
+    ``options`` names those that are not called as their key.
+    """
     from pydantic import ValidationError
 
     given = {key: value for key, value in values.items() if value is not None}
     try:
         return kind(**given)
     except ValidationError as error:
-        raise _bad_option(error) from error
+        raise _bad_option(error, options) from error
 
 
 def engine_overrides(**values: object) -> EngineOverrides:
@@ -170,23 +176,35 @@ def does_not_fit(sizing: Sizing) -> Exception:
     return DoesNotFit(sizing.model.name, problem, way_out=hints or "a larger GPU or --tensor-parallel")
 
 
-def positive(option: str, value: Number) -> Number:
-    """Return ``value`` unless it is not a positive finite number; BadInput names the option."""
+def positive(option: str, value: Number, most: float | None = None) -> Number:
+    """Return ``value`` unless it is not a positive finite number, at most ``most``; BadInput names the option."""
     from math import isfinite
 
     from sizing.errors import BadInput
 
     if value is not None and not (isfinite(value) and value > 0):
         raise BadInput(option, f"{value} is not a positive number")
+    if value is not None and most is not None and value > most:
+        raise BadInput(option, f"{value:g} is more than can be told", limit=f"{most:g}")
     return value
 
 
-def _bad_option(error: ValidationError) -> Exception:
+def _bad_option(error: ValidationError, options: Mapping[str, str]) -> Exception:
     from sizing.errors import BadInput
 
     first = error.errors(include_url=False)[0]
-    key = str(first["loc"][-1]) if first["loc"] else "options"
-    return BadInput(option_of(key), f"{str(first['input'])[:80]}: {first['msg'].lower()}")
+    key = str(first["loc"][0]) if first["loc"] else ""
+    where = options.get(key) or (option_of(key) if key else "options")
+    if first["type"] == "value_error":  # a rule of ours, whose text names the keys and the way out
+        return BadInput(where, str(first["ctx"]["error"]))
+    return BadInput(where, f"{str(first['input'])[:80]}: {first['msg'][:1].lower()}{first['msg'][1:]}")
+
+
+def key_of(name: str) -> str:
+    """Return the key of a stack file for the name of a parameter: ``inputTokensP95`` of ``input_tokens_p95``."""
+    from pydantic.alias_generators import to_camel
+
+    return to_camel(name)
 
 
 def option_of(key: str) -> str:

@@ -47,13 +47,32 @@ def tell(line: str) -> None:
 
 
 def write_file(path: Path, content: str, option: str) -> None:
-    """Write ``content`` to ``path`` or not at all; BadInput names the option."""
+    """Write ``content`` to ``path`` or not at all; BadInput names the option.
+
+    What a link points at is replaced, not the link; a pipe or a device is written to, never replaced by a file.
+    """
     from sizing.errors import BadInput
 
-    draft = path.with_name(path.name + ".part")
     try:
-        draft.write_text(content, encoding="utf-8")
-        draft.replace(path)
+        if path.exists() and not path.is_file():
+            path.write_text(content, encoding="utf-8")
+        else:
+            write_files({path.resolve(): content}, option)
+    except (OSError, RuntimeError, ValueError) as error:  # of a loop of links, of a name with a null byte
+        raise BadInput(option, f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write_files(contents: Mapping[Path, str], option: str) -> None:
+    """Write all files or none: each is complete beside its place before the first is replaced."""
+    from sizing.errors import BadInput
+
+    drafts = {path: path.with_name(path.name + ".part") for path in contents}
+    try:
+        for path, draft in drafts.items():
+            draft.write_text(contents[path], encoding="utf-8")
+        for path, draft in drafts.items():
+            draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise BadInput(option, f"cannot write {path}: {error.strerror or error}") from error
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+        raise BadInput(option, f"cannot write {error.filename}: {error.strerror or error}") from error

@@ -8,6 +8,8 @@ import typer
 
 from cli import options as o
 
+MOST_CONCURRENCY = 1e6
+
 
 def throughput(
     *,
@@ -46,7 +48,7 @@ def throughput(
         sizing.gpu,
         sizing.engine,
         sizing.memory,
-        concurrency=o.positive("--concurrency", concurrency),
+        concurrency=o.positive("--concurrency", concurrency, MOST_CONCURRENCY),
         input_tokens=o.positive("--input-tokens", input_tokens),
         output_tokens=o.positive("--output-tokens", output_tokens),
     )

@@ -224,6 +224,8 @@ def _wrong_value(place: str, problem: Any) -> BadInput:
         return BadInput(place, f"{shown} does not have the form needed", limit=_form(context["pattern"]))
     if kind == "tuple_type":
         return BadInput(place, f"{shown} is not a list", way_out="write a list, also for one item")
+    if kind in {"model_type", "dict_type"}:
+        return BadInput(place, f"{shown} is not a mapping", way_out="indent its keys below it")
     limit = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return BadInput(place, f"{shown} is not usable", limit=limit)
 

@@ -13,10 +13,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
-from sizing.bill import fixed_bill_cluster, total
+from sizing.bill import fixed_bill_cluster, least_budget, total
 from sizing.catalogue import Catalogue, load_catalogue
 from sizing.plan import (
-    HOURS_PER_MONTH,
     BillLine,
     Bounds,
     Figure,
@@ -26,7 +25,7 @@ from sizing.plan import (
     SharedNodes,
     StackPlan,
 )  # fmt: skip
-from sizing.plan_costs import stack_costs
+from sizing.plan_costs import burn_document, stack_costs
 from sizing.planner import PlanResult, plan_model
 from sizing.purchase import purchase_document, purchase_terms
 
@@ -67,7 +66,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "shared": [_shared(one) for one in plan.shared] if plan else [],
         "vector_store": _vector_store(plan),
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
-        "burn": _burn(burn),
+        "burn": burn_document(burn),
         "purchase_terms": purchase_document(purchase_terms(plan.pools, plan.region)) if plan else None,
         "budget": _budget(plan, burn) if plan else None,
         "resources": _resources(graph.resources),
@@ -246,16 +245,9 @@ def _vector_store(plan: StackPlan | None) -> Document | None:
     }
 
 
-def _burn(usd_per_hour: Bounds) -> Document:
-    return {
-        bound: {"usd_per_hour": round(value, 4), "usd_per_month": round(value * HOURS_PER_MONTH, 2)}
-        for bound, value in asdict(usd_per_hour).items()
-    }
-
-
 def _budget(plan: StackPlan, burn: Bounds) -> Document:
     budget = plan.budget
-    ceiling = burn.ceiling * HOURS_PER_MONTH
+    ceiling = least_budget(burn.ceiling)
     return {
         "monthly_usd": budget.monthly_usd,
         "on_exceed": budget.on_exceed,

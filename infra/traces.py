@@ -28,7 +28,8 @@ def told_by_trace(workload: Mapping[str, Any], folder: Path, where: str) -> dict
 def _text(path: Path, name: str) -> str:
     try:
         if not path.is_file():
-            raise BadInput(name, "is not a file", way_out="a trace is named relative to the stack file")
+            way_out = "a trace is named relative to the stack file, that of --trace to the working directory"
+            raise BadInput(name, "is not a file", way_out=way_out)
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from sizing.catalogue_refresh import REFRESH
 from sizing.facts import dated_file
 
 STALE_DAYS = 90
@@ -18,5 +19,5 @@ def stale_prices(today: date) -> tuple[str, ...]:
         document = dated_file(name)
         days = (today - date.fromisoformat(document["date"])).days
         if days > STALE_DAYS:
-            found.append(f"prices of {name}.json are {days} days old (limit {STALE_DAYS}); {document['refresh']}")
+            found.append(f"prices of {name}.json are {days} days old (limit {STALE_DAYS}); {REFRESH}")
     return tuple(found)

@@ -6,10 +6,12 @@ has its own stack and no GPU. Monthly prices are divided by 730 hours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sizing.catalogue import Catalogue
 from sizing.facts import serving_facts
+from sizing.inputs import ModelEntry
 from sizing.plan import HOURS_PER_MONTH, BillLine, Bounds, BudgetPlan, Disk, NodePoolPlan, ServingPlan, VectorStorePlan
 from sizing.transfer import StackTraffic, constant, traffic_lines
 
@@ -30,6 +32,11 @@ def monthly(usd_per_hour: Bounds) -> Bounds:
         expected=usd_per_hour.expected * HOURS_PER_MONTH,
         ceiling=usd_per_hour.ceiling * HOURS_PER_MONTH,
     )
+
+
+def least_budget(ceiling_usd_per_hour: float) -> float:
+    """Return the smallest budget that a ceiling keeps, in USD per month and whole cents: a cent less is refused."""
+    return math.ceil(ceiling_usd_per_hour * HOURS_PER_MONTH * 100) / 100
 
 
 def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
@@ -124,6 +131,11 @@ def shared_lines(
         )
     )
     return tuple(lines)
+
+
+def beside_usd_per_hour(entry: ModelEntry, zones: int, region: str, catalogue: Catalogue) -> float:
+    """Return the ceiling of what a model planned alone costs on any machines: load balancer, transfer, key, secrets."""
+    return total(shared_lines(None, region, catalogue, StackTraffic(entries=(entry,), zones=zones))).ceiling
 
 
 def bill_of(

@@ -41,7 +41,7 @@ from sizing.engines import (
 from sizing.errors import BadInput
 from sizing.fleets import LEAST_SAVING, Guest
 from sizing.inputs import ModelEntry
-from sizing.options import Option, Search, Supply, needed_replicas, place, replicas_of, zones_of
+from sizing.options import Option, Search, Supply, needed_replicas, place, replicas_of
 from sizing.plan import Replicas
 from sizing.pools import fleet_usd_per_hour, split_nodes, spot_price
 from sizing.sharing import Tenant, shared_nodes
@@ -168,9 +168,8 @@ def _sketched(model: Model, supply: Supply) -> Iterator[_Prospect]:
         tenant = _tenant(shape, rates.get(shape.key, Rates(math.inf)), supply)
         if tenant is None:
             continue
-        for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
-            holds = shape.gpus < instance.gpus and instance.gpus % shape.gpus == 0
-            if holds and len(zones_of(instance, supply.region, supply.catalogue)) >= supply.capacity.zones:
+        for instance in model.search.machines[shape.gpu.name]:
+            if shape.gpus < instance.gpus and instance.gpus % shape.gpus == 0:
                 savings = _savings(model, instance, tenant, supply)
                 yield _Prospect(model=model, instance=instance, shape=shape, tenant=tenant, savings=savings)
 
@@ -251,17 +250,17 @@ def _built(model: Model, prospects: Sequence[_Prospect], supply: Supply) -> dict
     for shape in {one.shape.key: one.shape for one in prospects}.values():
         engine = built.get(shape.key) or build_engine(shape, Reach())
         wanted = {one.instance.instance_type for one in prospects if one.shape is shape}
-        placed = [] if isinstance(engine, Rejected) else _placed(model.entry, engine, supply)
+        placed = [] if isinstance(engine, Rejected) else _placed(model, engine, supply)
         for option in placed:
             if option.instance.instance_type in wanted:
                 found.setdefault(option.instance.instance_type, []).append(_guest(model.entry, option, supply))
     return {kind: _undominated(guests) for kind, guests in found.items()}
 
 
-def _placed(entry: ModelEntry, engine: Engine, supply: Supply) -> list[Option]:
+def _placed(model: Model, engine: Engine, supply: Supply) -> list[Option]:
     """Return one option for each instance type: that with most types in its offers."""
-    search, found = Search(), dict[str, Option]()
-    place(entry, engine, supply, search)
+    search, found = Search(machines=model.search.machines), dict[str, Option]()
+    place(model.entry, engine, supply, search)
     for option in search.options:
         found.setdefault(option.instance.instance_type, option)
     return list(found.values())

@@ -31,6 +31,8 @@ PositiveTokens = Annotated[int, Field(ge=1, le=10_000_000)]
 HOURS_PER_DAY = 24
 BURSTINESS_LIMITS = (0.05, 20.0)
 DayShare = Annotated[float, Field(ge=0, le=1)]
+LEAST_REQUESTS_PER_S = 1e-6
+"""A request in twelve days: what is rarer has no cost per token."""
 QUIETEST_SHARE = 0.2
 """``minimumShare`` where nothing is stated of the day."""
 
@@ -71,7 +73,9 @@ class Workload(Stated):
         " with TIMESTAMP,ContextTokens,GeneratedTokens or arrival_s,input_tokens,output_tokens, or JSON lines with"
         " timestamp (ms), input_length, output_length",
     )
-    requests_per_second: float = Field(gt=0, le=100_000, description="mean arrival rate at the peak hour")
+    requests_per_second: float = Field(
+        ge=LEAST_REQUESTS_PER_S, le=100_000, description="mean arrival rate at the peak hour"
+    )
     input_tokens: PositiveTokens = Field(description="mean prompt tokens of a request")
     output_tokens: PositiveTokens = Field(description="mean generated tokens of a request")
     peak_factor: float = Field(1.5, ge=1, le=100, description="ceiling of traffic over requestsPerSecond")
@@ -261,7 +265,8 @@ class Capacity(Stated):
         0.5,
         ge=0,
         le=1,
-        description="share of the nodes above the floor that may be spot; they are bought before those on demand",
+        description="share of the nodes above the floor that may be spot, rounded up; they are bought before those on"
+        " demand",
     )
     zones: int = Field(2, ge=1, le=6, description="availability zones used")
     gpus: tuple[str, ...] | None = Field(

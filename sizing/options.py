@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -37,6 +37,7 @@ from sizing.plan import Bounds, InstanceOffer, LossTolerance, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node
+from sizing.throughput import check_answer
 
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""
@@ -73,12 +74,15 @@ class Option:
         return self.split.expected * self.instance.gpus
 
     @cached_property
-    def order(self) -> tuple[float, int, int, float, int, int, str]:
-        """Cheapest expected first, then fewer GPUs, no idle GPUs, lower floor, no pipeline, more spot types, name."""
+    def order(self) -> tuple[float, int, int, float, float, int, int, str]:
+        """Cheapest expected first, then fewer GPUs, no idle ones, less at the most traffic on the planned type, lower
+        floor, no pipeline, more spot types, name.
+        """
         idle = self.split.expected * self.per_node - self.replicas.expected
         name = f"{self.engine.name} {self.instance.instance_type}"
         stages, cost = self.engine.settings.pipeline_parallel, self.usd_per_hour
-        return (round(cost.expected, 9), self.gpus, idle, cost.floor, stages, -len(self.offers), name)
+        most = round(self.split.ceiling * self.offers[0].on_demand_usd_per_hour, 9)
+        return (round(cost.expected, 9), self.gpus, idle, most, cost.floor, stages, -len(self.offers), name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +103,10 @@ class Search:
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
     reach: Reach = field(default_factory=Reach)
+    machines: dict[str, list[Instance]] = field(default_factory=dict)
+    """Those that enough zones sell by GPU, cheapest first."""
     shapes: list[Shape] = field(default_factory=list)
-    """All that some machine holds."""
+    """All that some of these machines hold."""
     rates: dict[ShapeKey, Rates] = field(default_factory=dict)
     """What no settings of a shape exceed, where it was looked at; 0 where it cannot serve."""
 
@@ -141,8 +147,11 @@ def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) ->
 
 
 def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
-    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len."""
+    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len, and for
+    answers of a model that generates no tokens.
+    """
     load = entry.workload
+    check_answer(model, load.output_tokens, f"models.{entry.name}.workload.outputTokens")
     longest = min(model.max_position_embeddings, entry.engine.max_model_len or model.max_position_embeddings)
     requests = {
         "inputTokens + outputTokens": load.input_tokens + load.output_tokens,
@@ -218,7 +227,7 @@ def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], regio
 
 def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> None:
     """Add to ``search`` the options of one engine over the instance types of its GPU."""
-    judged = [(i, _unusable(engine, i, supply)) for i in supply.catalogue.instances(engine.gpu.name, supply.region)]
+    judged = [(instance, _unusable(engine, instance)) for instance in search.machines[engine.gpu.name]]
     for reason in sorted({reason for _, reason in judged} - {""}):
         types = ", ".join(instance.instance_type for instance, why in judged if why == reason)
         search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
@@ -233,13 +242,13 @@ def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> 
             option = _option(engine, instance, bought, replicas, supply)
             short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
             if short:
-                search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=short))
+                types = ", ".join(offer.instance_type for offer in bought)
+                search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=short))
             else:
                 search.options.append(option)
 
 
-def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
-    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
+def _unusable(engine: Engine, instance: Instance) -> str:
     if instance.gpus < engine.pod.gpus:
         return f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
     if instance.gpus % engine.pod.gpus:
@@ -249,9 +258,6 @@ def _unusable(engine: Engine, instance: Instance, supply: Supply) -> str:
             f"pods of {engine.pod.cpu:g} vCPU and {engine.pod.memory_gib:g} GiB do not fit beside the daemonsets in "
             f"{instance.allocatable_cpu:g} vCPU and {instance.allocatable_memory_gib:.1f} GiB"
         )
-    if len(zones) < wanted:
-        known = ", ".join(zones) or "none"
-        return f"sold in {len(zones)} zones of {supply.region} ({known}), capacity.zones asks for {wanted}"
     return ""
 
 
@@ -284,7 +290,7 @@ def enumerate_options(
     """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
 
     With ``keep`` shapes are left out that cannot matter: those whose cost at the rate that no settings exceed is above
-    that of ``keep`` options on other shapes or machines, one of which has no higher ceiling either. What is left
+    that of ``keep`` other engines, one of which has no higher ceiling either. What is left
     out says so among the rejections; the cheapest for any budget is never left out.
     """
     models, search = checkpoints(entry, catalogue), Search()
@@ -322,6 +328,7 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, sear
             search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {supply.region}"))
             continue
         most = max(instance.gpus for instance in instances)
+        buyable = search.machines[gpu.name] = [one for one in instances if _in_enough_zones(one, supply, search)]
         for model, (tensor, pipeline) in itertools.product(models, widths(entry)):
             shape = Shape(
                 entry=entry, model=model, gpu=gpu, tensor_parallel=tensor, pipeline_parallel=pipeline,
@@ -331,14 +338,25 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, sear
                 reason = f"no machine has more than {most} of them"
                 search.rejected.append(Rejected(option=shape.name, reason=reason))
                 continue
-            wide = [i.on_demand_usd_per_hour[supply.region] for i in instances if i.gpus >= tensor * pipeline]
-            found.append((min(wide), shape.name, shape))
+            wide = [i.on_demand_usd_per_hour[supply.region] for i in buyable if i.gpus >= tensor * pipeline]
+            if wide:
+                found.append((min(wide), shape.name, shape))
     return [shape for _, _, shape in sorted(found, key=lambda row: row[:2])]
+
+
+def _in_enough_zones(instance: Instance, supply: Supply, search: Search) -> bool:
+    """Tell whether as many zones sell it as the capacity asks for; where not, it is rejected."""
+    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
+    if len(zones) < wanted:
+        known, count = ", ".join(zones) or "none", f"{len(zones)} zone{'' if len(zones) == 1 else 's'}"
+        reason = f"sold in {count} of {supply.region} ({known}), capacity.zones asks for {wanted}"
+        search.rejected.append(Rejected(option=instance.instance_type, reason=reason))
+    return len(zones) >= wanted
 
 
 def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected | None:
     """Say that ``keep`` options beat the least that this shape can cost; None where it may still win."""
-    if len({(option.engine.name, option.instance.instance_type) for option in search.options}) < keep:
+    if len({option.engine.name for option in search.options}) < keep:
         return None
     for bound in (Rates(math.inf), None):  # first as if one replica carried everything, then at the ideal rates
         try:
@@ -347,7 +365,7 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
             return None
         if bound is None:
             search.rates[shape.key] = rates
-        least = _least_costs(shape, rates, supply) if rates.within > 0 else []
+        least = _least_costs(shape, rates, supply, search.machines) if rates.within > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)
             best = min(search.options, key=lambda option: option.order)
@@ -357,10 +375,12 @@ def _beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected
     return None
 
 
-def _least_costs(shape: Shape, rates: Rates, supply: Supply) -> list[Bounds]:
+def _least_costs(
+    shape: Shape, rates: Rates, supply: Supply, machines: Mapping[str, Sequence[Instance]]
+) -> list[Bounds]:
     """Return the cost on each machine if one replica carried ``rates``: no option of the shape costs less."""
     gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
-    for instance in supply.catalogue.instances(shape.gpu.name, supply.region):
+    for instance in machines[shape.gpu.name]:
         if instance.gpus >= gpus:
             replicas = replicas_of(shape.entry, rates, instance.gpus // gpus, supply.capacity.zones)
             if not isinstance(replicas, str):
@@ -373,5 +393,5 @@ def _least_costs(shape: Shape, rates: Rates, supply: Supply) -> list[Bounds]:
 def _loses(least: Bounds, options: Sequence[Option], keep: int) -> bool:
     """Tell whether ``keep`` options are cheaper than ``least`` and one of them has no higher ceiling."""
     cheaper = [option for option in options if option.usd_per_hour.expected < least.expected - 1e-9]
-    names = {(option.engine.name, option.instance.instance_type) for option in cheaper}
+    names = {option.engine.name for option in cheaper}
     return len(names) >= keep and any(option.ceiling_usd_per_hour <= least.ceiling for option in cheaper)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sizing.bill import bill_of, default_cluster_bill, monthly, total
+from sizing.bill import bill_of, default_cluster_bill, least_budget, monthly, total
 from sizing.catalogue import Catalogue
 from sizing.hosted import hosted_costs, hosted_document
 from sizing.inputs import ModelEntry
@@ -72,8 +72,8 @@ def line_documents(lines: Sequence[BillLine]) -> list[Document]:
 
 
 def burn_document(usd_per_hour: Bounds) -> Document:
-    """Return the three bounds per hour and per month."""
-    month = asdict(monthly(usd_per_hour))
+    """Return the three bounds per hour and per month; that of the ceiling is the smallest budget that it keeps."""
+    month = {**asdict(monthly(usd_per_hour)), "ceiling": least_budget(usd_per_hour.ceiling)}
     return {
         bound: {"usd_per_hour": round(value, 4), "usd_per_month": round(month[bound], 2)}
         for bound, value in asdict(usd_per_hour).items()

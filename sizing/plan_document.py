@@ -55,6 +55,7 @@ def figure_documents(figures: Sequence[Figure]) -> list[Document]:
 
 def _option(plan: ServingPlan, chosen: ServingPlan) -> Document:
     return {
+        "model": plan.model,
         "gpu": plan.gpu,
         "instance_type": plan.instance_type,
         "instances_per_replica": plan.instances_per_replica,
@@ -90,6 +91,7 @@ def plan_document(
         "region": region,
         "catalogue_date": catalogue_date,
         "inputs": {
+            "model": entry.model,
             "workload": entry.workload.model_dump(mode="json"),
             "objectives": entry.objectives.model_dump(mode="json"),
         },

@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sizing.bill import beside_usd_per_hour
 from sizing.catalogue import Catalogue
+from sizing.engines import option_name
 from sizing.errors import BadInput, OverBudget, TonnageError
 from sizing.inputs import HOURS_PER_DAY, Capacity, ModelEntry, Objectives, Workload
 from sizing.options import Option, Supply, enumerate_options, whole_replicas
@@ -38,7 +40,8 @@ class OptionPoint:
     name: str
     gpu: str
     instance_type: str
-    tensor_parallel: int
+    engine: str
+    """GPU and widths, as in the name."""
     replicas: Replicas
     usd_per_month: Bounds
     ttft_p95_ms: float
@@ -157,7 +160,11 @@ def per_month(usd_per_hour: Bounds) -> Bounds:
 
 def plan_name(plan: ServingPlan) -> str:
     """Name a plan as its rejections do: ``L40S TP1 on g6e.xlarge``."""
-    return f"{plan.gpu} TP{plan.tensor_parallel} on {plan.instance_type}"
+    return f"{_engine_name(plan)} on {plan.instance_type}"
+
+
+def _engine_name(plan: ServingPlan) -> str:
+    return option_name(plan.gpu, plan.tensor_parallel, plan.pipeline_parallel)
 
 
 def p95_ms(plan: ServingPlan, figure: str) -> float:
@@ -204,7 +211,7 @@ def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> Option
         name=plan_name(plan),
         gpu=plan.gpu,
         instance_type=plan.instance_type,
-        tensor_parallel=plan.tensor_parallel,
+        engine=_engine_name(plan),
         replicas=plan.replicas,
         usd_per_month=per_month(plan.usd_per_hour),
         ttft_p95_ms=ttft,
@@ -256,6 +263,7 @@ def day_of(
     """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
     option = chosen_option(chosen, entry, capacity, region, catalogue)
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
+    beside += beside_usd_per_hour(entry, capacity.zones, region, catalogue)
     hours = []
     for hour, share in enumerate(shares_of_day(entry.workload)):
         burst = share * entry.workload.peak_factor
@@ -318,7 +326,7 @@ def _step(entry: ModelEntry | None, factor: float, value: float, supply: Supply,
         factor=factor,
         value=value,
         name=plan_name(plan),
-        gpu=f"{plan.gpu} TP{plan.tensor_parallel}",
+        gpu=_engine_name(plan),
         replicas=plan.replicas,
         usd_per_month=per_month(plan.usd_per_hour),
         over_limit=over,

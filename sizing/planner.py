@@ -9,10 +9,10 @@ budget that works. The ceilings of replicas are never lowered to make a budget h
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from sizing.bill import bill_of, budget_plan, shared_lines, total
+from sizing.bill import beside_usd_per_hour, bill_of, budget_plan, least_budget, shared_lines, total
 from sizing.catalogue import Catalogue
 from sizing.engine import engine_args
 from sizing.engines import Rejected
@@ -58,37 +58,55 @@ def plan_model(
 ) -> PlanResult:
     """Plan one model: the cheapest option, up to ``top`` alternatives, and why each other option lost.
 
-    ``max_monthly_usd`` bounds the ceiling of its own cost (nodes, disks, weights, logs). Raises BadInput, NoPlan
-    when nothing meets the objectives, OverBudget when nothing that does fits the limit.
+    Alternatives differ in GPU, width or checkpoint, each on the machine where it is cheapest; other machines only cost
+    more, and are among those that lost.
+    ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
+    meets the objectives, OverBudget when nothing that does fits the limit.
     """
     search = _search(entry, capacity, region, catalogue, keep=top + 1)
-    options = search.options
+    options: Sequence[Option] = search.options
+    above: tuple[Rejected, ...] = ()
     if max_monthly_usd is not None:
-        options = [option for option in options if option.ceiling_usd_per_hour * HOURS_PER_MONTH <= max_monthly_usd]
-        if not options:
-            least = min(option.ceiling_usd_per_hour for option in search.options) * HOURS_PER_MONTH
-            raise OverBudget(
-                "maxMonthlyUsd",
-                f"{max_monthly_usd:g} USD is below the ceiling of every option",
-                limit=f"the smallest that works is {math.ceil(least)} USD per month",
-                way_out="raise it, lower peakFactor or loosen the objectives",
-            )
-    distinct = _distinct(options)
-    shown = distinct[: top + 1]
-    dearer = tuple(Rejected(option=_title(o), reason=_dearer(o, distinct[0])) for o in distinct[top + 1 :])
+        beside = beside_usd_per_hour(entry, capacity.zones, region, catalogue)
+        options, above = _within(search.options, beside, max_monthly_usd)
+    shown = _first_of_each(options, lambda option: option.engine.name)[: top + 1]
+    titles = {_title(option) for option in shown}
+    rest = [option for option in _first_of_each(options, _title) if _title(option) not in titles]
+    dearer = tuple(Rejected(option=_title(option), reason=_dearer(option, shown[0])) for option in rest)
     return PlanResult(
         chosen=own_plan(entry, shown[0], capacity),
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
-        rejected=(*search.rejected, *dearer),
+        rejected=(*search.rejected, *above, *dearer),
         pools=own_fleet(entry.name, shown[0]).pools(entry.name),
     )
 
 
-def _distinct(options: Sequence[Option]) -> list[Option]:
-    """One option for each GPU, width and instance type: the first in order."""
-    first: dict[tuple[str, str], Option] = {}
+def _within(
+    options: Sequence[Option], beside_usd_per_hour: float, max_monthly_usd: float
+) -> tuple[list[Option], tuple[Rejected, ...]]:
+    """Return the options whose bill stays within the limit, and why the others do not; OverBudget when none does."""
+    budgets = [least_budget(option.ceiling_usd_per_hour + beside_usd_per_hour) for option in options]
+    within = [option for option, least in zip(options, budgets, strict=True) if least <= max_monthly_usd]
+    if not within:
+        raise OverBudget(
+            "max-monthly-usd",
+            f"{max_monthly_usd:.2f} USD is below the ceiling of every option",
+            limit=f"the smallest that works is {min(budgets):.2f} USD per month",
+            way_out="raise it, lower peakFactor or loosen the objectives",
+        )
+    named = {_title(option) for option in within}
+    above: dict[str, str] = {}
+    for option, least in sorted(zip(options, budgets, strict=True), key=lambda pair: pair[1]):
+        if _title(option) not in named:
+            above.setdefault(_title(option), f"above the limit: its ceiling needs {least:.2f} USD per month")
+    return within, tuple(Rejected(option=title, reason=reason) for title, reason in above.items())
+
+
+def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> list[Option]:
+    """Return the first option of each name, in order."""
+    first: dict[str, Option] = {}
     for option in options:
-        first.setdefault((option.engine.name, option.instance.instance_type), option)
+        first.setdefault(name(option), option)
     return list(first.values())
 
 
@@ -96,15 +114,24 @@ def _title(option: Option) -> str:
     return f"{option.engine.name} on {option.instance.instance_type}"
 
 
+_MORE = ("expected cost", "GPUs", "idle replicas", "cost at the most traffic", "cost at the floor", "pipeline stages")
+"""What the order of options compares, in its order; then types and names."""
+
+
 def _dearer(option: Option, chosen: Option) -> str:
     ours, best = option.usd_per_hour.expected, chosen.usd_per_hour.expected
-    return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
+    if option.order[0] > chosen.order[0]:
+        return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
+    more = [name for place, name in enumerate(_MORE, start=1) if option.order[:place] > chosen.order[:place]]
+    but = f"more {more[0]}" if more else "nothing better"
+    return f"as dear as {_title(chosen)} ({best:.2f} USD/h expected), with {but}"
 
 
 def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:
     search = enumerate_options(entry, capacity, region, catalogue, keep=keep)
     if not search.options:
-        raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=_no_plan_way_out(search))
+        way_out = _no_plan_way_out(search, region, catalogue)
+        raise NoPlan(f"models.{entry.name}", _no_plan(entry, search), way_out=way_out)
     return search
 
 
@@ -112,8 +139,8 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
     """Say what is the best that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
     (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
-    if math.isinf(ttft):
-        return f"{entry.model} fits no GPU that is allowed: {_last_reasons(search)}"
+    if search.shapes and not search.placed and math.isinf(ttft):
+        return f"{entry.model} runs on no GPU that is allowed: {_last_reasons(search)}"
     if search.reach.missed and not search.placed:
         return (
             f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
@@ -122,23 +149,28 @@ def _no_plan(entry: ModelEntry, search: Search) -> str:
     return f"no option is left: {_last_reasons(search)}"
 
 
-def _no_plan_way_out(search: Search) -> str:
+def _no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
+    scarce = "lower capacity.zones, " if any(one.reason.startswith("sold in") for one in search.rejected) else ""
+    if not search.shapes:
+        sold = [gpu.name for gpu in catalogue.gpus if catalogue.instances(gpu.name, region)]
+        return f"{scarce}allow GPUs that {region} sells: {', '.join(sorted(sold))}"
     if any(" of quota L-" in one.reason for one in search.rejected):
         return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
-    return (
-        "loosen the objectives, allow more GPUs or choose a smaller model" if search.reach.missed else "allow more GPUs"
-    )
+    if search.reach.missed:
+        return f"loosen the objectives, {scarce}allow more GPUs or choose a smaller model"
+    return f"{scarce}allow more GPUs"
 
 
-_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit")
-"""Beginnings of reasons, the most telling first."""
+_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no machine", "not sold")
+"""Beginnings of reasons, the most telling first; nothing stands for any other."""
 
 
 def _last_reasons(search: Search) -> str:
-    def rank(one: Rejected) -> int:
-        return next((i for i, start in enumerate(_TELLING) if one.reason.startswith(start)), len(_TELLING))
+    def rank(one: Rejected) -> tuple[bool, int]:
+        found = [place for place, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
+        return " of quota L-" not in one.reason, found[0] if found else _TELLING.index("")
 
     told = sorted(search.rejected, key=rank)[:3]
     return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"
@@ -270,7 +302,7 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     short = ""
     for combination in request.combinations(request.most_ceiling_usd_per_hour):
         plan = _assemble(request, combination)
-        if plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= budget.monthly_usd:
+        if least_budget(plan.burn_usd_per_hour.ceiling) <= budget.monthly_usd:
             lacking = quota_shortage(capacity, purchases_of(plan.pools), catalogue)
             if not lacking:
                 return plan
@@ -322,22 +354,18 @@ def _assemble(request: _Request, combination: Combination) -> StackPlan:
     )
 
 
-def _monthly_ceiling(plan: StackPlan) -> int:
-    return math.ceil(plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH)
-
-
 def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
-    smallest = _monthly_ceiling(leanest)
+    smallest = least_budget(leanest.burn_usd_per_hour.ceiling)
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
     calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    least = _monthly_ceiling(_assemble(calm, calm.combinations(0.0)[-1]))
+    least = least_budget(_assemble(calm, calm.combinations(0.0)[-1]).burn_usd_per_hour.ceiling)
     if least < smallest:
-        way_out += f" (peakFactor 1 needs {least} USD)"
+        way_out += f" (peakFactor 1 needs {least:.2f} USD)"
     return OverBudget(
         "budget.monthlyUsd",
-        f"{request.budget.monthly_usd:g} USD is below the ceiling of the bill",
-        limit=f"the smallest budget that works is {smallest} USD per month",
+        f"{request.budget.monthly_usd:.2f} USD is below the ceiling of the bill",
+        limit=f"the smallest budget that works is {smallest:.2f} USD per month",
         way_out=way_out,
     )
 

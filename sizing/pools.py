@@ -1,8 +1,9 @@
 """Node pools of one model, or of models that share them: the on-demand floor, spot, and on-demand burst above it.
 
 Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes
-above the floor are split by the spot share, rounded up to spot. What a pool may buy is exactly the list of its
-offers, so its ceiling is ``ceiling_instances`` x the dearest on-demand price of that list.
+above the floor are split by the spot share, rounded up to spot: so nodes bought together are never more on spot than
+bought apart (``sizing.guests`` counts on it). What a pool may buy is exactly the list of its offers, so its ceiling is
+``ceiling_instances`` x the dearest on-demand price of that list.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSpl
 
     def above(count: int) -> tuple[int, int]:
         nodes = math.ceil(count / per_node) - floor
-        spot = math.ceil(nodes * spot_share)
+        spot = math.ceil(nodes * spot_share - 1e-9)
         return spot, nodes - spot
 
     (spot_expected, burst_expected), (spot_ceiling, burst_ceiling) = above(replicas.expected), above(replicas.ceiling)

@@ -144,14 +144,14 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
 
 
 def variance_of(number: float, cycle_s: float, cycle_aside_s: float) -> float:
-    """Variance of the number in flight: rate / slope of the rate in that number, infinite where more add nothing.
+    """Variance of the number in flight: rate / slope of the rate in that number, at most that of a geometric number.
 
-    ``cycle_aside_s`` is the cycle of ``STEP_ASIDE`` times as many. Where one more request slows the others as much as
-    it brings, they pile up; where none slows another the slope is rate / number and the number is Poisson.
+    ``cycle_aside_s`` is the cycle of ``STEP_ASIDE`` times as many. Where none slows another the slope is rate / number
+    and the number is Poisson; where more add nothing, they share what there is and their number is geometric.
     """
-    here = number / cycle_s
+    here, geometric = number / cycle_s, number * (1 + number)
     gained = number * STEP_ASIDE / cycle_aside_s - here
-    return here * number * (STEP_ASIDE - 1) / gained if gained > 0 else math.inf
+    return min(here * number * (STEP_ASIDE - 1) / gained, geometric) if gained > 0 else geometric
 
 
 def _ttft_s(  # noqa: PLR0917
@@ -220,9 +220,12 @@ def tpot_p95_s(once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: fl
 
     The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
     M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
-    prompts left behind as far as it is above that of exponential ones.
+    prompts left behind as far as it is above that of exponential ones. After the one token of a vector, a score or a
+    label none follows: it has the step alone.
     """
     wait, poisson = waits
+    if answer.mean <= 1:
+        return crowded_s
     tokens = max(answer.short_share * answer.mean, 1.0)
     busy = rate * once.prefill_s
     if busy >= 1:

@@ -282,6 +282,13 @@ def estimate_of(replica: Replica, loop: Loop, *, concurrency: float, output_toke
     )
 
 
+def check_answer(model: ModelSpec, output_tokens: float, where: str) -> None:
+    """Raise BadInput for answers of several tokens of a model that gives a vector or a score."""
+    if not model.generates and output_tokens > 1:
+        problem = f"{output_tokens:g} output tokens, but {model.name} answers with a vector or a score"
+        raise BadInput(where, problem, limit="1", way_out="state one output token")
+
+
 def predict_throughput(
     model: ModelSpec,
     gpu: Gpu,
@@ -295,8 +302,10 @@ def predict_throughput(
 ) -> ThroughputEstimate:
     """Predict one replica with ``concurrency`` requests in flight, each followed by the next as soon as it ends.
 
-    Raises BadInput when a request is longer than the engine's max_model_len or a figure is not positive.
+    Raises BadInput when a request is longer than the engine's max_model_len, a figure is not positive, or a model that
+    generates no tokens is to answer with some.
     """
+    check_answer(model, output_tokens, "outputTokens")
     if concurrency <= 0 or output_tokens < 1 or input_tokens < 1:
         raise BadInput("throughput", "concurrency, input and output tokens must be positive")
     if input_tokens + output_tokens > engine.max_model_len:

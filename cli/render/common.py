@@ -58,8 +58,11 @@ def zones(ids: Sequence[str]) -> str:
 def machine(option: Mapping[str, Any]) -> str:
     """Return what one replica runs on."""
     count = option["instances_per_replica"]
-    parallel = f"TP {option['tensor_parallel']}"
-    if option.get("pipeline_parallel", 1) > 1:
-        parallel += f" x PP {option['pipeline_parallel']}"
     prefix = f"{count} x " if count > 1 else ""
-    return f"{prefix}{option['instance_type']}, {option['gpu']}, {parallel}"
+    return f"{prefix}{option['instance_type']}, {option['gpu']}, TP {widths(option)}"
+
+
+def widths(option: Mapping[str, Any]) -> str:
+    """Return the tensor parallel size and, where there are stages, their number: ``2 x PP 4``."""
+    stages = option.get("pipeline_parallel", 1)
+    return f"{option['tensor_parallel']}" + (f" x PP {stages}" if stages > 1 else "")

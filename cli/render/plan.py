@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.render import costs
-from cli.render.common import grid, heading, machine, middle_and_high, three, three_usd
+from cli.render.common import grid, heading, machine, middle_and_high, three, three_usd, widths
 from cli.render.markdown import folded
 from cli.render.markdown import table as markdown_table
 
@@ -31,7 +31,7 @@ def text(document: Document) -> RenderableType:
     chosen = document["chosen"]
     parts: list[RenderableType] = [
         Text(sentence(document), style="bold green"),
-        Text(f"vllm serve {' '.join(chosen['engine_args'])}", style="dim"),
+        Text(command_line(document), style="dim"),
         *(Text(f"workload: {one['value']}", style="dim") for one in chosen["explanation"] if one["name"] == "trace"),
         heading("Choice and alternatives (replicas, USD per hour: floor / expected / ceiling; latency: p50 to p90)"),
         _options(document),
@@ -55,18 +55,25 @@ def sentence(document: Document) -> str:
     chosen = document["chosen"]
     replicas, hourly = chosen["replicas"], chosen["usd_per_hour"]
     return (
-        f"{machine(chosen)}: {replicas['expected']} replicas expected, at most {replicas['ceiling']}; "
+        f"{machine(chosen)}: {replicas['expected']} replica{'s' if replicas['expected'] != 1 else ''} expected, "
+        f"at most {replicas['ceiling']}; "
         f"${hourly['expected']:,.2f} an hour expected, at most ${hourly['ceiling']:,.2f}"
     )
+
+
+def command_line(document: Document) -> str:
+    """Return the command that starts one replica of the choice."""
+    chosen = document["chosen"]
+    return " ".join(("vllm serve", chosen["model"], *chosen["engine_args"]))
 
 
 def option_rows(document: Document) -> list[tuple[str, ...]]:
     """Return the choice and its alternatives as rows under ``HEADS``."""
     return [
         (
-            option["gpu"],
+            option["gpu"] + _checkpoint(option, document),
             option["instance_type"],
-            str(option["tensor_parallel"]),
+            widths(option),
             three(option["replicas"]),
             three_usd(option["usd_per_hour"]),
             f"{option['usd_per_million_output_tokens']:.2f}",
@@ -76,6 +83,12 @@ def option_rows(document: Document) -> list[tuple[str, ...]]:
         )
         for option in (document["chosen"], *document["alternatives"])
     ]
+
+
+def _checkpoint(option: Document, document: Document) -> str:
+    """Name the checkpoint where it is not the one that was asked for."""
+    name = str(option["model"])
+    return "" if name == document["inputs"]["model"] else f", {name.rpartition('/')[2]}"
 
 
 def scaling_rows(document: Document) -> list[tuple[str, str]]:
@@ -106,7 +119,7 @@ def reasons(document: Document) -> list[tuple[str, str]]:
 def trade_rows(document: Document) -> list[tuple[str, str]]:
     """Return (option, what it gives and takes beside the choice) for each alternative."""
     return [
-        (f"{option['gpu']} TP{option['tensor_parallel']} on {option['instance_type']}", ", ".join(option["trades"]))
+        (f"{option['gpu']} TP{widths(option)} on {option['instance_type']}", ", ".join(option["trades"]))
         for option in document["alternatives"]
     ]
 

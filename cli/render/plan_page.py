@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cli.render import costs
 from cli.render.common import usd
 from cli.render.page import folded, table, whole
-from cli.render.plan import HEADS, MOST_REASONS, option_rows, reasons, sentence, trade_rows
+from cli.render.plan import HEADS, MOST_REASONS, command_line, option_rows, reasons, sentence, trade_rows
 from cli.render.plots import GREY, INK, LIMIT, Plot, Scale, linear, logarithmic
 from sizing.inputs import HOURS_PER_DAY
 from sizing.plan_study import QUIETEST_HOUR, frontier, p95_ms, per_month
@@ -44,7 +44,7 @@ def html(document: Document, study: PlanStudy) -> str:
         f"<h1>{escape(title)}</h1>",
         f"<p>{escape(sentence(document))}</p>",
         _facts(document, study),
-        f"<p><code>vllm serve {escape(' '.join(document['chosen']['engine_args']))}</code></p>",
+        f"<p><code>{escape(command_line(document))}</code></p>",
         "<h2>Cost against latency</h2>",
         _latency(study),
         "<h2>Cost over the day</h2>",
@@ -146,10 +146,10 @@ def _scatter(study: PlanStudy, name: str, latency: Callable[[OptionPoint], float
             *places[id(point)], colour=colour, hollow=not point.meets, radius=6.0 if point.chosen else 3.2, told=told
         )
     chosen = next(point for point in points if point.chosen)
-    plot.label(*places[id(chosen)], f"{chosen.gpu} TP{chosen.tensor_parallel}, chosen", colour=CHOSEN, bold=True)
+    plot.label(*places[id(chosen)], f"{chosen.engine}, chosen", colour=CHOSEN, bold=True)
     for point in best:
         if not point.chosen:
-            plot.label(*places[id(point)], f"{point.gpu} TP{point.tensor_parallel}", colour=INK)
+            plot.label(*places[id(point)], point.engine, colour=INK)
     return f"<figure>{plot.svg()}</figure>"
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sizing.bill import least_budget
 from sizing.catalogue import Catalogue
 from sizing.errors import BadInput, OverBudget, TonnageError
 from sizing.inputs import (
@@ -349,7 +350,7 @@ def _replan(stack: Stack, proposed: ModelEntry, *, with_ceiling: bool = True) ->
             whole = stack.plan(entry)
         except OverBudget:
             whole = stack.plan(entry, stack.budget.model_copy(update={"monthly_usd": ANY_BUDGET_USD}))
-            smallest = float(math.ceil(whole.burn_usd_per_hour.ceiling * HOURS_PER_MONTH))
+            smallest = least_budget(whole.burn_usd_per_hour.ceiling)
     except TonnageError as error:
         if with_ceiling and entry.replicas.ceiling is not None:
             return _replan(stack, proposed, with_ceiling=False)
@@ -411,7 +412,7 @@ def _answer(
         told.append(short)
     if over is not None:
         told.append(
-            f"the budget of {stack.budget.monthly_usd:,.0f} USD is exceeded: the smallest that works is {over:,.0f}"
+            f"the budget of {stack.budget.monthly_usd:,.0f} USD is exceeded: the smallest that works is {over:,.2f}"
         )
     return Answer(
         change=change, entry=new.entry if change else entry, planned=planned, kept=kept, proposed=side, saving=saving,

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from cli import app
+from cli.__main__ import run
 from sizing.errors import OverBudget
 from tests.cli.conftest import Tonnage
 from tests.support.seeds import reseeded
@@ -30,7 +31,9 @@ def test_without_a_verb_the_help_is_shown(tonnage: Tonnage) -> None:
         (("size",), "Missing argument 'MODEL'"),
         (("size", "x"), "Missing option '--gpu'"),
         ((*SIZE, "--bogus"), "No such option"),
-        ((*SIZE, "--tensor-parallel", "two"), "--tensor-parallel"),
+        ((*SIZE, "--tensor-parallel", "two"), "'--tensor-parallel': Input should be a valid integer"),
+        ((*SIZE, "--tensor-parallel", "two"), ": 'two' was given; hint: tonnage size --help"),
+        ((*SIZE, "--tensor-parallel=two"), ": 'two' was given"),
         ((*SIZE, "--format", "xml"), "--format"),
         ((*SIZE, "--tensor-parallel", "-1"), "--tensor-parallel: -1"),
         ((*SIZE, "--tensor-parallel", "3"), "3"),
@@ -128,3 +131,14 @@ def test_help_costs_little_more_than_importing_its_parser() -> None:
         return min(times)
 
     assert fastest("-m", "cli", "--help") < 2.5 * fastest("-c", "import typer")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_stream_that_the_caller_closed_leads_nowhere(
+    stream: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, stream, None)
+    assert run(["catalogue", "show"]) == 0
+    assert run(["plan", "no-such-model"]) == 2
+    getattr(sys, stream).close()
+    assert "no-such-model" not in capsys.readouterr().out

@@ -220,6 +220,7 @@ def test_a_server_that_opens_its_metrics_alone_is_enough() -> None:
         ({"metrics": (500, b"")}, "/metrics answers 500"),
         ({"metrics": (200, b"")}, "has no line of vLLM"),
         ({"metrics": (200, b"<html></html>")}, "is not Prometheus text"),
+        ({"metrics": (200, b"x " + b"9" * 400)}, "is not Prometheus text"),
         ({"metrics": (200, b"\xff\xfe")}, "is not Prometheus text"),
         ({"metrics": (200, b"x{a=1")}, "is not Prometheus text"),
         ({"metrics": (200, b"process_cpu_seconds_total 1\n")}, "has no line of vLLM"),
@@ -227,7 +228,7 @@ def test_a_server_that_opens_its_metrics_alone_is_enough() -> None:
         ({"metrics": (302, b"/metrics")}, "/metrics answers 302"),
         ({"metrics": (200, b"# " + b"x" * endpoint.LIMIT_BYTES)}, "sends too much; limit: 8 MiB"),
     ],
-    ids=["missing", "broken", "empty", "page", "bytes", "cut", "other", "file", "loop", "large"],
+    ids=["missing", "broken", "empty", "page", "endless", "bytes", "cut", "other", "file", "loop", "large"],
 )
 def test_what_no_vllm_answers_is_one_line(tonnage: Tonnage, answers: dict[str, tuple[int, bytes]], line: str) -> None:
     with serving(**answers) as address:

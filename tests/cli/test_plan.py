@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,3 +175,102 @@ def test_what_neither_option_nor_trace_tells_is_missing(tonnage: Tonnage) -> Non
     called = tonnage("plan", MODEL, "--requests-per-second", "2", "--input-tokens", "900")
     assert (called.code, called.err.count("\n")) == (2, 1)
     assert "--output-tokens: missing; hint: state it, or --trace FILE" in called.err
+
+
+@pytest.mark.parametrize("rate", ["1e-320", "1e-7", "-0.0"])
+def test_a_rate_that_no_cost_can_be_divided_by_is_refused_by_name(tonnage: Tonnage, rate: str) -> None:
+    called = tonnage("plan", MODEL, "--requests-per-second", rate, *TRAFFIC[2:])
+    assert called.line.startswith("--requests-per-second: ")
+    assert called.code == 2
+
+
+def test_throughput_at_an_absurd_concurrency_is_refused_by_name(tonnage: Tonnage) -> None:
+    called = tonnage("throughput", MODEL, *SPEED, "--concurrency", "1e308")
+    assert "limit: 1e+06" in called.line
+    assert called.code == 2
+
+
+DAY = ",".join(["0.2"] * 12 + ["1"] * 4 + ["0.5"] * 8)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "key", "want"),
+    [
+        ("--peak-factor", "2", "peak_factor", 2.0),
+        ("--minimum-share", "0.5", "minimum_share", 0.5),
+        ("--prefix-share", "0.3", "prefix_share", 0.3),
+        ("--batch-share", "0.4", "batch_share", 0.4),
+        ("--burstiness", "0.5", "burstiness", 0.5),
+        ("--input-tokens-p95", "1800", "input_tokens_p95", 1800),
+        ("--output-tokens-p95", "600", "output_tokens_p95", 600),
+        ("--daily-shape", DAY, "daily_shape", [float(share) for share in DAY.split(",")]),
+    ],
+)
+def test_what_a_stack_states_of_its_traffic_can_be_stated_here(
+    tonnage: Tonnage, option: str, value: str, key: str, want: object
+) -> None:
+    document = tonnage(
+        "plan", MODEL, *TRAFFIC, "--gpu", "L40S", "--top", "0", option, value, "--format", "json"
+    ).document
+    assert document["inputs"]["workload"][key] == want
+
+
+def test_replicas_machines_and_the_engine_can_be_bounded(tonnage: Tonnage) -> None:
+    def chosen(*extra: str) -> dict[str, Any]:
+        return tonnage("plan", MODEL, *TRAFFIC, "--top", "0", *extra, "--format", "json").document["chosen"]
+
+    usual = chosen()
+    assert chosen("--loss-tolerance", "zone")["replicas"]["floor"] > usual["replicas"]["floor"]
+    assert chosen("--min-replicas", "3")["replicas"]["floor"] == 3
+    assert chosen("--max-replicas", "1")["replicas"]["ceiling"] == 1
+    assert chosen("--scale-to-zero")["usd_per_hour"]["floor"] == 0
+    assert chosen("--quota", "L-DB2E81BA=0", "--quota", "L-3819A6DF=0")["instance_type"].startswith("p")
+    assert chosen("--gpu", "H100", "--gpu", "b200")["gpu"] in {"H100", "B200"}
+    assert "8192" in chosen("--max-model-len", "8192")["engine_args"]
+    assert "fp8" in chosen("--kv-cache-dtype", "fp8", "--gpu", "L40S")["engine_args"]
+    assert chosen("--tensor-parallel", "2")["tensor_parallel"] == 2
+    assert chosen("--zones", "1", "--gpu", "B200")["gpu"] == "B200"
+
+
+def test_another_checkpoint_is_named_where_it_is_chosen(tonnage: Tonnage) -> None:
+    small = "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8"
+    call = ("plan", MODEL, *TRAFFIC, "--requests-per-second", "200", "--gpu", "H100", "--allowed-variant", small)
+    assert tonnage(*call, "--format", "json").document["chosen"]["model"] == small
+    assert f"vllm serve {small} " in tonnage(*call).out
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (("--loss-tolerance", "luck"), "--loss-tolerance: luck: input should be 'none'"),
+        (("--daily-shape", "1,2"), "--daily-shape: 2.0"),
+        (("--daily-shape", "noon"), "--daily-shape: 'noon' is no list of numbers"),
+        (("--daily-shape", "1,1"), "--daily-shape: 2 numbers are no day"),
+        (("--daily-shape", DAY, "--minimum-share", "0.1"), "minimumShare and dailyShape are both stated"),
+        (("--input-tokens-p95", "100"), "inputTokensP95 100 must lie between"),
+        (("--quota", "many"), "--quota: 'many' is no quota"),
+        (("--quota", "L-DB2E81BA=1", "--quota", "L-DB2E81BA=2"), "--quota: quota L-DB2E81BA is stated twice"),
+        (("--min-replicas", "3", "--max-replicas", "2"), "floor 3 is above ceiling 2"),
+        (("--max-replicas", "0"), "--max-replicas: 0"),
+        (("--allowed-variant", "Qwen/Qwen3-8B"), "is no checkpoint of"),
+    ],
+)
+def test_a_bound_that_cannot_hold_is_one_line(tonnage: Tonnage, extra: tuple[str, ...], words: str) -> None:
+    called = tonnage("plan", MODEL, *TRAFFIC, *extra)
+    assert words in called.line
+    assert called.code == 2
+
+
+def test_stages_are_told_wherever_an_engine_is_named(tonnage: Tonnage) -> None:
+    call = ("plan", MODEL, *TRAFFIC, "--gpu", "L4", "--pipeline-parallel", "2", "--tensor-parallel", "1")
+    shown = tonnage(*call)
+    assert "L4, TP 1 x PP 2" in shown.out
+    assert "1 x PP 2" in shown.out.split("Choice and alternatives")[1]
+
+
+def test_the_speed_of_a_model_that_gives_vectors_is_told_for_one_token(tonnage: Tonnage) -> None:
+    speed = ("throughput", "BAAI/bge-m3", "--gpu", "L4", "--concurrency", "4", "--input-tokens", "500")
+    assert tonnage(*speed, "--output-tokens", "1").code == 0
+    called = tonnage(*speed, "--output-tokens", "20")
+    assert "outputTokens: 20 output tokens, but BAAI/bge-m3 answers with a vector or a score; limit: 1" in called.line
+    assert called.code == 2

@@ -119,7 +119,7 @@ def test_four_stacks_are_shipped():
         (
             "requestsPerSecond: 2",
             "requestsPerSecond: -2",
-            "tonnage:models[0].workload.requestsPerSecond: -2 is not usable; limit: greater than 0",
+            "tonnage:models[0].workload.requestsPerSecond: -2 is not usable; limit: greater than or equal to 0.000001",
         ),
         (
             "requestsPerSecond: 2",

@@ -56,12 +56,13 @@ def test_a_disk_pays_for_what_it_has_above_the_included_speed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "spot", "burst"), [(0.0, 0, 5), (0.5, 3, 2), (1.0, 5, 0)]
-)  # fmt: skip
-def test_nodes_above_the_floor_are_split_with_spot_rounded_up(share: float, spot: int, burst: int) -> None:
-    split = split_nodes(Replicas(floor=1, expected=2, ceiling=6), 1, share)
-    assert (split.floor, split.spot_ceiling, split.burst_ceiling) == (1, spot, burst)
-    assert split.ceiling == 6
+    ("share", "above", "spot"),
+    [(0.0, 5, 0), (0.5, 5, 3), (1.0, 5, 5), (0.1, 1, 1), (0.55, 100, 55), (0.07, 100, 7), (0.29, 100, 29)],
+)
+def test_nodes_above_the_floor_are_split_with_spot_rounded_up(share: float, above: int, spot: int) -> None:
+    split = split_nodes(Replicas(floor=1, expected=2, ceiling=1 + above), 1, share)
+    assert (split.floor, split.spot_ceiling, split.burst_ceiling) == (1, spot, above - spot)
+    assert split.ceiling == 1 + above
 
 
 def test_replicas_that_share_a_node_are_counted_in_whole_nodes() -> None:

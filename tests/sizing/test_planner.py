@@ -96,13 +96,13 @@ def test_floor_expected_ceiling_and_budget_stand_in_this_order(
 
 
 @pytest.mark.parametrize("rate", [2, 30])
-def test_the_smallest_budget_named_by_a_refusal_works_and_one_dollar_less_does_not(rate: float) -> None:
+def test_the_smallest_budget_named_by_a_refusal_works_and_one_cent_less_does_not(rate: float) -> None:
     with pytest.raises(OverBudget) as refused:
         stack(entry(rate=rate), usd=50)
-    smallest = int(re.search(r"works is (\d+) USD", refused.value.line()).group(1))  # type: ignore[union-attr]
+    smallest = float(re.search(r"works is ([\d.]+) USD", refused.value.line()).group(1))  # type: ignore[union-attr]
     assert stack(entry(rate=rate), usd=smallest).burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= smallest
     with pytest.raises(OverBudget):
-        stack(entry(rate=rate), usd=smallest - 1)
+        stack(entry(rate=rate), usd=smallest - 0.01)
 
 
 def test_a_higher_budget_is_never_worse() -> None:
@@ -172,9 +172,9 @@ def test_each_option_that_lost_says_why() -> None:
     reasons = {one.option: one.reason for one in result.rejected}
     assert reasons["T4 TP4"].startswith("does not fit: weights")
     assert reasons["MI300X"] == "not sold in us-east-1"
-    assert reasons["B200 TP8"].startswith("dearer: at least 113.93 USD/h")
-    every = enumerate_options(entry(LARGE), Capacity(zones=2), REGION, CATALOGUE).rejected
-    assert any("B200 TP8 on" in one.option and "sold in 1 zones" in one.reason for one in every)
+    assert reasons["p6-b200.48xlarge"].startswith("sold in 1 zone of us-east-1 (use1-az6), capacity.zones asks for 2")
+    one_zone = plan_model(entry(LARGE), Capacity(zones=1), REGION, CATALOGUE, top=1).rejected
+    assert any(one.option == "B200 TP8" and one.reason.startswith("dearer: at least 113.93") for one in one_zone)
     assert any(reason.startswith("dearer:") for reason in reasons.values())
 
 
@@ -246,3 +246,29 @@ def test_spot_pools_name_several_types_unless_the_budget_needs_the_cheapest_alon
     month = wide.burn_usd_per_hour.ceiling * HOURS_PER_MONTH
     tight = stack(calm, usd=month - 1, spot_share=1.0, gpus=("A10G",))
     assert [offer.instance_type for offer in tight.pools[-1].offers] == ["g5.xlarge"]
+
+
+def test_of_equal_cost_the_choice_is_what_costs_least_at_the_most_traffic() -> None:
+    one = entry(LARGE, rate=3, workload={"input_tokens": 800, "output_tokens": 200})
+    options = enumerate_options(one, Capacity(gpus=("A100-40GB",)), REGION, CATALOGUE).options
+    equals = [option for option in options if option.order[:3] == options[0].order[:3]]
+    assert len({option.split.ceiling for option in equals}) > 1
+    assert options[0].split.ceiling == min(option.split.ceiling for option in equals)
+
+
+def test_alternatives_are_other_engines_and_their_larger_machines_are_among_the_dearer() -> None:
+    made = plan_model(entry(rate=6), Capacity(), REGION, CATALOGUE)
+    engines = [(p.gpu, p.tensor_parallel, p.pipeline_parallel) for p in (made.chosen, *made.alternatives)]
+    assert len(set(engines)) == len(engines) == 6
+    larger = [one for one in made.rejected if one.option.startswith(f"{made.chosen.gpu} TP1 on ")]
+    assert larger[0].reason.startswith("dearer: ")
+
+
+def test_what_costs_the_same_is_not_called_dearer() -> None:
+    one = entry(LARGE, rate=3, workload={"input_tokens": 800, "output_tokens": 200})
+    made = plan_model(one, Capacity(gpus=("A100-40GB",)), REGION, CATALOGUE, top=0)
+    reasons = {row.option: row.reason for row in made.rejected}
+    best = made.chosen.usd_per_hour.expected
+    same = [reason for reason in reasons.values() if reason.startswith("as dear as A100-40GB TP")]
+    assert any(reason.endswith(f"({best:.2f} USD/h expected), with more cost at the most traffic") for reason in same)
+    assert not [reason for reason in reasons.values() if f"dearer: {best:.2f} USD" in reason]

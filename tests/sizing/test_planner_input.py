@@ -13,7 +13,8 @@ from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan, OverBudget, TonnageError
 from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, Workload
 from sizing.plan import HOURS_PER_MONTH
-from sizing.planner import plan_model, plan_stack
+from sizing.plan_costs import plan_costs
+from sizing.planner import PlanResult, plan_model, plan_stack
 from tests.support.seeds import reseeded
 from tests.support.yardstick import cpu_seconds
 
@@ -105,3 +106,46 @@ def test_the_smallest_budget_is_that_of_the_leanest_plan() -> None:
     plan = plan_stack("one", [entry()], Capacity(), Budget(monthly_usd=1e6), "us-east-1", CATALOGUE)
     bounds = plan.burn_usd_per_hour
     assert 0 < bounds.floor <= bounds.expected <= bounds.ceiling <= 1e6 / HOURS_PER_MONTH
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [("A10", "no option is left: A10: not sold in us-east-1"), ("B200", "no option is left: .*sold in 1 zone of")],
+)
+def test_a_card_that_cannot_be_bought_is_not_called_too_small(gpu: str, words: str) -> None:
+    with pytest.raises(NoPlan, match=words) as refused:
+        plan_model(entry(), Capacity(gpus=(gpu,)), "us-east-1", CATALOGUE)
+    assert ("lower capacity.zones" in refused.value.way_out) == (gpu == "B200")
+    assert "L40S" in refused.value.way_out
+
+
+def test_the_best_that_is_reachable_is_on_machines_that_can_be_bought() -> None:
+    with pytest.raises(NoPlan, match="best reachable is TTFT") as refused:
+        plan_model(entry(objectives=Objectives(ttft_p95_ms=0.1)), Capacity(), "us-east-1", CATALOGUE)
+    assert not {"B200", "B300"} & set(refused.value.problem.split())
+    assert "lower capacity.zones" in refused.value.way_out
+
+
+def test_a_model_that_gives_vectors_is_planned_for_one_token_and_for_no_more() -> None:
+    def vectors(output_tokens: int) -> ModelEntry:
+        workload = Workload(requests_per_second=5, input_tokens=500, output_tokens=output_tokens)
+        return ModelEntry(name="vectors", model="BAAI/bge-m3", workload=workload)
+
+    assert plan_model(vectors(1), Capacity(), "us-east-1", CATALOGUE).chosen.meets
+    with pytest.raises(BadInput, match="outputTokens: 20 output tokens, but BAAI/bge-m3 answers with a vector"):
+        plan_model(vectors(20), Capacity(), "us-east-1", CATALOGUE)
+
+
+def test_the_limit_of_one_model_holds_for_its_whole_bill_to_the_cent() -> None:
+    def plan(usd: float) -> PlanResult:
+        return plan_model(entry(rate=10), Capacity(), "us-east-1", CATALOGUE, max_monthly_usd=usd)
+
+    with pytest.raises(OverBudget) as refused:
+        plan(1)
+    least = float(refused.value.limit.split(" is ")[1].split()[0])
+    made = plan(least)
+    burn = plan_costs(made.chosen, made.pools, entry(rate=10), "us-east-1", CATALOGUE)["burn"]
+    assert burn["ceiling"]["usd_per_month"] == least
+    assert any("above the limit: its ceiling needs" in one.reason for one in made.rejected)
+    with pytest.raises(OverBudget):
+        plan(least - 0.01)

@@ -122,14 +122,14 @@ def test_a_ceiling_of_the_shared_pool_counts_once_and_the_smallest_budget_works(
     entries = [entry("a"), entry("b")]
     with pytest.raises(OverBudget) as refused:
         plan(*entries, usd=1000)
-    smallest = int(str(refused.value.limit).split(" is ")[1].split()[0])
+    smallest = float(str(refused.value.limit).split(" is ")[1].split()[0])
     price = CATALOGUE.instance("p4d.24xlarge").on_demand_usd_per_hour["us-east-1"]
     assert price * HOURS_PER_MONTH < smallest < 1.1 * price * HOURS_PER_MONTH
     made = plan(*entries, usd=smallest)
     assert made.shared
     assert made.burn_usd_per_hour.ceiling * HOURS_PER_MONTH <= smallest
     with pytest.raises(OverBudget):
-        plan(*entries, usd=smallest - 1)
+        plan(*entries, usd=smallest - 0.01)
     with pytest.raises(OverBudget, match="monthlyUsd"):
         plan(*entries, usd=smallest, share_pools=False)
 
@@ -162,7 +162,7 @@ def test_a_higher_budget_is_never_worse():
     fields = {"gpus": ("A100-40GB", "A100-80GB", "L4")}
     with pytest.raises(OverBudget) as refused:
         plan(*entries, usd=1, **fields)
-    smallest = int(str(refused.value.limit).split(" is ")[1].split()[0])
+    smallest = float(str(refused.value.limit).split(" is ")[1].split()[0])
     costs = [nodes_usd(plan(*entries, usd=smallest * factor, **fields)) for factor in (1, 1.1, 1.3, 2, 100)]
     assert costs == sorted(costs, reverse=True)
 

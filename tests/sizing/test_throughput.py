@@ -195,7 +195,7 @@ def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_o
 
 def test_the_number_in_flight_is_poisson_where_none_slows_another_and_unbounded_where_more_add_nothing() -> None:
     assert variance_of(9.0, 2.0, 2.0) == pytest.approx(9.0)
-    assert variance_of(9.0, 2.0, 2.0 * STEP_ASIDE) == math.inf
+    assert variance_of(9.0, 2.0, 2.0 * STEP_ASIDE) == 9.0 * (1 + 9.0)  # geometric: more add nothing
     assert variance_of(9.0, 2.0, 2.1) > 9.0
 
 

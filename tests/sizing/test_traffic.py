@@ -235,3 +235,19 @@ def test_a_looser_objective_is_never_dearer_whatever_the_traffic(rate: float, tp
 def test_the_same_traffic_gives_the_same_plan() -> None:
     stated = {"daily_shape": OFFICE, "burstiness": 0.3, "input_tokens_p95": 2000, "batch_share": 0.4}
     assert stack(**stated) == stack(**stated)
+
+
+@pytest.mark.parametrize(("prompt", "answer"), [(8000, 1), (20_000, 1), (20_000, 2), (60_000, 10)])
+def test_long_prompts_with_hardly_an_answer_are_carried(prompt: int, answer: int) -> None:
+    one = entry(requests_per_second=0.1, input_tokens=prompt, output_tokens=answer)
+    one = one.model_copy(update={"objectives": Objectives(ttft_p95_ms=60_000, tpot_p95_ms=60_000)})
+    assert plan_model(one, Capacity(gpus=("H100",)), REGION, CATALOGUE).chosen.meets
+
+
+def test_a_single_token_has_no_time_between_tokens_to_keep() -> None:
+    strict, lax = (
+        entry(input_tokens=500, output_tokens=1).model_copy(update={"objectives": Objectives(tpot_p95_ms=tpot)})
+        for tpot in (80, 60_000)
+    )
+    costs = {plan_model(one, CAPACITY, REGION, CATALOGUE).chosen.usd_per_hour for one in (strict, lax)}
+    assert len(costs) == 1
