@@ -150,7 +150,10 @@ def variants(service: Service) -> Iterator[tuple[str, Service]]:
     """Return the plan, on slower engines, and scaled by what is left without its traffic trigger."""
     slower = spread_of(service.replica.load)["tpot_ms"]["p90"]
     blind = replace(
-        service.plan.scaling, requests_per_s=math.inf, ttft_p95_s=service.entry.objectives.ttft_p95_ms / 1e3
+        service.plan.scaling,
+        requests_per_s=math.inf,
+        ttft_s=service.entry.objectives.ttft_p95_ms / 1e3,
+        ttft_quantile=0.95,
     )
     yield PLANNED, service
     yield SLOW, replace(service, slower=slower)

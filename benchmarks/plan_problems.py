@@ -42,7 +42,8 @@ VARIANTS = {
 }
 """Other checkpoints of the same weights that half of the problems allow."""
 GPUS = ("A10G", "L4", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-PRO-6000", "T4")
-REGIONS = ("us-east-1", "us-east-1", "us-west-2", "eu-central-1")
+REGIONS = (*("us-east-1", "us-west-2", "eu-west-1") * 5, "eu-central-1")
+"""Priced regions, and one time in sixteen one without prices, whose problems must be refused."""
 TOLERANCES: tuple[LossTolerance, ...] = ("none", "none", "replica", "zone")
 MOST_TAIL = 3.5
 """Largest 95th percentile over the mean that is drawn."""

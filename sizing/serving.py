@@ -111,7 +111,7 @@ def disk(pod: PodResources, instance: Instance) -> Disk:
     )
 
 
-def rise_within_lag(workload: Workload, start: StartUp) -> float:
+def rise_within_lag(workload: Workload, start: StartUp, window_s: int) -> float:
     """Return the share by which traffic may grow until the replica that it asks for is ready.
 
     It grows from requestsPerSecond to the peak within ``rise_to_peak_s`` at the fastest, or as much in an hour as a
@@ -121,47 +121,67 @@ def rise_within_lag(workload: Workload, start: StartUp) -> float:
     """
     within, shares = float(serving_facts("scaling")["rise_to_peak_s"]), workload.hourly_shares
     steepest = max(after - before for before, after in zip(shares, (*shares[1:], shares[0]), strict=True))
-    return max(workload.peak_factor - 1, steepest) * min(scale_up_lag_s(workload, start) / within, 1.0)
+    return max(workload.peak_factor - 1, steepest) * min(scale_up_lag_s(window_s, start) / within, 1.0)
 
 
-def scale_up_lag_s(workload: Workload, start: StartUp) -> float:
+def scale_up_lag_s(window_s: int, start: StartUp) -> float:
     """Return the seconds from more traffic to the replica that carries it: seen, decided, started."""
     facts = serving_facts("scaling")
-    return float(rate_window_s(workload) / 2 + facts["polling_s"] + facts["scale_up_window_s"] + start.total_s)
+    return float(window_s / 2 + facts["polling_s"] + facts["scale_up_window_s"] + start.total_s)
 
 
-def rate_window_s(workload: Workload) -> int:
+def rate_window_s(told_per_s: float) -> int:
     """Return the window over which arrivals are counted: long enough that their number says what the rate is."""
     facts = serving_facts("scaling")
-    wanted = _up(_seconds_of(facts["rate_arrivals"], workload), 60)
+    wanted = _up(facts["rate_arrivals"] / told_per_s, 60)
     return int(min(max(wanted, facts["rate_window_min_s"]), facts["rate_window_max_s"]))
 
 
-def _seconds_of(arrivals: int, workload: Workload) -> float:
-    """Return the seconds that say as much of the rate as so many Poisson arrivals: more where they are bursty."""
-    return arrivals / min(workload.burstiness, 1.0) / workload.requests_per_second
+def told_per_s(workload: Workload, each: float, *, least: int, spare: int) -> float:
+    """Return the Poisson arrivals per second that say as much of the rate as those of the first decision do.
+
+    It is taken where the ``least`` replicas that ever run, of which ``spare`` stand by for a loss, carry no more of
+    ``each`` arrivals per second: what is counted there are fewer than at the busiest hour. Bursty ones say less.
+    """
+    return each * max(least - spare, 1) * min(workload.burstiness, 1.0)
 
 
-def scaling(engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: float, spare: int) -> Scaling:
+def late_share(told: float) -> float:
+    """Return the share of late calls, among so many, that is more than chance makes of the promised one in twenty."""
+    promised = 1 - serving_facts("scaling")["ttft_quantile"]
+    chance = math.sqrt(promised * (1 - promised) / told)
+    return float(min(promised + serving_facts("scaling")["ttft_deviations"] * chance, 0.5))
+
+
+def scaling(
+    engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: float, least: int = 1, spare: int = 0
+) -> Scaling:
     """Return the autoscaler's thresholds; the scale-down window covers a cold start and chance in the arrivals.
 
     The autoscaler adds a replica once a metric is its tolerance above the threshold, so that of the arrivals lies the
     tolerance below what a replica carries, less the rise within the lag: replicas are asked for in time, and let go
-    only when the traffic is a tolerance lower. ``each`` are the arrivals per second of one replica; ``spare`` stand by
-    for a loss.
+    only when the traffic is a tolerance lower. The tolerance is at least a standard deviation of what a window counts.
+    ``each`` are the arrivals per second of one replica; ``least`` run always, ``spare`` stand by for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
-    chance_s = min(_seconds_of(facts["scale_down_arrivals"], workload), facts["scale_down_max_s"])
+    told = told_per_s(workload, each, least=least, spare=spare)
+    window_s = rate_window_s(told)
+    tolerance = min(max(facts["tolerance"], _up_to_percent(1 / math.sqrt(told * window_s))), 1.0)
+    usual = (1 + facts["tolerance"]) / (1 + tolerance)  # the other metrics act where they always do
+    chance_s = min(facts["scale_down_arrivals"] / told, facts["scale_down_max_s"])
     down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
-    each /= 1 + rise_within_lag(workload, start)
+    each /= 1 + rise_within_lag(workload, start, window_s)
+    waiting = min(facts["waiting_share"] * engine.max_num_seqs, facts["waiting_max"])
     return Scaling(
-        requests_per_s=each / (1 + facts["tolerance"]),
+        requests_per_s=each / (1 + tolerance),
         spare_requests_per_s=spare * each,
-        rate_window_s=rate_window_s(workload),
-        waiting_requests=max(1, min(int(facts["waiting_share"] * engine.max_num_seqs), facts["waiting_max"])),
-        kv_cache_usage=facts["kv_cache_usage"],
-        ttft_p95_s=ttft_threshold_s(entry.objectives),
+        rate_window_s=window_s,
+        waiting_requests=max(1, int(waiting * usual)),
+        kv_cache_usage=facts["kv_cache_usage"] * usual,
+        ttft_s=ttft_threshold_s(entry.objectives) * usual,
+        ttft_quantile=round(1 - late_share(told * window_s), 3),
         polling_s=facts["polling_s"],
+        scale_up_tolerance=tolerance,
         scale_up_window_s=facts["scale_up_window_s"],
         scale_up_pods=facts["scale_up_pods"],
         scale_up_period_s=facts["scale_up_period_s"],
@@ -170,6 +190,10 @@ def scaling(engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: 
         scale_down_period_s=facts["scale_down_period_s"],
         cooldown_s=max(down, _up(facts["cooldown_over_cold_start"] * start.total_s, 60)),
     )
+
+
+def _up_to_percent(share: float) -> float:
+    return math.ceil(100 * share - 1e-9) / 100
 
 
 def ttft_threshold_s(objectives: Objectives) -> float:
