@@ -161,10 +161,17 @@ def lengths_of(chance: random.Random, workload: Workload, longest: int, shape: s
 
 
 def requests_of(workload: Workload, rate: float, longest: int, count: int, *, shape: str, seed: int) -> list[Request]:
-    """Return ``count`` arrivals at ``rate`` per second, gamma gaps, with random lengths that fit ``longest`` tokens."""
+    """Return ``count`` arrivals at one replica, with random lengths that fit ``longest`` tokens.
+
+    At the gateway all arrive with gamma gaps of the workload's burstiness, and a balancer that knows nothing sends
+    them to a replica at random, this one as many as make ``rate`` per second. Gateways do better.
+    """
     chance, clock, found = random.Random(f"arrivals {seed}"), 0.0, []  # noqa: S311
-    for _ in range(count):
-        clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * rate))
+    everything = max(workload.arrivals_per_second, rate)
+    while len(found) < count:
+        clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * everything))
+        if everything > rate and chance.random() * everything > rate:
+            continue
         tokens, output = lengths_of(chance, workload, longest, shape)
         found.append(Request(clock, tokens, output, int(tokens * workload.prefix_share)))
     return found

@@ -26,7 +26,8 @@ from sizing.queue import traffic_for
 
 MET_SHARE = 0.95
 REQUESTS = (400, 1500)
-"""Fewest and most requests of one simulation; between, forty for each one in flight."""
+"""Fewest and most requests of one simulation; between, forty for each one in flight. Of burstier arrivals as many more
+as their counts vary more."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ def _simulated(problem: Problem, option: Option, seed: int) -> tuple[float, floa
     entry, replica = problem.entry, option.engine.replica
     rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     traffic = traffic_for(replica, entry.workload, rate, option.engine.most)
-    count = int(min(max(REQUESTS[0], 40 * traffic.concurrency), REQUESTS[1]))
+    share = min(rate / entry.workload.arrivals_per_second, 1.0)
+    bursts = max(1 + share * (1 / entry.workload.burstiness - 1), 1.0)
+    count = int(min(max(REQUESTS[0], 40 * traffic.concurrency), REQUESTS[1]) * bursts)
     shape = ("exponential", "lognormal")[seed % 2]
     longest = option.engine.settings.max_model_len
     requests = requests_of(entry.workload, rate / replica.stages, longest, count, shape=shape, seed=seed)

@@ -198,7 +198,7 @@ class Scaling:
     requests_per_s: float
     """Arrivals that one replica is counted for."""
     spare_requests_per_s: float
-    """Arrivals counted on top, for the replicas that stand by for a loss."""
+    """Arrivals counted on top, for the replicas that stand by for a loss and for bursts that fewer replicas share."""
     rate_window_s: int
     """Window over which arrivals are averaged, and times to the first token looked at."""
     waiting_requests: int

@@ -137,13 +137,13 @@ def rate_window_s(told_per_s: float) -> int:
     return int(min(max(wanted, facts["rate_window_min_s"]), facts["rate_window_max_s"]))
 
 
-def told_per_s(workload: Workload, each: float, *, least: int, spare: int) -> float:
-    """Return the Poisson arrivals per second that say as much of the rate as those of the first decision do.
+def first_decision(each: float, aside: float, least: int) -> tuple[float, float]:
+    """Return the arrivals per second at which the first replica is added, and what is counted then.
 
-    It is taken where the ``least`` replicas that ever run, of which ``spare`` stand by for a loss, carry no more of
-    ``each`` arrivals per second: what is counted there are fewer than at the busiest hour. Bursty ones say less.
+    ``aside`` is counted beside arrivals, ``each`` is carried by one of the ``least`` replicas that always run.
     """
-    return each * max(least - spare, 1) * min(workload.burstiness, 1.0)
+    counted = each * max(least, math.ceil(aside / each + 0.5))
+    return counted - aside, counted
 
 
 def late_share(told: float) -> float:
@@ -154,32 +154,45 @@ def late_share(told: float) -> float:
 
 
 def scaling(
-    engine: EngineSettings, entry: ModelEntry, start: StartUp, *, each: float, least: int = 1, spare: int = 0
+    engine: EngineSettings,
+    entry: ModelEntry,
+    start: StartUp,
+    *,
+    each: float,
+    relief: float = 1.0,
+    least: int = 1,
+    spare: int = 0,
 ) -> Scaling:
     """Return the autoscaler's thresholds; the scale-down window covers a cold start and chance in the arrivals.
 
     The autoscaler adds a replica once a metric is its tolerance above the threshold, so that of the arrivals lies the
     tolerance below what a replica carries, less the rise within the lag: replicas are asked for in time, and let go
-    only when the traffic is a tolerance lower. The tolerance is at least a standard deviation of what a window counts.
-    ``each`` are the arrivals per second of one replica; ``least`` run always, ``spare`` stand by for a loss.
+    only when the traffic is a tolerance lower. Windows are those that tell the rate where the first replica is added,
+    where there are fewer arrivals than at the busiest hour; the tolerance is at least a standard deviation of what is
+    counted there. ``each`` are the arrivals per second of one replica, ``relief`` times as many come with one more
+    (so that fewer replicas carry fewer each, which is counted as arrivals beside); ``least`` run always, ``spare``
+    stand by for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
-    told = told_per_s(workload, each, least=least, spare=spare)
+    each, aside = each * relief, workload.arrivals_per_second * (relief - 1)
+    aside += spare * each
+    arrivals, counted = first_decision(each, aside, least)
+    told = min(workload.burstiness, 1.0) * counted**2 / arrivals  # Poisson arrivals that would be as sure
     window_s = rate_window_s(told)
     tolerance = min(max(facts["tolerance"], _up_to_percent(1 / math.sqrt(told * window_s))), 1.0)
     usual = (1 + facts["tolerance"]) / (1 + tolerance)  # the other metrics act where they always do
     chance_s = min(facts["scale_down_arrivals"] / told, facts["scale_down_max_s"])
     down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
-    each /= 1 + rise_within_lag(workload, start, window_s)
+    early = 1 + rise_within_lag(workload, start, window_s)
     waiting = min(facts["waiting_share"] * engine.max_num_seqs, facts["waiting_max"])
     return Scaling(
-        requests_per_s=each / (1 + tolerance),
-        spare_requests_per_s=spare * each,
+        requests_per_s=each / early / (1 + tolerance),
+        spare_requests_per_s=aside / early,
         rate_window_s=window_s,
         waiting_requests=max(1, int(waiting * usual)),
         kv_cache_usage=facts["kv_cache_usage"] * usual,
         ttft_s=ttft_threshold_s(entry.objectives) * usual,
-        ttft_quantile=round(1 - late_share(told * window_s), 3),
+        ttft_quantile=round(1 - late_share(arrivals * window_s), 3),
         polling_s=facts["polling_s"],
         scale_up_tolerance=tolerance,
         scale_up_window_s=facts["scale_up_window_s"],
