@@ -208,7 +208,7 @@ class Scaling:
     """Quantile of TTFT that is held against ``ttft_s``: lower than what is promised where few calls tell it."""
     polling_s: int
     scale_up_tolerance: float
-    """Share above a threshold at which it acts: not within chance in the arrivals that a window counts."""
+    """Share above a threshold at which it acts: a tenth, and chance in the arrivals that a window counts."""
     scale_up_window_s: int
     scale_up_pods: int
     """Replicas that may be added in ``scale_up_period_s``."""

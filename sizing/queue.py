@@ -144,7 +144,7 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         return of_poisson if usual else wait_of(busy, arrivals, prompt.variation), of_poisson
 
     ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share, waits)
-    tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, crowded_s, answer)
+    tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, crowded_s, answer, followers=max(bursts - 1.0, 0.0))
     tpot_mean_s = (once.steps * once.step_s + max(batch - 1, 0.0) * once.prefill_s) / tokens_out
     return Traffic(
         replica=replica,
@@ -223,19 +223,22 @@ def stretched_s(alone_s: float, busy: float) -> float:
     return alone_s / (1 - busy) if busy < 1 else math.inf
 
 
-def tpot_p95_s(once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths) -> float:
+def tpot_p95_s(
+    once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths, *, followers: float = 0.0
+) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
     The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
     M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
-    prompts left behind as far as it is above that of exponential ones.
+    prompts left behind as far as it is above that of exponential ones. ``followers`` come on top: after an arrival
+    there are so many more than at another moment, (variation - 1) / 2 of a renewal process.
     """
     wait, poisson = waits
     tokens = max(answer.short_share * answer.mean, 1.0)
     busy = rate * once.prefill_s
     if busy >= 1:
         return math.inf
-    begun = tokens * crowded_s + wait.mean * once.prefill_s
+    begun = tokens * crowded_s + (wait.mean + followers) * once.prefill_s
     variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
     variance += max(wait.variance - poisson.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
     return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens

@@ -167,11 +167,12 @@ def scaling(
 
     The autoscaler adds a replica once a metric is its tolerance above the threshold, so that of the arrivals lies the
     tolerance below what a replica carries, less the rise within the lag: replicas are asked for in time, and let go
-    only when the traffic is a tolerance lower. Windows are those that tell the rate where the first replica is added,
-    where there are fewer arrivals than at the busiest hour; the tolerance is at least a standard deviation of what is
-    counted there. ``each`` are the arrivals per second of one replica, ``relief`` times as many come with one more
-    (so that fewer replicas carry fewer each, which is counted as arrivals beside); ``least`` run always, ``spare``
-    stand by for a loss.
+    only when the traffic is a tolerance lower. Of the tolerance a tenth is a growth that is a reason to add one, and
+    the rest chance: two standard deviations of what a window counts where the first replica is added, which is less
+    than at the busiest hour.
+
+    ``each`` are the arrivals per second of one replica; with one more, ``relief`` times as many come, so fewer carry
+    fewer each, which is counted as arrivals beside. ``least`` run always, ``spare`` stand by for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
     each, aside = each * relief, workload.arrivals_per_second * (relief - 1)
@@ -179,7 +180,8 @@ def scaling(
     arrivals, counted = first_decision(each, aside, least)
     told = min(workload.burstiness, 1.0) * counted**2 / arrivals  # Poisson arrivals that would be as sure
     window_s = rate_window_s(told)
-    tolerance = min(max(facts["tolerance"], _up_to_percent(1 / math.sqrt(told * window_s))), 1.0)
+    chance = facts["tolerance_deviations"] / math.sqrt(told * window_s)
+    tolerance = min(math.ceil(100 * (facts["tolerance"] + chance)) / 100, 1.0)
     usual = (1 + facts["tolerance"]) / (1 + tolerance)  # the other metrics act where they always do
     chance_s = min(facts["scale_down_arrivals"] / told, facts["scale_down_max_s"])
     down = max(facts["scale_down_min_s"], _up(max(start.total_s, chance_s), 60))
@@ -203,10 +205,6 @@ def scaling(
         scale_down_period_s=facts["scale_down_period_s"],
         cooldown_s=max(down, _up(facts["cooldown_over_cold_start"] * start.total_s, 60)),
     )
-
-
-def _up_to_percent(share: float) -> float:
-    return math.ceil(100 * share - 1e-9) / 100
 
 
 def ttft_threshold_s(objectives: Objectives) -> float:
