@@ -34,7 +34,7 @@ from sizing.throughput import spread_of
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 STACKS = ("dev", "prod")
 DRAWN = ("prod", "chat")
-FIRST_PROBLEM = 2000
+FIRST_PROBLEM = 3000
 """The figures of ``serving.json`` were chosen while the days of problems below this were in view."""
 MOST_REQUESTS_PER_S = 10.0
 """Random problems with more are left out: a day of theirs takes minutes."""
