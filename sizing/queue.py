@@ -13,7 +13,8 @@ Then, stated in each plan:
   percentile, 1.645 standard deviations above C, must be scheduled at once; the tokens they hold vary with their
   lengths besides, and the KV cache holds their 95th percentile. Requests of a burst see each other: their steps have
   what the bursts add to the variance over the mean besides;
-- prompts cost the mean of their squares where they attend, twice the square of an exponential mean;
+- prompts cost the mean of their squares where they attend, twice the square of an exponential mean; those of a burst
+  are computed together, as many as their peakedness;
 - TTFT p95 is that of a prompt at the 95th percentile of lengths after the step that is running; of exponential
   prompts and Poisson arrivals it is stretched by 1 / (1 - share of time that other prompts take), the sojourn of an
   M/M/1 queue; others add what their sojourn has above that of exponential ones;
