@@ -25,8 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.throughput_rows import Point, read_points
-from sizing.roofline import Loop, Roofline, Speed, closed_loop
-from sizing.throughput import speed_of
+from sizing.roofline import Loop, Roofline, Speed, closed_loop, prompt_pairs
+from sizing.throughput import Replica, speed_of
 
 CONSTANTS = Path(__file__).parents[1] / "sizing" / "catalogue" / "throughput_constants.json"
 PULL = 0.004
@@ -48,30 +48,26 @@ TENTH_OVER_QUARTER = 1.2816 / 0.6745
 EULER = 0.5772
 """The longest of n exponential lengths is ln n + this many means."""
 START: Mapping[str, float] = {
-    "bandwidth": 0.80, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
+    "bandwidth": 0.80, "bandwidth.Blackwell-RTX": 0.87, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
     "host.step_us": 1200.0, "host.sequence_us": 12.0, "host.first_token_us": 10000.0, "host.request_us": 2000.0,
     "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
-    "old.latency": 1.5, "old.experts": 0.7, "link.nvlink.latency_us": 25.0, "link.nvlink.efficiency": 0.82,
-    "direct.nvlink.latency_us": 7.0, "direct.nvlink.efficiency": 0.15, "attention.fp8": 0.7, "host.layer_us": 8.0,
-    "link.pcie.latency_us": 25.0, "link.pcie.efficiency": 0.4, "experts.bandwidth": 0.75, "experts.compute": 0.6,
+    "old.latency": 1.5, "old.experts": 0.7, "link.nvlink": 1.0, "link.pcie": 1.0, "link.apart_us": 3.0,
+    "attention.fp8": 0.7, "host.layer_us": 8.0, "experts.bandwidth": 0.75, "experts.compute": 0.6,
     "experts.layer_us": 40.0, "experts.prompt_us": 150.0, "experts.routing": 0.6, "host.token_us": 60.0, "passes": 8.0,
     "experts.passes": 4.0, "latent.layer_us": 80.0,
 }  # fmt: skip
 """Starting values. Where the newer ones come from:
 
-direct.nvlink: all-reduce of vLLM by reading peers' memory on H100, table of sgl-project/sglang pull request 2904:
-    8.8, 8.5 and 9.3 us at 4 KB on 2, 4 and 8 GPUs; 12.9, 20.6 and 24.1 us at 256 KB; 26.6, 40.2 and 45.0 us at 1 MB,
-    which is a ring of about 60 of the 450 GB/s. In a model the ranks arrive apart, and the last is later the more there
-    are, so the latency is for two and grows with log2 of their number.
-link.nvlink: 370 of the 450 GB/s by its maintainer (NVIDIA/nccl-tests issue 212); a ring starts in 20 to 30 us.
-link.pcie.latency_us: 19.4 us for 4 KB between four GPUs on PCIe, flat in their number.
+link: all-reduces are as fast inside a model as measured alone; link.apart_us is about the spread of a kernel's launch.
+bandwidth.Blackwell-RTX: small matrices reach 0.90 of GDDR7 and 0.69 to 0.82 of HBM (the kernels that
+    AIConfigurator 0.12.0 measured), of which a model keeps nearly all.
 attention.fp8: vLLM's page on quantised caches promised room, not speed, before kernels multiplied in 8 bits.
 host.layer_us: about eight kernels a layer with a gap of a microsecond each inside a CUDA graph.
 experts.prompt_us: about thirty kernels a layer of 5 us each to launch, where no CUDA graph replays them.
 """
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
-    "link.nvlink.latency_us": 0.2, "link.nvlink.efficiency": 0.2, "direct": 0.2, "experts.bandwidth": 0.2,
+    "link.nvlink": 0.2, "experts.bandwidth": 0.2,
     "experts.compute": 0.3, "host.step_us": 0.3, "host.first_token_us": 3.0, "old": 3.0,
 }  # fmt: skip
 """How well a constant is known before any row, as a logarithm; 0.6 where absent. Copies, reductions over NVLink and
@@ -80,12 +76,12 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "bandwidth": (0.4, 0.98), "compute": (0.25, 0.95), "fp8.compute": (0.4, 1.2), "int4.compute": (0.3, 1.2),
     "attention.bandwidth": (0.2, 1.0), "old.compute": (0.4, 1.2), "old.bandwidth": (0.5, 1.2),
     "experts.bandwidth": (0.2, 1.0), "experts.compute": (0.15, 1.0), "experts.routing": (0.1, 1.0),
-    "efficiency": (0.05, 1.0),
 }  # fmt: skip
 CLASSES: Mapping[str, str] = {
     "A100-40GB": "A100", "A100-80GB": "A100", "A100-PCIE": "A100", "A10G": "A10G", "B200": "Blackwell",
     "H100": "Hopper", "H100-NVL": "Hopper", "H100-PCIE": "Hopper", "H200": "Hopper", "L4": "Ada", "L40S": "Ada",
-    "RTX-A6000": "A10G", "T4": "Turing",
+    "RTX-3090": "A10G", "RTX-4090": "Ada", "RTX-5080": "Blackwell-RTX", "RTX-5090": "Blackwell-RTX",
+    "RTX-A5000": "A10G", "RTX-A6000": "A10G", "RTX-PRO-6000": "Blackwell-RTX", "T4": "Turing",
 }  # fmt: skip
 """GPUs that share a fitted efficiency; one that is absent takes the default."""
 Residual = tuple[Point, str, float]
@@ -94,10 +90,20 @@ Weighted = tuple[float, float]
 
 def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     """Return tokens/s, TPOT and TTFT of one point; a finite run lasts as many cycles as it has batches."""
-    roofline = Roofline(point.load, _speed(constants, point))
-    inputs, outputs = point.input_tokens, point.output_tokens
+    replica = Replica(
+        load=point.load,
+        speed=_speed(constants, point),
+        max_num_seqs=point.engine.max_num_seqs,
+        kv_tokens=point.memory.kv_tokens,
+    )
+    roofline, inputs, outputs = replica.roofline, point.input_tokens, point.output_tokens
     loop = closed_loop(
-        roofline, concurrency=point.concurrency, slots=point.slots, input_tokens=inputs, output_tokens=outputs
+        roofline,
+        concurrency=point.concurrency,
+        slots=replica.slots(point.held_tokens),
+        input_tokens=inputs,
+        output_tokens=outputs,
+        recomputed_tokens=replica.recomputed(point.concurrency, point.held_tokens, outputs),
     )
     rate = loop.output_tokens_per_s
     requests = point.concurrency if point.burst else point.prompts
@@ -107,11 +113,20 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     if not point.burst:
         # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
         ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
-        # the first wave arrives at once: half of it is prefilled before a request of the middle, which moves the mean
+        # the first wave arrives at once, which moves the mean
         waves = requests / loop.batch if math.isfinite(requests) else WAVES
         first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
-        ttft = (1 - first) * ttft + first * max(ttft, loop.batch * loop.prefill_s / 2)
+        ttft = (1 - first) * ttft + first * max(ttft, _first_wave_s(roofline, loop.batch, inputs))
     return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": ttft * 1e3}
+
+
+def _first_wave_s(roofline: Roofline, batch: float, inputs: float) -> float:
+    """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step."""
+    chunks = max(math.ceil(batch * inputs / roofline.load.chunk_tokens), 1)
+    beside = batch * (chunks - 1) / (2 * chunks)
+    prompts = batch * inputs / chunks
+    step = roofline.step_s(beside, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
+    return (chunks + 1) / 2 * step + batch / 2 * roofline.speed.request_host_s + roofline.speed.request_s
 
 
 def _run_s(roofline: Roofline, loop: Loop, point: Point, requests: float) -> float:
@@ -133,7 +148,7 @@ def _run_s(roofline: Roofline, loop: Loop, point: Point, requests: float) -> flo
 
 
 def _speed(constants: Mapping[str, float], point: Point) -> Speed:
-    speed = speed_of(constants, CLASSES, point.model, point.gpu)
+    speed = speed_of(constants, CLASSES, point.model, point.gpu, point.engine.tensor_parallel)
     if not point.old:
         return speed
     experts = constants["old.experts"] if point.model.experts else 1.0
@@ -201,7 +216,7 @@ def fit(points: Sequence[Point], steps: Sequence[float] = (1.25, 1.1, 1.04)) -> 
     """Return the constants: coordinate descent with shrinking steps, deterministic."""
     constants = dict(START)
     for name in sorted({CLASSES[point.gpu.name] for point in points if point.gpu.name in CLASSES}):
-        constants |= {f"bandwidth.{name}": START["bandwidth"], f"compute.{name}": START["compute"]}
+        constants |= {key: _start(key) for key in (f"bandwidth.{name}", f"compute.{name}")}
     best = _loss(constants, points)
     for step in steps:
         for _ in range(6):

@@ -69,7 +69,7 @@ class Speed:
     link_bytes_per_s: float
     """Of a ring of all GPUs, in one direction, for long messages."""
     link_latency_s: float
-    """Of one all-reduce by that ring, whatever the number of GPUs."""
+    """Of one all-reduce by that ring."""
     host_step_s: float
     host_sequence_s: float
     prompt_step_s: float = 0.0
@@ -83,7 +83,7 @@ class Speed:
     direct_bytes_per_s: float = 0.0
     """Of an all-reduce in which each GPU reads the others' memory; 0 where the GPUs cannot."""
     direct_latency_s: float = 0.0
-    """Of two GPUs; the more wait for each other, the later the last of them is: log2 of their number."""
+    """Of one such all-reduce."""
     expert_bytes_per_s: float = 0.0
     """Bandwidth of reading routed experts; 0 takes ``bandwidth_bytes_per_s``."""
     request_host_s: float = 0.0
@@ -157,7 +157,7 @@ class Roofline:
         self._ring = self._fixed(speed.link_latency_s, speed.link_bytes_per_s)
         self._direct, self._met_tokens = self._ring, 0.0
         if load.gpus > 1 and speed.direct_bytes_per_s:
-            self._direct = self._fixed(speed.direct_latency_s * math.log2(load.gpus), speed.direct_bytes_per_s)
+            self._direct = self._fixed(speed.direct_latency_s, speed.direct_bytes_per_s)
             sooner, slower = self._ring[0] - self._direct[0], self._direct[1] - self._ring[1]
             self._met_tokens = sooner / slower if slower > 0 else math.inf
 
@@ -243,11 +243,15 @@ def closed_loop(
     input_tokens: float,
     output_tokens: float,
     prefix_share: float = 0.0,
+    recomputed_tokens: float = 0.0,
 ) -> Loop:
-    """Steady state of ``concurrency`` requests in flight, of which at most ``slots`` are scheduled at a time."""
+    """Steady state of ``concurrency`` requests in flight, of which at most ``slots`` are scheduled at a time.
+
+    Each prefills ``recomputed_tokens`` again, because it gave its cache to others on the way.
+    """
     batch, token_s = max(min(concurrency, slots), 1.0), roofline.speed.token_s
     cached = input_tokens * prefix_share
-    new, context = input_tokens - cached, input_tokens + output_tokens / 2
+    new, context = input_tokens - cached + recomputed_tokens, input_tokens + output_tokens / 2
     once = roofline.cycle(batch, context, new=new, pairs=prompt_pairs(new, cached), output_tokens=output_tokens)
     plain, cycle, prefill = once.step_s, once.cycle_s, once.prefill_s
     others = min((batch - 1) * prefill / cycle, 0.99)

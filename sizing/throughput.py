@@ -18,12 +18,19 @@ from typing import Any
 from sizing.catalogue import Gpu
 from sizing.errors import BadInput
 from sizing.lengths import NORMAL_P90, NORMAL_P95
+from sizing.links import all_reduce
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
 from sizing.roofline import Load, Loop, Roofline, Speed, closed_loop
 
 CONSTANTS = Path(__file__).resolve().parent / "catalogue" / "throughput_constants.json"
 GIB = 2**30
+RECOMPUTED = 0.7
+"""Tokens that a request prefills again for each of its output tokens, where more are in flight than the cache holds.
+
+vLLM admits a request as soon as its prompt fits, so what others will still write takes its place again, and it starts
+anew. ``benchmarks/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9 without.
+"""
 UNBOUNDED_TOKENS = 10**12
 """Cache of a replica that never lacks any."""
 
@@ -51,6 +58,11 @@ class Replica:
         """Requests that can be scheduled at once: by the engine's limit and by the KV cache."""
         return max(min(float(self.max_num_seqs), self.kv_tokens / max(tokens_per_request, 1.0)), 1.0)
 
+    def recomputed(self, concurrency: float, tokens_per_request: float, output_tokens: float) -> float:
+        """Prompt tokens that each request prefills again, because the cache does not hold all that is scheduled."""
+        scheduled = min(concurrency, float(self.max_num_seqs))
+        return RECOMPUTED * output_tokens if scheduled * tokens_per_request > self.kv_tokens else 0.0
+
 
 @lru_cache(maxsize=1)
 def throughput_constants() -> Mapping[str, Any]:
@@ -59,21 +71,25 @@ def throughput_constants() -> Mapping[str, Any]:
     return document
 
 
-def gpu_speed(model: ModelSpec, gpu: Gpu) -> Speed:
-    """Return what one GPU reaches for this model, after the calibrated efficiencies."""
+def gpu_speed(model: ModelSpec, gpu: Gpu, gpus: int) -> Speed:
+    """Return what one of ``gpus`` GPUs reaches for this model, after the calibrated efficiencies."""
     document = throughput_constants()
-    return speed_of(document["constants"], document["gpu_class"], model, gpu)
+    return speed_of(document["constants"], document["gpu_class"], model, gpu, gpus)
 
 
-def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: ModelSpec, gpu: Gpu) -> Speed:
-    """Return the speed of one GPU under these constants.
+def speed_of(
+    constants: Mapping[str, float], classes: Mapping[str, str], model: ModelSpec, gpu: Gpu, gpus: int
+) -> Speed:
+    """Return the speed of one of ``gpus`` GPUs under these constants.
 
     Efficiencies belong to a class of cards (``classes``; one that is absent takes the default). Steps of a mixture
-    of experts or of latent attention launch more kernels per layer, which counts as host time of the step. GPUs with
-    NVLink also reduce by reading each other's memory, which starts sooner than a ring and carries less.
+    of experts or of latent attention launch more kernels per layer, which counts as host time of the step. All-reduces
+    are as measured alone (``sizing.links``), times what a link carries inside a model; the ranks arrive apart, and the
+    last is the later the more there are.
     """
     group = classes.get(gpu.name, "default")
-    link = gpu.link if f"link.{gpu.link}.efficiency" in constants else "pcie"
+    reduce, apart_s = all_reduce(gpu, gpus), constants["link.apart_us"] * 1e-6 * math.log2(max(gpus, 2))
+    carried = constants["link.nvlink" if gpu.link in {"fabric", "nvlink"} else "link.pcie"]
     bandwidth = gpu.bandwidth_gb_s * 1e9
     layer_us = constants["host.layer_us"] + (constants["experts.layer_us"] if model.experts else 0.0)
     if any(kept.kind == "latent" for kept in model.kv_groups):
@@ -83,10 +99,10 @@ def speed_of(constants: Mapping[str, float], classes: Mapping[str, str], model: 
         compute_flops_per_s=_flops(constants, group, model, gpu),
         attention_bytes_per_s=bandwidth * constants["attention.bandwidth"],
         expert_bytes_per_s=bandwidth * constants[f"bandwidth.{group}"] * constants["experts.bandwidth"],
-        link_bytes_per_s=gpu.link_gb_s / 2 * 1e9 * constants[f"link.{link}.efficiency"],
-        link_latency_s=constants[f"link.{link}.latency_us"] * 1e-6,
-        direct_bytes_per_s=gpu.link_gb_s / 2 * 1e9 * constants.get(f"direct.{link}.efficiency", 0.0),
-        direct_latency_s=constants.get(f"direct.{link}.latency_us", 0.0) * 1e-6,
+        link_bytes_per_s=reduce.ring_bytes_per_s * carried,
+        link_latency_s=reduce.ring_latency_s + apart_s,
+        direct_bytes_per_s=reduce.direct_bytes_per_s * carried,
+        direct_latency_s=reduce.direct_latency_s + apart_s,
         attention_fp8=constants["attention.fp8"],
         host_step_s=(constants["host.step_us"] + model.num_layers * layer_us) * 1e-6,
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
@@ -189,7 +205,7 @@ def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: Memor
 
 def replica_with(model: ModelSpec, gpu: Gpu, engine: EngineSettings, *, kv_tokens: int) -> Replica:
     """Return one replica with a cache of ``kv_tokens``; ``load`` and ``speed`` are those of one stage's GPUs."""
-    speed, stages = gpu_speed(model, gpu), engine.pipeline_parallel
+    speed, stages = gpu_speed(model, gpu, engine.tensor_parallel), engine.pipeline_parallel
     return Replica(
         load=load_of(model, replace(engine, pipeline_parallel=1)),
         speed=replace(speed, host_step_s=speed.host_step_s + (stages - 1) * speed.link_latency_s),
@@ -208,6 +224,7 @@ def staged_loop(
     input_tokens: float,
     output_tokens: float,
     prefix_share: float,
+    recomputed_tokens: float = 0.0,
 ) -> Loop:
     """Return the closed loop of a replica: of each batch in its pipeline, with the throughput of all."""
     stages = replica.stages
@@ -218,6 +235,7 @@ def staged_loop(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         prefix_share=prefix_share,
+        recomputed_tokens=recomputed_tokens,
     )
     if stages == 1:
         return loop
@@ -289,14 +307,15 @@ def predict_throughput(
             way_out="shorten the request or raise max_model_len",
         )
     replica = replica_of(model, gpu, engine, memory)
-    slots = replica.slots(input_tokens + output_tokens / 2)
+    held = input_tokens + output_tokens / 2
     loop = staged_loop(
         replica,
         concurrency=concurrency,
-        slots=slots,
+        slots=replica.slots(held),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         prefix_share=prefix_share,
+        recomputed_tokens=replica.recomputed(concurrency, held, output_tokens),
     )
     return estimate_of(replica, loop, concurrency=concurrency, output_tokens=output_tokens)
 
