@@ -90,7 +90,7 @@ class Rates:
         share = share if self._entry.workload.burstiness != 1 and share else 1.0
         if share not in self._found:
             self._found[share] = self._most(share, self._entry.objectives)
-        return self._found[share]
+        return self._found[share] or self._found[1.0]
 
 
 def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> Rates | None:

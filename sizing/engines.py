@@ -184,10 +184,11 @@ class Trial:
         return Rates(self.most.requests_per_s, waiting, elsewhere)
 
     def _elsewhere(self, share: float) -> float:
+        """The rate at another hour; that of the busiest where there is next to no traffic, which one replica takes."""
         if self.most is None or self.replica is None:
             return 0.0
         found = most_traffic(self.replica, self.most.workload.at(share), self.objectives)
-        return found.requests_per_s if found else 0.0
+        return (found or self.most).requests_per_s
 
     @cached_property
     def replicas(self) -> float:

@@ -219,6 +219,12 @@ def test_bursts_that_more_replicas_share_leave_each_more_and_a_quiet_hour_has_fe
     assert rates.replicas(wanted, 0.1) > 1.2 * rates.replicas(wanted) / 10
 
 
+def test_an_hour_with_next_to_no_traffic_takes_one_replica_however_bursty() -> None:
+    day = (1e-9, *[1.0] * 23)
+    found = enumerate_options(entry(burstiness=0.05, daily_shape=day), CAPACITY, REGION, CATALOGUE).options[0]
+    assert found.replicas.by_hour[0] == found.replicas.floor == found.per_node
+
+
 def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_enough_in_others() -> None:
     one = entry(requests_per_second=20.0, burstiness=0.1, daily_shape=OFFICE, peak_factor=1.0)
     plan = plan_model(one, CAPACITY, REGION, CATALOGUE).chosen
