@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STACK ?= dev
+# Bytecode is kept, also that of the tests: without it each start compiles every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## print this list
@@ -41,7 +43,7 @@ preview: $(STAMP) ## plan, resources, bill and policy verdicts of a stack, offli
 
 .PHONY: test
 test: $(STAMP) ## the quick tests: no network, no cluster, no engine
-	@$(BIN)/python -m pytest -q -n auto
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .PHONY: test-rehearsal
 test-rehearsal: $(STAMP) ## the slow tests: real engine, API server and scheduler

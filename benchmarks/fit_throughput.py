@@ -48,7 +48,8 @@ TENTH_OVER_QUARTER = 1.2816 / 0.6745
 EULER = 0.5772
 """The longest of n exponential lengths is ln n + this many means."""
 START: Mapping[str, float] = {
-    "bandwidth": 0.80, "bandwidth.Blackwell-RTX": 0.87, "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
+    "bandwidth": 0.80, "bandwidth.Blackwell-RTX": 0.87,
+    "compute": 0.55, "fp8.compute": 0.75, "int4.compute": 0.85, "attention.bandwidth": 0.7,
     "host.step_us": 1200.0, "host.sequence_us": 12.0, "host.first_token_us": 10000.0, "host.request_us": 2000.0,
     "old.step_us": 4000.0, "old.sequence_us": 40.0, "old.compute": 0.8, "old.bandwidth": 0.95, "old.link": 0.7,
     "old.latency": 1.5, "old.experts": 0.7, "link.nvlink": 1.0, "link.pcie": 1.0, "link.apart_us": 3.0,
@@ -107,25 +108,51 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     )
     rate = loop.output_tokens_per_s
     requests = point.concurrency if point.burst else point.prompts
-    ttft = loop.ttft_s
     if math.isfinite(requests):
         rate = requests * outputs / _run_s(roofline, loop, point, requests)
+    ttft, tpot = loop.ttft_s, loop.tpot_s
     if not point.burst:
-        # a client of a closed loop sends when an answer ends, just after the next step began: it misses all of it
-        ttft += loop.step_s / 2 * min(loop.batch - 1, 1.0)
-        # the first wave arrives at once, which moves the mean
-        waves = requests / loop.batch if math.isfinite(requests) else WAVES
-        first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
-        ttft = (1 - first) * ttft + first * max(ttft, _first_wave_s(roofline, loop.batch, inputs))
-    return {"output_tok_s": rate, "tpot_ms": loop.tpot_s * 1e3, "ttft_ms": ttft * 1e3}
+        ttft = _client_ttft_s(roofline, loop, point)
+        tpot -= (_together(roofline, loop, point) - 1) * loop.prefill_s / outputs  # part of its own first token
+    return {"output_tok_s": rate, "tpot_ms": tpot * 1e3, "ttft_ms": ttft * 1e3}
 
 
-def _first_wave_s(roofline: Roofline, batch: float, inputs: float) -> float:
-    """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step."""
+def _together(roofline: Roofline, loop: Loop, point: Point) -> float:
+    """Return requests that are prefilled in one step, and so again and again.
+
+    Of the same lengths they end in one step too, and so begin their successors; of others chance parts them.
+    """
+    return max(min(loop.batch, roofline.load.chunk_tokens // point.input_tokens), 1.0) if point.alike else 1.0
+
+
+def _client_ttft_s(roofline: Roofline, loop: Loop, point: Point) -> float:
+    """Return the TTFT that a client of a closed loop prints: its median, or its mean with the first wave in it.
+
+    It sends when an answer ends, just after the next step began, and misses all of that step. Half of the requests
+    find no other prompt before theirs.
+    """
+    inputs, context = point.input_tokens, point.input_tokens + point.output_tokens / 2
+    missed = loop.step_s / 2 * min(loop.batch - 1, 1.0)
+    ttft = loop.ttft_s + missed
+    if point.median_ttft and point.concurrency <= loop.batch:
+        ttft = roofline.first_token_s(loop.batch - 1, context, tokens=inputs, cached=0.0) + 2 * missed
+    if point.alike:
+        group = _together(roofline, loop, point)
+        ttft = max(ttft, _first_wave_s(roofline, group, inputs, beside=loop.batch - group))
+    waves = point.prompts / loop.batch if math.isfinite(point.prompts) else WAVES
+    first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
+    return (1 - first) * ttft + first * max(ttft, _first_wave_s(roofline, loop.batch, inputs))
+
+
+def _first_wave_s(roofline: Roofline, batch: float, inputs: float, *, beside: float = 0.0) -> float:
+    """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step.
+
+    ``beside`` are decodes of others.
+    """
     chunks = max(math.ceil(batch * inputs / roofline.load.chunk_tokens), 1)
-    beside = batch * (chunks - 1) / (2 * chunks)
+    decodes = beside + batch * (chunks - 1) / (2 * chunks)
     prompts = batch * inputs / chunks
-    step = roofline.step_s(beside, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
+    step = roofline.step_s(decodes, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
     return (chunks + 1) / 2 * step + batch / 2 * roofline.speed.request_host_s + roofline.speed.request_s
 
 

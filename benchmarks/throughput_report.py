@@ -89,7 +89,7 @@ def document(results: Results) -> str:
     parts = [
         INTRODUCTION,
         "## What is promised, on sources that were not fitted\n",
-        table(("promise", "measured", "kept"), ([t.promise, t.measured, _kept(t)] for t in targets(results))),
+        promises(results),
         WHERE_NOT,
         "## Side by side\n",
         side_by_side(results),
@@ -117,6 +117,13 @@ def document(results: Results) -> str:
     return "\n".join(parts)
 
 
+def promises(results: Results) -> str:
+    """Return the promises: on every source, and beside it on those whose errors nobody had looked at."""
+    beside = {target.promise: target.measured for target in targets(results, lambda p: not in_development(p.source))}
+    head = ("promise", "measured", "kept", "on sources nobody had looked at")
+    return table(head, ([t.promise, t.measured, _kept(t), beside.get(t.promise, "-")] for t in targets(results)))
+
+
 def _kept(target: Target) -> str:
     return "no row can tell" if target.kept is None else "yes" if target.kept else "**no**"
 
@@ -126,11 +133,11 @@ def _family(point: Point) -> str:
     return f"{'experts' if point.model.experts else 'dense'}, cache: {' + '.join(kinds)}"
 
 
-def targets(results: Results) -> list[Target]:
-    """Return the promises of the issue with what was measured; then whether a peer is better."""
-    found = []
+def targets(results: Results, of: Callable[[Point], bool] = lambda _: True) -> list[Target]:
+    """Return the promises of the issue with what was measured on some points; then whether a peer is better."""
+    asked, found = [point for point in results.asked if of(point)], []
     for column in (column for column in COLUMNS if column.promise is not None):
-        cell = errors(column, results.asked, results.predictions[OURS])
+        cell = errors(column, asked, results.predictions[OURS])
         unit = "" if column.measure != RATE else " output tokens/s:"
         found.append(
             Target(
@@ -139,7 +146,7 @@ def targets(results: Results) -> list[Target]:
                 kept=cell.median <= (column.promise or 0) if cell.n else None,
             )
         )
-    held = coverage(results.residuals)
+    held = coverage(results.residuals, of)
     found.append(
         Target(
             promise="p10-p90 holds 75% to 90% of the measurements",
@@ -147,7 +154,7 @@ def targets(results: Results) -> list[Target]:
             kept=0.75 <= held.share <= 0.9 if held.judged else None,
         )
     )
-    compared = pairs(results.asked, results.predictions, results.peers)
+    compared = pairs(asked, results.predictions, results.peers)
     for name, away in sorted({(pair.peer, pair.away) for pair in compared}):
         lost = [pair.column for pair in compared if (pair.peer, pair.away) == (name, away) and pair.peer_is_better]
         found.append(

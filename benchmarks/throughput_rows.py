@@ -43,6 +43,8 @@ ALIKE_TOKENS = 100
 """Prompts of one sweep differ by less."""
 LINK_GB_S = {"nvlink": 600.0, "pcie": 64.0}
 """Of cards that are sold with either link, where a row states the one that the catalogue does not: both are Ampere."""
+WORKSTATION_GB_S = 1792.0
+"""Memory of the RTX PRO 6000 Blackwell Workstation Edition by its data sheet; AWS rents the Server Edition."""
 LOOKED_AT = frozenset({
     "Axionis47/vllm-benchmark", "FreedomIntelligence/AccelMark", "LambdaLabsML/vllm-benchmark",
     "ai-dynamo/aiconfigurator", "ai.wmx.dev", "akamaslabs/vllm-benchmark", "arc53/llm-price-compass",
@@ -77,6 +79,8 @@ class Point:
     """Output lengths vary as in a corpus of conversations, instead of being all the same."""
     input_tokens: float
     output_tokens: float
+    alike: bool
+    """All requests have the same lengths: those that begin in one step end in one step, and so do their successors."""
     longest_output: float
     """Tokens at which the run cuts its answers; infinite where it does not say."""
     median_ttft: bool
@@ -171,6 +175,8 @@ def _cached_sweeps(rows: Sequence[Mapping[str, Any]]) -> set[tuple[object, ...]]
 
 def _gpu(row: Mapping[str, Any]) -> Gpu:
     gpu = load_catalogue().gpu(str(row["gpu_type"]).replace("H100-80GB", "H100"))
+    if "Workstation Edition" in str(row["gpu"]):
+        return replace(gpu, bandwidth_gb_s=WORKSTATION_GB_S)
     stated = re.search(r"link (nvlink|pcie)", str(row["notes"]))
     if stated and gpu.architecture == "Ampere" and stated[1] != gpu.link:
         return replace(gpu, link=stated[1], link_gb_s=LINK_GB_S[stated[1]])
@@ -251,7 +257,7 @@ def _point(row: Mapping[str, Any]) -> Point:
     measures = ("output_tok_s",) if burst else MEASURES
     measured = {key: float(row[key]) for key in measures if row[key] is not None}
     notes = str(row["notes"])
-    if re.search(r"ttft_ms is P95", notes):
+    if re.search(r"ttft_ms is P95|prompts (?:of the list )?repeat", notes):  # a cached prompt has no prefill to time
         measured.pop("ttft_ms", None)
     elif re.search(r"P95|p95", notes):
         measured = {key: value for key, value in measured.items() if key == "output_tok_s"}
@@ -271,6 +277,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         burst=burst,
         prompts=_prompts(row),
         varied=_varied(notes, inputs, outputs),
+        alike="lengths fixed" in notes,
         input_tokens=inputs,
         output_tokens=outputs,
         longest_output=float(cut.group(1)) if (cut := re.search(r"outputs cut at (\d+)", notes)) else math.inf,

@@ -13,7 +13,7 @@ from benchmarks.fit_throughput import Residual, kind_of, spread
 from benchmarks.memory_peers.environments import NotRun, talk
 from benchmarks.memory_score import TIE, Errors
 from benchmarks.throughput_peers.case import Case, Prediction
-from benchmarks.throughput_rows import MEASURES, Point, models
+from benchmarks.throughput_rows import Point, models
 
 OURS = "tonnage"
 RATE = "output_tok_s"
@@ -115,13 +115,13 @@ class Coverage:
         return self.inside / self.judged if self.judged else math.nan
 
 
-def coverage(residuals: Sequence[Residual], measures: Sequence[str] = MEASURES) -> Coverage:
-    """Return how many measurements lie in our p10-p90, whose factors come from the other sources alone."""
+def coverage(residuals: Sequence[Residual], of: Callable[[Point], bool] = lambda _: True) -> Coverage:
+    """Return how many measurements of some points lie in our p10-p90, whose factors come from the other sources."""
     judged = inside = 0
     for source in sorted({point.source for point, _, _ in residuals if not point.old}):
         factors = spread([found for found in residuals if found[0].source != source])
         for point, key, residual in residuals:
-            if point.old or point.source != source or key not in measures:
+            if point.old or point.source != source or not of(point):
                 continue
             limits = factors[kind_of(point)][key]
             judged += 1

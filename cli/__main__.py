@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_standard_output()
+    gc.freeze()  # the interpreter would look through everything once more before it goes
     sys.exit(code)
 
 

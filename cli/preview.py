@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +30,6 @@ def preview(
 
     from cli.files import read_json_object
     from cli.output import show, tell, write_file
-    from cli.render import page
     from cli.render import preview as render
     from cli.stacks import stacks_dir
     from sizing.ages import stale_prices
@@ -45,6 +41,8 @@ def preview(
 
         document["difference"] = compare(earlier, document)
     if html:
+        from cli.render import page
+
         write_file(html, page.html(document), "--html")
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
@@ -55,24 +53,14 @@ def preview(
 
 def preview_document(stack: str, folder: Path) -> dict[str, Any]:
     """Return the preview of ``stack``: its program run under mocks, judged by the policies."""
-    from infra.offline import run_offline
-    from infra.preview import build_preview
+    from infra.sdk import collector_paused
 
-    with _collector_paused():
+    with collector_paused():
+        from infra.offline import run_offline
+        from infra.preview import build_preview
+
         graph = run_offline(stack, stacks_dir=folder)
     return build_preview(stack, graph, _verdicts(graph))
-
-
-@contextmanager
-def _collector_paused() -> Generator[None]:
-    """Pause the cycle collector: while the SDK's thousands of types are loaded it takes a quarter of the time."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
 
 
 def _verdicts(graph: OfflineGraph) -> list[dict[str, Any]]:

@@ -6,15 +6,14 @@ serving stack sees the outputs of its cluster stack's own offline run, so both h
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from infra.config import STACKS_DIR, config_values, settings_from_values, stack_file
 from infra.recording import RecordedResource, Recording, record
+from infra.sdk import collector_paused, load_only_what_is_named
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
 from infra.synthesis import Properties, synthesise
 from sizing.errors import BadInput
@@ -49,26 +48,18 @@ def run_offline(stack: str, *, stacks_dir: Path = STACKS_DIR, preview: bool = Fa
     """
     path = stack_file(stack, stacks_dir)
     values = config_values(path)
-    settings = settings_from_values(values, where="/".join(path.parts[-2:]), folder=path.parent)
-    with _without_collection():
-        return _run(stack, values, settings, stacks_dir, preview=preview)
+    with collector_paused():
+        return _run(stack, values, _settings(values, path), stacks_dir, preview=preview)
 
 
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Pause the garbage collector: the SDKs' many classes stay for ever, and looking at them costs a second."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+def _settings(values: Mapping[str, str], path: Path) -> StackSettings:
+    return settings_from_values(values, where="/".join(path.parts[-2:]), folder=path.parent)
 
 
 def _run(
     stack: str, values: Mapping[str, str], settings: StackSettings, stacks_dir: Path, *, preview: bool
 ) -> OfflineGraph:
+    load_only_what_is_named()
     from infra.program import cluster_stack, main, plan_for  # noqa: PLC0415 (bad settings are refused before the SDK)
 
     plan = None
@@ -91,17 +82,25 @@ def _run(
 def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) -> Properties:
     """Return what the cluster stack exports; BadInput when there is none or it cannot carry the serving stack."""
     try:
-        graph = run_offline(stack, stacks_dir=stacks_dir)
-    except BadInput as error:
-        if error.where != "stack":
-            raise
+        path = stack_file(stack, stacks_dir)
+    except BadInput:
         way_out = f"write stacks/Pulumi.{stack}.yaml or set tonnage:clusterStack"
         raise BadInput(f"cluster stack {stack}", "has no stack file", way_out=way_out) from None
-    if not isinstance(graph.settings, ClusterSettings):
+    values = config_values(path)
+    cluster = _settings(values, path)
+    if not isinstance(cluster, ClusterSettings):
         raise BadInput(f"cluster stack {stack}", "is not of the layer cluster", way_out="set tonnage:clusterStack")
-    if graph.settings.region != settings.region:
-        raise BadInput("aws:region", f"{settings.region}, but {stack} is in {graph.settings.region}")
-    return graph.outputs
+    if cluster.region != settings.region:
+        raise BadInput("aws:region", f"{settings.region}, but {stack} is in {cluster.region}")
+    return _exports(stack, tuple(sorted(values.items())), cluster)
+
+
+@lru_cache(maxsize=4)
+def _exports(stack: str, values: tuple[tuple[str, str], ...], settings: ClusterSettings) -> Properties:
+    """Return the exports of a cluster stack: they hang on its configuration alone, whoever stands on it."""
+    from infra.program import main  # noqa: PLC0415
+
+    return _record(stack, dict(values), settings, {}, preview=False, main=main).outputs
 
 
 def _record(

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import itertools
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -262,6 +263,21 @@ def _recorded(request, urn: str, props: Properties, outputs: Properties, identit
     )
 
 
+class _OneAtATime(set["asyncio.Future[Any]"]):
+    """Outputs that are not settled, of which the SDK sees one at a time.
+
+    It waits until any of those it sees is settled, and again for all that are left: with hundreds of them that takes a
+    quarter of a run. One that failed stays among them until it is seen, so nothing that fails is missed.
+    """
+
+    def __iter__(self) -> Iterator[asyncio.Future[Any]]:
+        return itertools.islice(super().__iter__(), 1)
+
+    def clear(self) -> None:
+        """Forget what was seen."""
+        self.difference_update(list(self))
+
+
 class _Messages(logging.Handler):
     """Keeps what the program told the user."""
 
@@ -304,7 +320,7 @@ def record(
             stack=stack,
             dry_run=preview,
             organization=ORGANIZATION,
-            outputs=set(),
+            outputs=_OneAtATime(),
             lock=threading.Lock(),
             package_refs={},
             base_providers_by_ref={},

@@ -43,6 +43,8 @@ STEP_ASIDE = 1.1
 BISECTIONS = 40
 CLOSE = 1e-6
 """Width, as a share, at which the most traffic is known well enough."""
+EXACT = 1e-9
+"""Share of a rate that is no difference."""
 NEAR = 0.05
 """The same for a bound that only tells what need not be looked at."""
 FEWEST = 1e-3
@@ -275,18 +277,47 @@ def _bracket(
         return None, best
     if beyond.meets(objectives):
         return beyond, beyond
-    below, above = _excess(best, objectives), _excess(beyond, objectives)
+    between = _Between(low, high, _excess(best, objectives), _excess(beyond, objectives))
     for _ in range(BISECTIONS):
-        middle = (low * above - high * below) / (above - below) if math.isfinite(above) else (low + high) / 2
-        middle = min(max(middle, low + (high - low) * 1e-3), high - (high - low) * 1e-3)
-        state = traffic_at(replica, workload, middle)
-        if state.meets(objectives):
-            low, best, below, above = middle, state, _excess(state, objectives), above / 2
-        else:
-            high, beyond, above, below = middle, state, _excess(state, objectives), below / 2
-        if high - low < close * high:
+        state = traffic_at(replica, workload, between.middle)
+        within = state.meets(objectives)
+        best, beyond = (state, beyond) if within else (best, state)
+        between.narrow(state.concurrency, _excess(state, objectives), within=within)
+        if between.width < close * between.high:
             break
     return best, beyond
+
+
+@dataclass(slots=True)
+class _Between:
+    """A zero between two numbers in flight: ``below`` is the excess at ``low``, ``above`` that at ``high``."""
+
+    low: float
+    high: float
+    below: float
+    above: float
+    kept: str = ""
+    """The end that the last step left where it was."""
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+    @property
+    def middle(self) -> float:
+        """Where the straight line between the ends is zero, half way if it has no slope; never at an end."""
+        bounded = math.isfinite(self.above) and self.above > self.below
+        share = self.below / (self.below - self.above) if bounded else 0.5
+        return self.low + self.width * min(max(share, 1e-3), 1 - 1e-3)
+
+    def narrow(self, number: float, excess: float, *, within: bool) -> None:
+        """Move one end to ``number``, where the excess is ``excess``; an end that is kept twice counts half."""
+        if within:
+            self.above /= 2 if self.kept == "high" else 1
+            self.low, self.below, self.kept = number, excess, "high"
+        else:
+            self.below /= 2 if self.kept == "low" else 1
+            self.high, self.above, self.kept = number, excess, "low"
 
 
 def _excess(state: Traffic, objectives: Objectives) -> float:
@@ -301,14 +332,13 @@ def _excess(state: Traffic, objectives: Objectives) -> float:
 
 
 def traffic_for(replica: Replica, workload: Workload, requests_per_s: float, most: Traffic) -> Traffic:
-    """Return the state at ``requests_per_s`` on this replica, which must not exceed ``most``."""
-    low, high = 0.0, most.concurrency
+    """Return the state at ``requests_per_s`` on this replica, which must not exceed ``most``; found as ``_bracket``."""
+    between, state = _Between(0.0, most.concurrency, -requests_per_s, most.requests_per_s - requests_per_s), most
     for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        if traffic_at(replica, workload, middle).requests_per_s < requests_per_s:
-            low = middle
-        else:
-            high = middle
-        if high - low < CLOSE * high:
+        found = traffic_at(replica, workload, between.middle)
+        beyond = found.requests_per_s - requests_per_s
+        state = state if beyond < 0 else found
+        between.narrow(found.concurrency, beyond, within=beyond < 0)
+        if between.width < CLOSE * between.high or 0 <= beyond <= EXACT * requests_per_s:
             break
-    return traffic_at(replica, workload, max(high, 1e-6))
+    return state

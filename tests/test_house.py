@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -12,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cli", "components", "infra", "policies", "rehearsal", "runtime", "sizing")
+
+
+distributions = functools.cache(importlib.metadata.packages_distributions)
 
 
 def test_imports_follow_the_table_of_the_architecture() -> None:
@@ -28,7 +32,7 @@ def test_the_drawing_of_the_imports_is_what_the_code_says() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_import_package_shadows_the_standard_library_or_another_distribution(package: str) -> None:
     assert package not in sys.stdlib_module_names
-    owners = importlib.metadata.packages_distributions().get(package, [])
+    owners = distributions().get(package, [])
     assert set(owners) <= {"tonnage"}
 
 

@@ -21,8 +21,8 @@ FED = (
 OWN_SOURCES = ("ai-dynamo/aiconfigurator",)
 """Sources of points that its authors collected and tune it on."""
 SYSTEMS = {
-    "A100-40GB": "a100_sxm", "A100-80GB": "a100_sxm", "B200": "b200_sxm", "H100": "h100_sxm", "H200": "h200_sxm",
-    "L40S": "l40s",
+    "A100-40GB": "a100_sxm", "A100-80GB": "a100_sxm", "B200": "b200_sxm", "B300": "b300_sxm", "H100": "h100_sxm",
+    "H200": "h200_sxm", "L40S": "l40s", "RTX-PRO-6000": "rtx_pro_6000_server",
 }  # fmt: skip
 
 NO_ROOM = "does not fit by its estimate"

@@ -13,7 +13,8 @@ PACKAGES = ("servcalc==0.1.0",)
 FED = "config.json, its own card of that name (A10 for A10G), the row's max_num_seqs, batched tokens and KV type"
 CARDS = {
     "A100-40GB": "A100 40GB", "A100-80GB": "A100 80GB", "A10G": "A10", "B200": "B200", "H100": "H100 80GB",
-    "H200": "H200", "L4": "L4", "L40S": "L40S", "T4": "T4",
+    "H200": "H200", "L4": "L4", "L40S": "L40S", "RTX-3090": "RTX 3090", "RTX-4090": "RTX 4090", "RTX-5080": "RTX 5080",
+    "RTX-5090": "RTX 5090", "RTX-A6000": "RTX A6000", "T4": "T4",
 }  # fmt: skip
 
 

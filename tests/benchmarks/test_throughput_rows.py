@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import sys
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
@@ -11,7 +12,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from benchmarks import throughput_rows
-from benchmarks.fit_throughput import _run_s
+from benchmarks.fit_throughput import _first_wave_s, _run_s
+from benchmarks.simulator import Limits, Request, Step, simulate
 from benchmarks.throughput_peers import aiconfigurator
 from benchmarks.throughput_peers.case import Prediction
 from benchmarks.throughput_rows import Point, in_development, read_points, source_of
@@ -55,8 +57,8 @@ def test_a_page_is_its_host_and_a_repository_its_name_and_both_sides_have_source
     assert source_of({"source_url": "https://ai.example/x/y"}) == "ai.example"
     sides = {in_development(source_of(row)) for row in _rows()}
     assert sides == {True, False}
-    assert in_development("ai-dynamo/aiconfigurator")
-    assert not in_development("gpustack/gpustack")
+    assert in_development("gpustack/gpustack")
+    assert {source_of(row) for row in _rows()} >= throughput_rows.LOOKED_AT
 
 
 def _seconds(point: Point, requests: float, *, varied: bool, longest: float = math.inf) -> float:
@@ -76,6 +78,46 @@ def test_a_run_ends_with_the_wave_that_is_over_or_with_its_longest_answer(points
     cut = _seconds(point, 16, varied=True, longest=1.2)
     assert 2 < cut < endless
     assert _seconds(point, 16, varied=True, longest=1.0) == pytest.approx(2)
+
+
+def test_a_sweep_with_a_run_beyond_the_flops_of_its_cards_is_left_out_as_cached(points: dict[str, Point]) -> None:
+    sweep = {f"b{number:04}" for number in range(64, 70)}  # 40,000 prompt tokens a second of a 70B on two H100
+    assert not sweep & set(points)
+    assert {"b0070", "b0071"} <= set(points)
+
+
+def test_a_run_that_kept_its_seats_empty_is_left_out_unless_it_says_how_many_it_served(
+    points: dict[str, Point],
+) -> None:
+    assert "b0085" not in points  # 24 of 40 in flight by its own figures
+    assert "b0179" in points  # 52 of 64, and 100 requests in all
+
+
+def test_the_first_wave_waits_for_the_chunks_before_it(points: dict[str, Point]) -> None:
+    load = replace(next(iter(points.values())).load, chunk_tokens=1000)
+    roofline = Roofline(load, SPEED)
+    alone = _first_wave_s(roofline, 1, 1000)
+    assert _first_wave_s(roofline, 10, 100) == pytest.approx(alone, rel=0.2)
+    assert _first_wave_s(roofline, 9, 1000) > 5 * alone
+
+
+def test_requests_of_one_length_prefill_together_in_the_simulator_too(points: dict[str, Point]) -> None:
+    load = replace(next(iter(points.values())).load, chunk_tokens=8192)
+    roofline = Roofline(load, replace(SPEED, compute_flops_per_s=1e15))
+
+    def step(now: Step) -> float:
+        context = now.context_tokens / now.decodes if now.decodes else 0.0
+        return roofline.step_s(now.decodes, context, prompt_tokens=now.prompt_tokens, pairs=now.prompt_pairs)
+
+    calls = [Request(0.0, 256, 256) for _ in range(320)]
+    found = simulate(calls, Limits(1024, 8192, 10**9), step, concurrency=64)
+    later = statistics.fmean(outcome.first_token_s for outcome in found[64:])
+    assert later == pytest.approx(_first_wave_s(roofline, 32, 256, beside=32), rel=0.15)
+
+
+def test_a_link_is_that_of_the_row_where_the_card_is_sold_with_either(points: dict[str, Point]) -> None:
+    assert {points[name].gpu.link for name in ("c0107", "c0108")} == {"nvlink"}
+    assert points["c0186"].gpu.link == "pcie"
 
 
 def test_a_peer_is_also_compared_without_the_points_of_its_own_authors(points: dict[str, Point]) -> None:

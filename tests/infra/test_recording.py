@@ -69,6 +69,20 @@ def test_an_exception_of_the_program_is_raised(engine):
         engine.run(program)
 
 
+@pytest.mark.parametrize("place", [0, 10, 19])
+def test_one_failure_among_many_outputs_that_nothing_waits_for_is_raised(engine, place):
+    seen = []
+
+    def program() -> None:
+        role = aws.iam.Role("role", assume_role_policy="{}")
+        for number in range(20):
+            role.arn.apply(lambda arn, number=number: 1 / 0 if number == place else seen.append(arn))
+
+    with pytest.raises(ZeroDivisionError):
+        engine.run(program)
+    assert len(seen) == 19
+
+
 def test_two_resources_with_one_urn_are_refused(engine):
     def program() -> None:
         aws.iam.Role("role", assume_role_policy="{}")

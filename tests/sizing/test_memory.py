@@ -17,13 +17,14 @@ from sizing.inputs import EngineOverrides
 from sizing.memory import captured_sizes, estimate_memory, longest_context
 from sizing.model import tensor_parallel_sizes
 from sizing.size import size_document, size_model
+from tests.support.published import measured_starts
 from tests.support.yardstick import cpu_seconds, million_squares
 
 CATALOGUE = load_catalogue()
 LLAMA = CATALOGUE.model("meta-llama/Llama-3.1-8B-Instruct")
 BIG = CATALOGUE.model("meta-llama/Llama-3.3-70B-Instruct")
 L4, H100 = CATALOGUE.gpu("L4"), CATALOGUE.gpu("H100")
-ROWS = {row.facts["id"]: row for row in fit_memory.read_rows()[0]}
+ROWS = {row.facts["id"]: row for row in measured_starts()[0]}
 
 
 def estimated(model=LLAMA, gpu=L4, **overrides):

@@ -13,15 +13,15 @@ from benchmarks.memory_rows import (
     configurations,
     is_fitted,
     read_facts,
-    read_rows,
     source_of,
     version_of,
 )
 from sizing.errors import BadInput
 from sizing.model import model_from_config
+from tests.support.published import measured_starts
 
 FACTS = {facts["id"]: facts for facts in read_facts()}
-ROWS, LEFT_OUT = read_rows()
+ROWS, LEFT_OUT = measured_starts()
 BY_ID = {row.facts["id"]: row for row in ROWS}
 WITHOUT_HEAD = ("Qwen/Qwen3-Embedding-8B",)
 """Embedding models: the shapes leave out the head that their config.json describes and vLLM does not load."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
+from benchmarks.memory_rows import Row, read_rows
 from sizing.model import ModelSpec, model_from_config
 
 TOP = Path(__file__).parents[2]
@@ -22,6 +24,12 @@ def oracle_config(name: str) -> dict[str, Any]:
 def measured_config(name: str) -> dict[str, Any]:
     """Return the configuration of a model in the measured starts."""
     return dict(json.loads((TOP / "benchmarks/data/configs" / f"{name}.json").read_text())["config"])
+
+
+@cache
+def measured_starts() -> tuple[list[Row], dict[str, int]]:
+    """Return the measured starts as cases, and how many were left out for which reason."""
+    return read_rows()
 
 
 def described(config: dict[str, Any], **changes: object) -> ModelSpec:
