@@ -34,7 +34,7 @@ from sizing.throughput import spread_of
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 STACKS = ("dev", "prod")
 DRAWN = ("prod", "chat")
-FIRST_PROBLEM = 2000
+FIRST_PROBLEM = 3000
 """The figures of ``serving.json`` were chosen while the days of problems below this were in view."""
 MOST_REQUESTS_PER_S = 10.0
 """Random problems with more are left out: a day of theirs takes minutes."""
@@ -150,7 +150,10 @@ def variants(service: Service) -> Iterator[tuple[str, Service]]:
     """Return the plan, on slower engines, and scaled by what is left without its traffic trigger."""
     slower = spread_of(service.replica.load)["tpot_ms"]["p90"]
     blind = replace(
-        service.plan.scaling, requests_per_s=math.inf, ttft_p95_s=service.entry.objectives.ttft_p95_ms / 1e3
+        service.plan.scaling,
+        requests_per_s=math.inf,
+        ttft_s=service.entry.objectives.ttft_p95_ms / 1e3,
+        ttft_quantile=0.95,
     )
     yield PLANNED, service
     yield SLOW, replace(service, slower=slower)

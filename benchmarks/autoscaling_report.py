@@ -36,8 +36,8 @@ def introduction() -> str:
 Written by `make benchmark-scaling`; nothing on this page is typed by hand. A day of each plan is simulated
 (`benchmarks/service_model.py`): replicas that batch continuously at the planner's own roofline, a gateway that sends a
 call to the less busy of two, metrics that are one scrape old, KEDA's triggers through the arithmetic of the Kubernetes
-autoscaler with its tolerance of {facts["tolerance"]:.0%}, its windows and its policies, nodes that are bought, start,
-drain and are kept while empty. Nothing of the planner's queue formulas is shared. The engine of a day is that of
+autoscaler with the plan's tolerance, windows and policies, nodes that are bought, start, drain and stay while empty.
+Nothing of the planner's queue formulas is shared. The engine of a day is that of
 `benchmarks/simulator.py` with jumps over steps in which nothing happens; a test holds the two together.
 
 Traffic follows the workload's dailyShape, or a cosine from minimumShare to 1 of requestsPerSecond, with gaps of its
@@ -58,9 +58,10 @@ were in view.
 - *USD/h*: nodes as they were bought, at the prices of the plan, beside the plan's floor / expected / ceiling.
 
 The rule behind the plans: a replica is added when arrivals pass what the running ones carry within the objectives,
-less the rise within the lag of a start, and let go when they are {facts["tolerance"]:.0%} lower. Arrivals do not depend
-on the number of replicas, which is why nothing swings; queue, cache and TTFT add replicas where requests are not those
-that were planned.
+less the rise within the lag of a start, and let go when they are the tolerance lower: {facts["tolerance"]:.0%}, and
+{facts["tolerance_deviations"]} standard deviations of what a window counts where the first replica is added
+([decision 10](adr/0010-scaling-from-chance-in-the-arrivals.md)). Arrivals do not depend on the number of replicas,
+which is why nothing swings; queue, cache and TTFT add replicas where requests are not those that were planned.
 """
 
 

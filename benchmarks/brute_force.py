@@ -25,7 +25,7 @@ from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
 from sizing.queue import most_traffic
 from sizing.serving import fits_node, pod_resources
-from sizing.throughput import replica_of
+from sizing.throughput import Replica, replica_of
 
 PARALLEL = [(t, p) for t in (1, 2, 4, 8) for p in (1, 2, 4) if t * p <= 8]
 MOST = 1000
@@ -69,28 +69,45 @@ def _fits(memory: MemoryEstimate, settings: EngineSettings) -> bool:
     return memory.fits and least > 0 and memory.kv_tokens * least / memory.kv_cache_gib >= settings.max_model_len
 
 
-Rates = tuple[float, float]
-"""Requests per second of one replica within the objectives, and of those that may wait."""
+class Rates:
+    """Requests per second of one replica: within the objectives, by the share of the busiest hour, and without."""
+
+    def __init__(self, entry: ModelEntry, replica: Replica) -> None:
+        self._entry, self._replica = entry, replica
+        self._found: dict[float, float] = {}
+        self.waiting = 0.0
+        if entry.workload.batch_share and self.within(1.0):
+            self.waiting = self._most(1.0, Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000))
+
+    def _most(self, share: float, objectives: Objectives) -> float:
+        workload = self._entry.workload
+        hour = workload.model_copy(update={"requests_per_second": workload.requests_per_second * share})
+        found = most_traffic(self._replica, hour, objectives)
+        return found.requests_per_s if found else 0.0
+
+    def within(self, share: float) -> float:
+        """Requests per second of one replica when ``share`` of the busiest hour's arrive."""
+        share = share if self._entry.workload.burstiness != 1 and share else 1.0
+        if share not in self._found:
+            self._found[share] = self._most(share, self._entry.objectives)
+        return self._found[share] or self._found[1.0]
 
 
-def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> Rates:
+def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> Rates | None:
     memory = estimate_memory(model, gpu, settings)
     if not _fits(memory, settings):
-        return 0.0, 0.0
-    replica = replica_of(model, gpu, settings, memory)
-    found, waiting = most_traffic(replica, entry.workload, entry.objectives), None
-    if found and entry.workload.batch_share:
-        waiting = most_traffic(replica, entry.workload, Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000))
-    return found.requests_per_s if found else 0.0, waiting.requests_per_s if waiting else 0.0
+        return None
+    rates = Rates(entry, replica_of(model, gpu, settings, memory))
+    return rates if rates.within(1.0) else None
 
 
 def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) -> float:
     """Replicas, with parts, that ``share`` of the busiest hour takes; ``batch`` with those that may wait, all day."""
-    workload, (within, waiting) = entry.workload, rates
-    taken = workload.requests_per_second * (1 - workload.batch_share) * share / within
+    workload = entry.workload
+    taken = workload.requests_per_second * (1 - workload.batch_share) * share / rates.within(share)
     if batch and workload.batch_share:
         shares = workload.daily_shape or (1.0,)
-        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / waiting
+        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / rates.waiting
     return taken
 
 
@@ -165,7 +182,7 @@ def ways(problem: Problem, catalogue: Catalogue) -> list[Way]:
         gpu, gpus = catalogue.gpu(name), tensor * pipeline
         machines = [one for one in catalogue.instances(name, problem.region) if one.gpus % gpus == 0]
         settings = list(_settings(entry, model, gpu, tensor, pipeline)) if machines else []
-        tried = [rates for rates in (_rates(entry, model, gpu, one) for one in settings) if rates[0]]
+        tried = [rates for rates in (_rates(entry, model, gpu, one) for one in settings) if rates]
         for machine in machines if tried else []:
             weights = model.checkpoint_bytes or 0
             fits = fits_node(pod_resources(settings[0], weights), machine)
@@ -277,7 +294,7 @@ def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float
     alone = [one.usd for one in best if one is not None]
     on: list[dict[str, dict[int, Way]]] = [{} for _ in problems]
     for kinds, found in zip(on, every, strict=True):
-        for way in sorted(found, key=lambda way: way.rates):
+        for way in sorted(found, key=lambda way: way.rates.within(1.0)):
             kinds.setdefault(way.machine.instance_type, {})[way.gpus] = way
 
     @cache

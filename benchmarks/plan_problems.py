@@ -42,7 +42,8 @@ VARIANTS = {
 }
 """Other checkpoints of the same weights that half of the problems allow."""
 GPUS = ("A10G", "L4", "L40S", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-PRO-6000", "T4")
-REGIONS = ("us-east-1", "us-east-1", "us-west-2", "eu-central-1")
+REGIONS = (*("us-east-1", "us-west-2", "eu-west-1") * 5, "eu-central-1")
+"""Priced regions, and one time in sixteen one without prices, whose problems must be refused."""
 TOLERANCES: tuple[LossTolerance, ...] = ("none", "none", "replica", "zone")
 MOST_TAIL = 3.5
 """Largest 95th percentile over the mean that is drawn."""
@@ -160,10 +161,17 @@ def lengths_of(chance: random.Random, workload: Workload, longest: int, shape: s
 
 
 def requests_of(workload: Workload, rate: float, longest: int, count: int, *, shape: str, seed: int) -> list[Request]:
-    """Return ``count`` arrivals at ``rate`` per second, gamma gaps, with random lengths that fit ``longest`` tokens."""
+    """Return ``count`` arrivals at one replica, with random lengths that fit ``longest`` tokens.
+
+    At the gateway all arrive with gamma gaps of the workload's burstiness, and a balancer that knows nothing sends
+    them to a replica at random, this one as many as make ``rate`` per second. Gateways do better.
+    """
     chance, clock, found = random.Random(f"arrivals {seed}"), 0.0, []  # noqa: S311
-    for _ in range(count):
-        clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * rate))
+    everything = max(workload.arrivals_per_second, rate)
+    while len(found) < count:
+        clock += chance.gammavariate(workload.burstiness, 1 / (workload.burstiness * everything))
+        if everything > rate and chance.random() * everything > rate:
+            continue
         tokens, output = lengths_of(chance, workload, longest, shape)
         found.append(Request(clock, tokens, output, int(tokens * workload.prefix_share)))
     return found

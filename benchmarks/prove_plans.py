@@ -26,7 +26,8 @@ from sizing.queue import traffic_for
 
 MET_SHARE = 0.95
 REQUESTS = (400, 1500)
-"""Fewest and most requests of one simulation; between, forty for each one in flight."""
+"""Fewest and most requests of one simulation; between, forty for each one in flight. Of burstier arrivals as many more
+as their counts vary more."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Verdict:
     """The plan, or nothing where there is none."""
     same: bool
     within_budget: bool
+    priced: bool = True
+    """Whether the catalogue has prices of the region."""
     ttft_share: float = 0.0
     """Simulated 95th percentile over the objective."""
     tpot_share: float = 0.0
@@ -56,8 +59,8 @@ def judge(seed: int) -> Verdict:
     problem, catalogue = random_problem(seed), load_catalogue()
     try:
         option = _chosen(problem)
-    except BadInput:
-        return Verdict(seed, "", same=True, within_budget=True)
+    except BadInput as error:
+        return Verdict(seed, "", same=True, within_budget=True, priced=error.where != "region")
     except NoPlan:
         option = None
     every = brute_force(problem, catalogue)
@@ -67,9 +70,8 @@ def judge(seed: int) -> Verdict:
     same = best is not None and _same(option, best)
     same = same and _same_within_a_budget(problem, every, option)
     within = _within_its_budget(problem)
-    ttft, tpot, over_ttft, over_tpot = _simulated(problem, option, seed)
     name = f"{option.engine.name} on {option.instance.instance_type} x{option.replicas.expected}"
-    return Verdict(seed, name, same, within, ttft, tpot, over_ttft, over_tpot)  # fmt: skip
+    return Verdict(seed, name, same, within, True, *_simulated(problem, option, seed))
 
 
 def _chosen(problem: Problem) -> Option:
@@ -107,7 +109,9 @@ def _simulated(problem: Problem, option: Option, seed: int) -> tuple[float, floa
     entry, replica = problem.entry, option.engine.replica
     rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     traffic = traffic_for(replica, entry.workload, rate, option.engine.most)
-    count = int(min(max(REQUESTS[0], 40 * traffic.concurrency), REQUESTS[1]))
+    share = min(rate / entry.workload.arrivals_per_second, 1.0)
+    bursts = max(1 + share * (1 / entry.workload.burstiness - 1), 1.0)
+    count = int(min(max(REQUESTS[0], 40 * traffic.concurrency), REQUESTS[1]) * bursts)
     shape = ("exponential", "lognormal")[seed % 2]
     longest = option.engine.settings.max_model_len
     requests = requests_of(entry.workload, rate / replica.stages, longest, count, shape=shape, seed=seed)
@@ -175,7 +179,11 @@ def report(verdicts: list[Verdict]) -> bool:
     met = [one for one in plans if one.met]
     different = [one for one in verdicts if not one.same]
     beyond = [one for one in plans if not one.within_budget]
-    print(f"problems {len(verdicts)}, with a plan {len(plans)}")
+    unpriced = sum(not one.priced for one in verdicts)
+    print(
+        f"problems {len(verdicts)}, with a plan {len(plans)}; refused {len(verdicts) - len(plans)}, "
+        f"of them {unpriced} in a region without prices"
+    )
     print(f"same as trying everything: {len(verdicts) - len(different)} of {len(verdicts)}")
     print(f"above the budget: {len(beyond)}")
     print(f"simulation meets both objectives: {len(met)} of {len(plans)} ({100 * len(met) / len(plans):.1f} %)")

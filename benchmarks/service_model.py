@@ -3,7 +3,7 @@
 Nothing of ``sizing.queue`` is shared: each replica is ``benchmarks.replica_model`` at the planner's own roofline, the
 gateway sends a call to the less busy of two replicas (Envoy's LeastRequest), and every ``polling_s`` the autoscaler
 computes what Kubernetes does with the triggers, windows and policies that the plan renders: ``ceil(metric / target)``
-for averages and ``ceil(ready x metric / target)`` for values outside its tolerance, the least of the scale-up window,
+for averages and ``ceil(ready x metric / target)`` for values outside its tolerances, the least of the scale-up window,
 the most of the scale-down window, so many pods a period, between floor and ceiling. Metrics are one scrape old, TTFT is
 the histogram's.
 
@@ -39,7 +39,6 @@ RAMP_S, STEP_S, BURST_S = 10 * HOUR_S, 16 * HOUR_S, HOUR_S / 2
 FLAP_S = 600
 REASON = 0.1
 """Growth of the offered traffic since a replica was let go that is a reason to start one again."""
-TTFT_WINDOW_S = 120
 CHOICES = 2
 IDLE_S = 60.0
 """Step over a time without traffic."""
@@ -113,7 +112,8 @@ class Sample:
     arrivals_per_s: float
     waiting: int
     kv_usage: float
-    ttft_p95_s: float
+    ttft_s: float
+    """The plan's quantile of times to the first token."""
 
 
 @dataclass
@@ -123,6 +123,7 @@ class Autoscaler:
     plan: ServingPlan
     replicas: int
     wanted: deque[tuple[float, int]] = field(default_factory=deque)
+    """Replicas that the metrics asked for, the first of them those that ran when it began."""
     changed: deque[tuple[float, int]] = field(default_factory=deque)
     reason: str = ""
     idle_since_s: float = math.inf
@@ -134,14 +135,16 @@ class Autoscaler:
             self.replicas = 0
             return 0
         least = max(bounds.floor, 1)
+        if not self.wanted:
+            self.wanted.append((now_s, max(self.replicas, least)))
         by_metric = self._by_metric(sample, ready)
         self.reason = max(by_metric, key=lambda name: by_metric[name])
         desired = min(max(*by_metric.values(), least), bounds.ceiling)
         self.wanted.append((now_s, desired))
         while self.wanted[0][0] < now_s - max(scaling.scale_down_window_s, scaling.scale_up_window_s):
             self.wanted.popleft()
-        lowest = min(count for at, count in self.wanted if at >= now_s - scaling.scale_up_window_s)
-        highest = max(count for at, count in self.wanted if at >= now_s - scaling.scale_down_window_s)
+        lowest = min(count for at, count in self.wanted if at > now_s - scaling.scale_up_window_s)
+        highest = max(count for at, count in self.wanted if at > now_s - scaling.scale_down_window_s)
         target = min(max(self.replicas, lowest), highest)
         self._move(now_s, max(target, least))
         return self.replicas
@@ -154,22 +157,22 @@ class Autoscaler:
         return self.replicas == 0 or now_s - self.idle_since_s >= self.plan.scaling.cooldown_s
 
     def _by_metric(self, sample: Sample, ready: int) -> dict[str, int]:
-        scaling, tolerance = self.plan.scaling, serving_facts("scaling")["tolerance"]
-        current = max(self.replicas, 1)
+        scaling, below = self.plan.scaling, 1 - serving_facts("scaling")["tolerance"]
+        current, above = max(self.replicas, 1), 1 + scaling.scale_up_tolerance
 
         def average(metric: float, target: float) -> int:
-            near = abs(metric / (target * current) - 1) <= tolerance
+            near = below <= metric / (target * current) <= above
             return current if near else math.ceil(metric / target - 1e-9)
 
         def value(metric: float, target: float) -> int:
-            near = abs(metric / target - 1) <= tolerance
+            near = below <= metric / target <= above
             return current if near else math.ceil(max(ready, 1) * metric / target - 1e-9)
 
         return {
             "traffic": average(sample.arrivals_per_s + scaling.spare_requests_per_s, scaling.requests_per_s),
             "waiting": average(sample.waiting, scaling.waiting_requests),
             "kv-cache": value(sample.kv_usage, scaling.kv_cache_usage),
-            "ttft-p95": value(sample.ttft_p95_s, scaling.ttft_p95_s),
+            "ttft": value(sample.ttft_s, scaling.ttft_s),
         }
 
     def _move(self, now_s: float, target: int) -> None:
@@ -181,7 +184,7 @@ class Autoscaler:
         )  # fmt: skip
         while self.changed and self.changed[0][0] <= now_s - HOUR_S:
             self.changed.popleft()
-        recent = sum(abs(by) for at, by in self.changed if at > now_s - period and (by > 0) == up)
+        recent = sum(by for at, by in self.changed if at > now_s - period) * (1 if up else -1)
         by = min(abs(target - self.replicas), max(most - recent, 0)) * (1 if up else -1)
         if by:
             self.changed.append((now_s, by))
@@ -306,7 +309,7 @@ class Metrics:
         self._arrived = deque([before_per_s * tick] * (plan.scaling.rate_window_s // tick))
         self._span_s = len(self._arrived) * tick
         self._bounds = serving_facts("scaling")["ttft_buckets_s"]
-        self._first: deque[list[int]] = deque(maxlen=TTFT_WINDOW_S // tick)
+        self._quantile, self._first = plan.scaling.ttft_quantile, deque[list[int]](maxlen=len(self._arrived))
         self._late: Sample | None = None
 
     def scrape(self, arrived: int, fleet: Fleet, now_s: float) -> Sample:
@@ -323,15 +326,15 @@ class Metrics:
             arrivals_per_s=sum(self._arrived) / self._span_s,
             waiting=sum(len(engine.waiting) for engine in engines),
             kv_usage=sum(one.reserved / one.limits.kv_tokens for one in engines) / len(engines) if engines else 0.0,
-            ttft_p95_s=self._quantile(),
+            ttft_s=self._ttft_s(),
         )
         late, self._late = self._late or seen, seen
         return late
 
-    def _quantile(self) -> float:
-        """Return ``histogram_quantile(0.95, ...)``: linear within the bucket, its bound where it is the last."""
+    def _ttft_s(self) -> float:
+        """Return ``histogram_quantile``: linear within the bucket, its bound where it is the last."""
         counts = [sum(column) for column in zip(*self._first, strict=True)]
-        wanted, seen = 0.95 * sum(counts), 0
+        wanted, seen = self._quantile * sum(counts), 0
         for place, count in enumerate(counts[:-1]):
             if count and seen + count >= wanted:
                 low = self._bounds[place - 1] if place else 0.0

@@ -16,9 +16,9 @@ Where requests may wait, settings carry two rates; the best are those of which t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 from sizing.catalogue import Catalogue, Gpu
 from sizing.engine import resolve_engine
@@ -39,6 +39,8 @@ SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
 UNPROMISED = Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000)
 """Objectives of requests that may wait: the loosest that may be stated."""
+CLOSE_BY, FEWEST = 0.9, 1e-9
+"""Shares of the busiest hour: one near it, and one that a single replica takes whole."""
 GIB = 2**30
 MOST_KEPT = 20_000
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
@@ -61,7 +63,15 @@ class Rates:
     """Requests per second that one replica carries: within the objectives, and of those that may wait."""
 
     within: float
+    """At the busiest hour."""
     waiting: float = math.inf
+    elsewhere: Callable[[float], float] | None = field(default=None, compare=False)
+    """Within the objectives at a share of the busiest hour, where the arrivals of one replica hang on how many share
+    them."""
+
+    def each(self, share: float) -> float:
+        """Return the requests per second within the objectives at ``share`` of the busiest hour."""
+        return self.within if self.elsewhere is None or share in {0.0, 1.0} else self.elsewhere(share)
 
     def batch(self, workload: Workload) -> float:
         """Return the parts of replicas that requests which may wait take."""
@@ -69,11 +79,19 @@ class Rates:
 
     def arrivals(self, workload: Workload) -> float:
         """Return the arrivals per second, of both kinds, for each replica that they take at the busiest hour."""
-        return (workload.prompt_requests_per_second + workload.batch_requests_per_second) / self.replicas(workload)
+        return workload.arrivals_per_second / self.replicas(workload)
+
+    @property
+    def relief(self) -> float:
+        """What one replica more adds at the busiest hour, over what each carries: it also thins others' bursts."""
+        if self.elsewhere is None:
+            return 1.0
+        fewer = CLOSE_BY * self.within / self.each(CLOSE_BY)
+        return max((1 - CLOSE_BY) / (1 - fewer), 1.0) if fewer < 1 else 1.0
 
     def replicas(self, workload: Workload, share: float = 1.0) -> float:
         """Return the parts of replicas that all take, where the objectives are for ``share`` of their busiest hour."""
-        return workload.prompt_requests_per_second * share / self.within + self.batch(workload)
+        return workload.prompt_requests_per_second * share / self.each(share) + self.batch(workload)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +166,7 @@ class Trial:
 
     settings: EngineSettings
     memory: MemoryEstimate
+    objectives: Objectives
     replica: Replica | None = None
     most: Traffic | None = None
     reason: str = ""
@@ -157,10 +176,19 @@ class Trial:
         """What it carries; nothing where the objectives are missed."""
         if self.most is None or self.replica is None:
             return Rates(0.0)
-        if not self.most.workload.batch_share:
-            return Rates(self.most.requests_per_s)
-        waiting = most_traffic(self.replica, self.most.workload, UNPROMISED)
-        return Rates(self.most.requests_per_s, waiting.requests_per_s if waiting else 0.0)
+        workload, waiting = self.most.workload, math.inf
+        if workload.batch_share:
+            unpromised = most_traffic(self.replica, workload, UNPROMISED)
+            waiting = unpromised.requests_per_s if unpromised else 0.0
+        elsewhere = None if workload.burstiness == 1 else lru_cache(self._elsewhere)
+        return Rates(self.most.requests_per_s, waiting, elsewhere)
+
+    def _elsewhere(self, share: float) -> float:
+        """The rate at another hour; that of the busiest where there is next to no traffic, which one replica takes."""
+        if self.most is None or self.replica is None:
+            return 0.0
+        found = most_traffic(self.replica, self.most.workload.at(share), self.objectives)
+        return (found or self.most).requests_per_s
 
     @cached_property
     def replicas(self) -> float:
@@ -216,19 +244,26 @@ def ideal_rates(shape: Shape, settings: EngineSettings) -> Rates:
     """Return rates that no settings of this shape exceed: the best batch of tokens and cache type that may be used,
     with room for every request. 0 where even these miss the objectives.
     """
-    within = _ideal_rate(shape, settings, shape.entry.objectives)
-    if not shape.entry.workload.batch_share:
+    entry = shape.entry
+    within = _ideal_rate(shape, settings, entry.objectives)
+    if not entry.workload.batch_share:
         return Rates(within)
     return Rates(within, _ideal_rate(shape, settings, UNPROMISED))
 
 
 def _ideal_rate(shape: Shape, settings: EngineSettings, objectives: Objectives) -> float:
+    """The rate where arrivals are as even as at any hour: bursts thinned as at the peak, smooth ones not at all."""
+    even = shape.entry.workload
+    if even.burstiness < 1:
+        even = even.at(even.peak_factor)
+    elif even.burstiness > 1:
+        even = even.at(FEWEST)
     tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(shape, settings)}
     rates = []
     for cache, batch in sorted(tried):
         wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
         replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        rates.append(rate_bound(replica, shape.entry.workload, objectives))
+        rates.append(rate_bound(replica, even, objectives))
     return max(rates)
 
 
@@ -319,11 +354,14 @@ def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate 
     """Return what these settings carry within the objectives, or why nothing."""
     memory = memory or memory_of(shape.model, shape.gpu, settings)
     if not _holds_one_request(shape.model, memory, settings.max_model_len):
-        return Trial(settings=settings, memory=memory, reason=_memory_reason(memory, settings))
+        reason = _memory_reason(memory, settings)
+        return Trial(settings=settings, memory=memory, objectives=shape.entry.objectives, reason=reason)
     replica = replica_of(shape.model, shape.gpu, settings, memory)
     most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
     reason = "" if most else _objective_reason(shape.entry, replica)
-    return Trial(settings=settings, memory=memory, replica=replica, most=most, reason=reason)
+    return Trial(
+        settings=settings, memory=memory, objectives=shape.entry.objectives, replica=replica, most=most, reason=reason
+    )
 
 
 def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEstimate:

@@ -104,8 +104,8 @@ class Workload(Stated):
         1.0,
         ge=BURSTINESS_LIMITS[0],
         le=BURSTINESS_LIMITS[1],
-        description="shape of the gamma distribution of the times between arrivals at a replica, as `vllm bench serve"
-        " --burstiness` takes it: 1 is Poisson, below burstier",
+        description="shape of the gamma distribution of the times between arrivals at the gateway, as `vllm bench"
+        " serve --burstiness` takes it: 1 is Poisson, below burstier; each of several replicas sees fewer of a burst",
     )
     input_tokens_p95: PositiveTokens | None = Field(
         None, description="95th percentile of prompt tokens, lognormal around their mean; exponential without it"
@@ -167,6 +167,15 @@ class Workload(Stated):
     def batch_requests_per_second(self) -> float:
         """Rate of the requests that may wait, the same all day."""
         return self.mean_requests_per_second * self.batch_share
+
+    @property
+    def arrivals_per_second(self) -> float:
+        """Rate of all requests at the busiest hour."""
+        return self.prompt_requests_per_second + self.batch_requests_per_second
+
+    def at(self, share: float) -> Workload:
+        """Return the workload with this share of the busiest hour's arrivals."""
+        return self.model_copy(update={"requests_per_second": self.requests_per_second * share})
 
     @property
     def mean_requests_per_second(self) -> float:

@@ -193,18 +193,22 @@ class Drain:
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Thresholds of the autoscaler, per replica."""
+    """Thresholds of the autoscaler, per replica; it acts ``scale_up_tolerance`` above each."""
 
     requests_per_s: float
-    """Arrivals that one replica is counted for; the autoscaler acts a tolerance above it."""
+    """Arrivals that one replica is counted for."""
     spare_requests_per_s: float
-    """Arrivals counted on top, for the replicas that stand by for a loss."""
+    """Arrivals counted on top, for the replicas that stand by for a loss and for bursts that fewer replicas share."""
     rate_window_s: int
-    """Window over which arrivals are averaged."""
+    """Window over which arrivals are averaged, and times to the first token looked at."""
     waiting_requests: int
     kv_cache_usage: float
-    ttft_p95_s: float
+    ttft_s: float
+    ttft_quantile: float
+    """Quantile of TTFT that is held against ``ttft_s``: lower than what is promised where few calls tell it."""
     polling_s: int
+    scale_up_tolerance: float
+    """Share above a threshold at which it acts: a tenth, and chance in the arrivals that a window counts."""
     scale_up_window_s: int
     scale_up_pods: int
     """Replicas that may be added in ``scale_up_period_s``."""

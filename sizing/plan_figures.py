@@ -104,6 +104,7 @@ def _replicas(entry: ModelEntry, option: Option, *, shared: bool) -> Figure:
         rule="ceil(requests per second x (minimumShare, 1, peakFactor) / most requests per second of one replica"
         " + parts for batchShare, not in the floor)"
         + (";" if shared else ", in whole nodes;")
+        + ("" if workload.burstiness == 1 else " that rate is another where fewer replicas share the bursts;")
         + " floor 0 with scaleToZero",
         inputs={
             "requests_per_second": workload.requests_per_second,

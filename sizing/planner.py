@@ -195,7 +195,8 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     start, zones = start_up(engine.model, settings, option.instance, engine.weights_bytes), len(option.zones)
     spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
     spot = any(pool.capacity_type == "spot" for pool in pools)
-    thresholds = scaling(settings, entry, start, each=engine.rates.arrivals(entry.workload), spare=spare)
+    each, least = engine.rates.arrivals(entry.workload), max(option.replicas.floor, 1)
+    thresholds = scaling(settings, entry, start, each=each, relief=engine.rates.relief, least=least, spare=spare)
     budgets = probes(start)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
     output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6

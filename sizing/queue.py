@@ -3,7 +3,8 @@
 With ``C`` requests in flight on average, a replica completes ``C / cycle(C)`` requests per second (Little's law with
 the cycle of ``sizing.roofline``), which grows with C; so the traffic that a replica carries within its objectives is
 found by bisection on C. Lengths are those of ``sizing.lengths``, times between arrivals gamma with the stated
-burstiness, exponential without (``sizing.arrivals``). Then, stated in each plan:
+burstiness, exponential without (``sizing.arrivals``); a replica that takes a share of them sees bursts thinned by it.
+Then, stated in each plan:
 
 - a request that is seen decoding is a long one: its context is the prompt plus half the mean square of the output over
   its mean, the whole mean of an exponential output;
@@ -12,7 +13,8 @@ burstiness, exponential without (``sizing.arrivals``). Then, stated in each plan
   percentile, 1.645 standard deviations above C, must be scheduled at once; the tokens they hold vary with their
   lengths besides, and the KV cache holds their 95th percentile. Requests of a burst see each other: their steps have
   what the bursts add to the variance over the mean besides;
-- prompts cost the mean of their squares where they attend, twice the square of an exponential mean;
+- prompts cost the mean of their squares where they attend, twice the square of an exponential mean; those of a burst
+  are computed together, as many as their peakedness;
 - TTFT p95 is that of a prompt at the 95th percentile of lengths after the step that is running; of exponential
   prompts and Poisson arrivals it is stretched by 1 / (1 - share of time that other prompts take), the sojourn of an
   M/M/1 queue; others add what their sojourn has above that of exponential ones;
@@ -25,10 +27,11 @@ burstiness, exponential without (``sizing.arrivals``). Then, stated in each plan
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from sizing.arrivals import Wait, peakedness, wait_of
+from sizing.arrivals import POISSON, Arrivals, Wait, wait_of
 from sizing.inputs import Objectives, Workload
 from sizing.lengths import NORMAL_P95, Lengths, RequestLengths, lengths_of, request_lengths
 from sizing.roofline import Cycle, Loop, prompt_pairs
@@ -44,6 +47,8 @@ EXACT = 1e-9
 """Share of a rate that is no difference."""
 NEAR = 0.05
 """The same for a bound that only tells what need not be looked at."""
+FEWEST = 1e-3
+"""Share of what an idle replica takes, below which it takes nothing."""
 LEAST = 0.02
 """Requests in flight on average at which a replica counts as idle."""
 
@@ -115,18 +120,34 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     new, batch = tokens_in - cached, max(share, 1.0)
     pairs = prompt.second_moment * prompt_pairs(new, cached)
     roofline = replica.roofline
-    once = roofline.cycle(batch, context, new=new, pairs=pairs, output_tokens=tokens_out)
+
+    def cycle(of: float, together: float = 1.0) -> Cycle:
+        return roofline.cycle(of, context, new=new, pairs=pairs, output_tokens=tokens_out, together=together)
+
+    once = cycle(batch)
     rate = batch / once.cycle_s * min(share, 1.0)
-    more = roofline.cycle(batch * STEP_ASIDE, context, new=new, pairs=pairs, output_tokens=tokens_out)
-    poisson, bursts = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0), peakedness(workload.burstiness)
+    arrivals = Arrivals(workload.burstiness, min(rate * stages / workload.arrivals_per_second, 1.0))
+    bursts = arrivals.peakedness
+    if bursts > 1:
+        once = cycle(batch, bursts)
+        rate = batch / once.cycle_s * min(share, 1.0)
+    more = cycle(batch * STEP_ASIDE, max(bursts, 1.0))
+    poisson = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
     variance = poisson * bursts
     beside = poisson * max(bursts - 1.0, 0.0) / batch  # of its own burst, which a request sees besides
     crowd = max(share + beside + NORMAL_P95 * math.sqrt(variance), 1.0)
     crowded_s = roofline.step_s(crowd, context) if math.isfinite(crowd) else math.inf
     spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
-    ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share)
-    tpot_s = tpot_p95_s(once, _waits(rate * once.prefill_s, workload, prompt), rate, crowded_s, answer)
+    usual = workload.burstiness == 1 and workload.input_tokens_p95 is None
+
+    def waits(busy: float) -> tuple[Wait, Wait]:
+        """Waits of the workload's prompts, and those of exponential prompts that arrive as Poisson."""
+        of_poisson = wait_of(busy, POISSON, EXPONENTIAL.variation)
+        return of_poisson if usual else wait_of(busy, arrivals, prompt.variation), of_poisson
+
+    ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share, waits)
+    tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, crowded_s, answer, followers=max(bursts - 1.0, 0.0))
     tpot_mean_s = (once.steps * once.step_s + max(batch - 1, 0.0) * once.prefill_s) / tokens_out
     return Traffic(
         replica=replica,
@@ -162,6 +183,7 @@ def _ttft_s(  # noqa: PLR0917
     rate: float,
     crowded_s: float,
     concurrency: float,
+    waits: Callable[[float], tuple[Wait, Wait]],
 ) -> tuple[float, float]:
     """95th percentile and mean of the time to the first token: the running step, then a prompt among the others."""
     prompt = lengths.prompt
@@ -175,10 +197,10 @@ def _ttft_s(  # noqa: PLR0917
 
     mean, usual, running = own_s(1.0), own_s(EXPONENTIAL.p95_over_mean), crowded_s * min(concurrency, 1.0)
     served = running + stretched_s(usual, busy)
-    if busy >= 1 or _usual(workload):
+    wait, poisson = waits(busy)
+    if busy >= 1 or wait is poisson:
         return served, running + stretched_s(mean, busy)
     long, unit = own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
-    wait, poisson = _waits(busy, workload, prompt)
     more = sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
     return served + more, running + mean + unit * wait.mean
 
@@ -189,17 +211,6 @@ def sojourn_p95_s(mean_s: float, long_s: float, unit_s: float, wait: Wait) -> fl
     The wait is counted in ``unit_s``; deviations of the two from their means add like sides of a triangle.
     """
     return mean_s + unit_s * wait.mean + math.hypot(long_s - mean_s, unit_s * max(wait.p95 - wait.mean, 0.0))
-
-
-def _usual(workload: Workload) -> bool:
-    """Tell whether arrivals are Poisson and prompts exponential."""
-    return workload.burstiness == 1 and workload.input_tokens_p95 is None
-
-
-def _waits(busy: float, workload: Workload, prompt: Lengths) -> tuple[Wait, Wait]:
-    """Waits of the workload's prompts, and those of exponential prompts that arrive as Poisson."""
-    poisson = wait_of(busy, 1.0, EXPONENTIAL.variation)
-    return poisson if _usual(workload) else wait_of(busy, workload.burstiness, prompt.variation), poisson
 
 
 def _lengths(replica: Replica, workload: Workload) -> RequestLengths:
@@ -215,13 +226,16 @@ def stretched_s(alone_s: float, busy: float) -> float:
     return alone_s / (1 - busy) if busy < 1 else math.inf
 
 
-def tpot_p95_s(once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths) -> float:
+def tpot_p95_s(
+    once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths, *, followers: float = 0.0
+) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
     The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
     M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
-    prompts left behind as far as it is above that of exponential ones. After the one token of a vector, a score or a
-    label none follows: it has the step alone.
+    prompts left behind as far as it is above that of exponential ones. ``followers`` come on top: after an arrival
+    there are so many more than at another moment, (variation - 1) / 2 of a renewal process. After the one token of a
+    vector, a score or a label none follows: it has the step alone.
     """
     wait, poisson = waits
     if answer.mean <= 1:
@@ -230,7 +244,7 @@ def tpot_p95_s(once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: fl
     busy = rate * once.prefill_s
     if busy >= 1:
         return math.inf
-    begun = tokens * crowded_s + wait.mean * once.prefill_s
+    begun = tokens * crowded_s + (wait.mean + followers) * once.prefill_s
     variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
     variance += max(wait.variance - poisson.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
     return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens
@@ -259,6 +273,9 @@ def _bracket(
     """
     low, high = LEAST, max(replica.slots(_lengths(replica, workload).context), 1.0)
     best, beyond = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
+    if not best.meets(objectives):  # of bursts that many replicas share each may still take a little
+        high, beyond, low = low, best, LEAST * FEWEST
+        best = traffic_at(replica, workload, low)
     if not best.meets(objectives):
         return None, best
     if beyond.meets(objectives):

@@ -201,10 +201,16 @@ class Roofline:
         step = self.step_s(batch, context_tokens, prompt_tokens=size, pairs=pairs)
         return chunks * step + self.speed.request_s
 
-    def cycle(self, batch: float, context: float, *, new: float, pairs: float, output_tokens: float) -> Cycle:
-        """Return the cycle of ``batch`` requests of ``new`` prompt tokens with ``pairs``, decoding at ``context``."""
+    def cycle(
+        self, batch: float, context: float, *, new: float, pairs: float, output_tokens: float, together: float = 1.0
+    ) -> Cycle:
+        """Return the cycle of ``batch`` requests of ``new`` prompt tokens with ``pairs``, decoding at ``context``.
+
+        ``together`` of them arrive at once: their prompts are computed in one step, where only the first finds the
+        weights read anyway.
+        """
         room = max(self.load.chunk_tokens - batch, 1.0)
-        mixed = max(min(batch, output_tokens), batch * new / room)
+        mixed = max(min(batch, output_tokens) / together, batch * new / room)
         share = batch / mixed
         with_prompts = self.step_s(batch, context, prompt_tokens=share * new, pairs=share * pairs)
         plain = self.step_s(batch, context)

@@ -24,7 +24,7 @@ def scaling_figures(
     return (
         _loss("loss_of_node", "replica", entry, option, start),
         _loss("loss_of_zone", "zone", entry, option, start),
-        _lag(entry, option, start),
+        _lag(entry, option, start, scaling),
         _thresholds(option, scaling),
         _start(start, scaling, probes),
     )
@@ -63,19 +63,19 @@ def _without(entry: ModelEntry, option: Option, left: int, start: StartUp) -> tu
     return f"{words}: {latency}, {'met' if met else 'missed'}", {**seen, "met": "yes" if met else "no"}
 
 
-def _lag(entry: ModelEntry, option: Option, start: StartUp) -> Figure:
+def _lag(entry: ModelEntry, option: Option, start: StartUp, scaling: Scaling) -> Figure:
     workload, within = entry.workload, serving_facts("scaling")["rise_to_peak_s"]
     parts = option.engine.rates.replicas(workload)
     return Figure(
         name="scale_up_lag_s",
-        value=round(scale_up_lag_s(workload, start), 1),
+        value=round(scale_up_lag_s(scaling.rate_window_s, start), 1),
         unit="s",
         rule="half the window of arrivals + polling + scale-up window + start; within it traffic rises by (peakFactor"
         f" - 1, or the steepest hour of dailyShape) x lag / {within} s, so much earlier is a replica asked for; until"
         " it is ready the rise is carried by what whole replicas leave over, then by the margin for the error of the"
         " throughput estimate",
         inputs={
-            "rise_share": round(rise_within_lag(workload, start), 4),
+            "rise_share": round(rise_within_lag(workload, start, scaling.rate_window_s), 4),
             "left_over_share": round(option.replicas.expected / parts - 1, 4),
             "peak_factor": workload.peak_factor,
         },
@@ -89,7 +89,8 @@ def _thresholds(option: Option, scaling: Scaling) -> Figure:
         value=f"a replica for each {scaling.requests_per_s:.4g} requests/s",
         unit="",
         rule="requests per second of one replica / (1 + rise within the lag) / (1 + tolerance of the autoscaler);"
-        " beside it the queue, the cache and TTFT p95 add replicas where the traffic is not the planned one",
+        " windows and tolerance hold chance in the arrivals where the fewest replicas run; beside it the queue, the"
+        " cache and TTFT add replicas where the traffic is not the planned one",
         inputs={
             "most_requests_per_s_per_replica": round(option.engine.most.requests_per_s, 4),
             "batch_replicas": round(option.replicas.batch, 4),
@@ -97,7 +98,9 @@ def _thresholds(option: Option, scaling: Scaling) -> Figure:
             "rate_window_s": scaling.rate_window_s,
             "waiting_requests": scaling.waiting_requests,
             "kv_cache_usage": scaling.kv_cache_usage,
-            "ttft_p95_s": scaling.ttft_p95_s,
+            "ttft_s": scaling.ttft_s,
+            "ttft_quantile": scaling.ttft_quantile,
+            "scale_up_tolerance": scaling.scale_up_tolerance,
             "scale_up_window_s": scaling.scale_up_window_s,
             "scale_down_window_s": scaling.scale_down_window_s,
         },

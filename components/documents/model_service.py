@@ -26,7 +26,6 @@ PROXY_LABELS = {
 
 PROMETHEUS_LABELS = {"app.kubernetes.io/name": "prometheus"}
 
-TTFT_WINDOW = "2m"
 """Window of TTFT: four scrapes of 30 s, so that one lost scrape does not empty it."""
 
 
@@ -138,21 +137,27 @@ def scaling_queries(plan: ServingPlan, namespace: str) -> dict[str, str]:
     """
     own = f'{{namespace="{namespace}",model_name="{plan.name}"}}'
     zero = " or vector(0)" if plan.scale_to_zero else ""
-    bucket_rate = f"sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{own}[{TTFT_WINDOW}]))"
     cluster = f'{{envoy_cluster_name=~"httproute/{namespace}/{plan.name}/rule/.*"}}'
     window = f"[{plan.scaling.rate_window_s}s]"
+    bucket_rate = f"sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{own}{window}))"
     sent = f"(sum(rate(envoy_cluster_upstream_rq_total{cluster}{window})){zero})"
     failed = f"(sum(rate(envoy_cluster_upstream_cx_connect_fail{cluster}{window})) or vector(0))"
-    spare = f" + {plan.scaling.spare_requests_per_s:g}" if plan.scaling.spare_requests_per_s else ""
+    spare = f" + {_spare(plan)}" if plan.scaling.spare_requests_per_s else ""
     return {
         "waiting": f"sum(vllm:num_requests_waiting{own}){zero}",
         "kv-cache": f"avg(vllm:kv_cache_usage_perc{own}){zero}",
-        "ttft-p95": f"(histogram_quantile(0.95, {bucket_rate}) > 0) or vector(0)",
+        "ttft": f"(histogram_quantile({plan.scaling.ttft_quantile:g}, {bucket_rate}) > 0) or vector(0)",
         "traffic": f"{sent} + {failed}{spare}",
     }
 
 
-def _trigger(name: str, query: str, threshold: float, metric_type: str, address: str) -> Document:
+def _spare(plan: ServingPlan) -> str:
+    """Return what ``traffic`` counts where nothing arrives."""
+    return f"{plan.scaling.spare_requests_per_s:g}"
+
+
+def _trigger(name: str, query: str, threshold: float, metric_type: str, address: str, *, asleep: str = "0") -> Document:
+    """Return one trigger; a model at zero is awake while its metric is above ``asleep``."""
     return {
         "type": "prometheus",
         "name": name,
@@ -161,7 +166,7 @@ def _trigger(name: str, query: str, threshold: float, metric_type: str, address:
             "serverAddress": address,
             "query": query,
             "threshold": f"{threshold:g}",
-            "activationThreshold": "0",
+            "activationThreshold": asleep,
             # The default hides a dead target behind a zero.
             "ignoreNullValues": "false",
         },
@@ -176,10 +181,10 @@ def _triggers(plan: ServingPlan, namespace: str, address: str) -> list[Document]
     """
     queries, scaling = scaling_queries(plan, namespace), plan.scaling
     return [
-        _trigger("traffic", queries["traffic"], scaling.requests_per_s, "AverageValue", address),
+        _trigger("traffic", queries["traffic"], scaling.requests_per_s, "AverageValue", address, asleep=_spare(plan)),
         _trigger("waiting", queries["waiting"], scaling.waiting_requests, "AverageValue", address),
         _trigger("kv-cache", queries["kv-cache"], scaling.kv_cache_usage, "Value", address),
-        _trigger("ttft-p95", queries["ttft-p95"], scaling.ttft_p95_s, "Value", address),
+        _trigger("ttft", queries["ttft"], scaling.ttft_s, "Value", address),
     ]
 
 
@@ -191,6 +196,7 @@ def _behaviour(plan: ServingPlan) -> Document:
     scaling = plan.scaling
     return {
         "scaleUp": {
+            "tolerance": f"{scaling.scale_up_tolerance:g}",
             "stabilizationWindowSeconds": scaling.scale_up_window_s,
             "policies": [_pods(scaling.scale_up_pods, scaling.scale_up_period_s)],
         },

@@ -148,8 +148,30 @@ def test_latency_and_level_are_not_divided_by_replicas_and_the_queue_is():
     kinds = {each["name"]: (each["metricType"], each["metadata"]["threshold"]) for each in triggers}
     assert kinds == {
         "traffic": ("AverageValue", "1.5"), "waiting": ("AverageValue", "16"), "kv-cache": ("Value", "0.85"),
-        "ttft-p95": ("Value", "1.5"),
+        "ttft": ("Value", "1.5"),
     }  # fmt: skip
+
+
+def test_each_direction_of_the_autoscaler_has_its_window_and_up_the_tolerance_of_the_plan():
+    plan = serving_plan(scaling={"scale_up_tolerance": 0.17})
+    scaled = documents.scaled_object(plan, "serving", "http://prometheus:9090")
+    behaviour = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behaviour["scaleUp"]["tolerance"] == "0.17"
+    assert "tolerance" not in behaviour["scaleDown"]
+    assert [behaviour[way]["stabilizationWindowSeconds"] for way in ("scaleUp", "scaleDown")] == [30, 600]
+
+
+def test_ttft_is_looked_at_over_the_window_that_counts_arrivals_at_the_quantile_of_the_plan():
+    query = documents.scaling_queries(serving_plan(scaling={"rate_window_s": 240}), "serving")["ttft"]
+    assert query.startswith("(histogram_quantile(0.92, sum by (le) (rate(vllm:time_to_first_token_seconds_bucket{")
+    assert query.endswith("}[240s]))) > 0) or vector(0)")
+
+
+def test_replicas_that_stand_by_keep_no_model_awake():
+    plan = serving_plan(scale_to_zero=True, replicas={"floor": 0}, scaling={"spare_requests_per_s": 1 / 3})
+    scaled = documents.scaled_object(plan, "serving", "http://prometheus:9090")
+    traffic = next(each for each in scaled["triggers"] if each["name"] == "traffic")["metadata"]
+    assert traffic["query"].endswith(f" + {traffic['activationThreshold']}")
 
 
 def test_a_dead_target_is_an_error_and_not_a_zero():

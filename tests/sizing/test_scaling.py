@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from sizing.facts import serving_facts
 from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
 from sizing.plan import Scaling, StartUp
 from sizing.planner import plan_model
-from sizing.serving import probes, rise_within_lag, scale_up_lag_s, scaling, ttft_threshold_s
+from sizing.serving import late_share, probes, rise_within_lag, scale_up_lag_s, scaling, ttft_threshold_s
 
 FACTS = serving_facts("scaling")
 PLAN = plan_model(
@@ -34,12 +36,12 @@ def entry(rate: float = 10.0, peak: float = 1.5) -> ModelEntry:
 
 
 def thresholds(one: ModelEntry, start: StartUp, most: float = 4.0, spare: int = 0) -> Scaling:
-    return scaling(PLAN.engine, one, start, each=most, spare=spare)
+    return scaling(PLAN.engine, one, start, each=most, least=1 + spare, spare=spare)
 
 
 @given(rate=rates, start=starts)
 def test_a_peak_of_one_adds_nothing(rate: float, start: StartUp) -> None:
-    assert rise_within_lag(entry(rate, 1.0).workload, start) == 0.0
+    assert rise_within_lag(entry(rate, 1.0).workload, start, 120) == 0.0
 
 
 @given(rate=rates, peak=peaks, start=starts)
@@ -48,13 +50,13 @@ def test_traffic_never_rises_above_the_peak_and_a_slower_start_lets_it_rise_furt
 ) -> None:
     one = entry(rate, peak).workload
     slower = StartUp(**{**start.__dict__, "node_s": start.node_s + 60})
-    assert 0 <= rise_within_lag(one, start) <= rise_within_lag(one, slower) <= peak - 1
+    assert 0 <= rise_within_lag(one, start, 120) <= rise_within_lag(one, slower, 120) <= peak - 1
 
 
 def test_the_lag_is_half_the_window_the_polling_the_scale_up_window_and_the_start() -> None:
     start = StartUp(node_s=60, image_pull_s=66, weights_load_s=10, compile_s=50, warm_up_s=40)
-    assert scale_up_lag_s(entry().workload, start) == 60 + 15 + 60 + 226
-    assert rise_within_lag(entry(peak=2.0).workload, start) == pytest.approx(361 / 3600)
+    assert scale_up_lag_s(120, start) == 60 + 15 + 60 + 226
+    assert rise_within_lag(entry(peak=2.0).workload, start, 120) == pytest.approx(361 / 3600)
 
 
 @given(rate=rates, peak=peaks, start=starts, most=st.floats(0.01, 100), running=st.integers(1, 100))
@@ -64,25 +66,48 @@ def test_a_replica_is_asked_for_when_traffic_and_its_rise_reach_what_the_others_
     one = entry(rate, peak)
     for spare in (0, 3):
         found = thresholds(one, start, most, spare)
-        acts_at = found.requests_per_s * (1 + FACTS["tolerance"]) * (running + spare) - found.spare_requests_per_s
-        assert acts_at * (1 + rise_within_lag(one.workload, start)) == pytest.approx(running * most)
+        acts_at = found.requests_per_s * (1 + found.scale_up_tolerance) * (running + spare) - found.spare_requests_per_s
+        assert acts_at * (1 + rise_within_lag(one.workload, start, found.rate_window_s)) == pytest.approx(
+            running * most
+        )
+        assert found.kv_cache_usage * (1 + found.scale_up_tolerance) == pytest.approx(0.85 * 1.1)
 
 
-@given(rate=rates, start=starts)
-def test_windows_hold_a_cold_start_and_enough_arrivals(rate: float, start: StartUp) -> None:
-    found = thresholds(entry(rate), start)
-    assert found.scale_down_window_s >= max(start.total_s, min(1000 / rate, 3600), 300)
+@given(most=rates, start=starts)
+def test_windows_hold_a_cold_start_and_the_arrivals_at_which_the_second_replica_is_asked_for(
+    most: float, start: StartUp
+) -> None:
+    found = thresholds(entry(), start, most)
+    assert found.scale_down_window_s >= max(start.total_s, min(1000 / most, 3600), 300)
     assert found.cooldown_s >= max(found.scale_down_window_s, 1.5 * start.total_s)
     assert 120 <= found.rate_window_s <= 600
-    assert found.rate_window_s * rate >= 400 or found.rate_window_s == 600
+    assert found.rate_window_s * most >= 400 or found.rate_window_s == 600
+
+
+@given(most=rates, start=starts, burstiness=st.floats(0.05, 20))
+def test_a_tenth_of_the_tolerance_is_growth_and_the_rest_chance_in_what_a_window_counts(
+    most: float, start: StartUp, burstiness: float
+) -> None:
+    workload = entry().workload.model_copy(update={"burstiness": burstiness})
+    found = thresholds(entry().model_copy(update={"workload": workload}), start, most)
+    chance = (most * found.rate_window_s * min(burstiness, 1)) ** -0.5
+    assert found.scale_up_tolerance == pytest.approx(min(0.1 + 2 * chance, 1), abs=0.01)
+    assert found.scale_up_tolerance >= min(0.1 + 2 * chance, 1)
+
+
+def test_of_fewer_calls_more_must_be_late_before_it_is_no_chance() -> None:
+    assert [round(late_share(told), 3) for told in (1e9, 400, 100, 1)] == [0.05, 0.083, 0.115, 0.5]
+    lone = {calls: sum(math.comb(calls, k) * 0.05**k * 0.95 ** (calls - k) for k in range(calls + 1)
+            if k > late_share(calls) * calls) for calls in (50, 100, 400)}  # fmt: skip
+    assert max(lone.values()) < 0.006
 
 
 def test_bursty_arrivals_take_longer_to_count() -> None:
     start = StartUp(node_s=60, image_pull_s=66, weights_load_s=10, compile_s=50, warm_up_s=40)
-    calm = entry(5.0)
+    calm = entry()
     bursty = calm.model_copy(update={"workload": calm.workload.model_copy(update={"burstiness": 0.25})})
-    assert [thresholds(one, start).rate_window_s for one in (calm, bursty)] == [120, 360]
-    assert [thresholds(one, start).scale_down_window_s for one in (calm, bursty)] == [300, 840]
+    assert [thresholds(one, start, 5.0).rate_window_s for one in (calm, bursty)] == [120, 360]
+    assert [thresholds(one, start, 5.0).scale_down_window_s for one in (calm, bursty)] == [300, 840]
 
 
 @given(start=starts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks import fit_throughput
 from benchmarks.throughput_rows import Point, read_points
-from sizing.arrivals import wait_of
+from sizing.arrivals import POISSON, wait_of
 from sizing.catalogue import load_catalogue
 from sizing.engine import resolve_engine
 from sizing.engines import memory_of
@@ -203,7 +203,7 @@ def test_an_answer_without_other_prompts_takes_the_step_alone() -> None:
     once = Cycle(step_s=0.02, steps=100, cycle_s=2.0, prefill_s=0.1)
 
     def tpot_s(rate: float) -> float:
-        wait = wait_of(rate * once.prefill_s, 1.0, 1.0)
+        wait = wait_of(rate * once.prefill_s, POISSON, 1.0)
         return tpot_p95_s(once, (wait, wait), rate, 0.02, lengths_of(100, None, 4096))
 
     assert tpot_s(0.0) == pytest.approx(0.02)

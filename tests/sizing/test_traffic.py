@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from statistics import NormalDist
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sizing.arrivals import peakedness, wait_of
+from sizing.arrivals import POISSON, Arrivals, wait_of
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan
 from sizing.inputs import Budget, Capacity, ModelEntry, Objectives, Workload
@@ -176,13 +177,69 @@ def test_moments_of_cut_lengths_are_those_of_the_distribution() -> None:
 
 
 def test_waits_are_those_of_known_queues() -> None:
-    poisson, fixed = wait_of(0.8, 1.0, 1.0), wait_of(0.8, 1.0, 0.0)
+    poisson, fixed = wait_of(0.8, POISSON, 1.0), wait_of(0.8, POISSON, 0.0)
     assert poisson.mean == pytest.approx(4.0)  # M/M/1: 0.8 / 0.2
     assert fixed.mean == pytest.approx(2.0)  # M/D/1: half of it
-    smooth = wait_of(0.5, 20.0, 1.0)
+    smooth = wait_of(0.5, Arrivals(20.0), 1.0)
     assert 0.2032 < smooth.delayed < 0.23  # 0.2032 were arrivals on the clock (D/M/1)
-    assert wait_of(0.5, 0.1, 1.0).mean > 4 * wait_of(0.5, 1.0, 1.0).mean
-    assert (peakedness(1.0), peakedness(0.5)) == (1, 1.5)
+    assert wait_of(0.5, Arrivals(0.1), 1.0).mean > 4 * wait_of(0.5, POISSON, 1.0).mean
+    assert (POISSON.peakedness, Arrivals(0.5).peakedness) == (1, 1.5)
+
+
+def test_a_replica_that_takes_its_share_by_chance_waits_as_a_queue_behind_such_a_balancer() -> None:
+    arrivals, busy = Arrivals(0.1, 0.25), 0.3
+    chance, clock, free, gaps, waited, last = random.Random(1), 0.0, 0.0, [], 0, 0.0
+    while len(gaps) < 40_000:
+        clock += chance.gammavariate(arrivals.burstiness, arrivals.share / arrivals.burstiness / busy)
+        if chance.random() < arrivals.share:
+            gaps.append(clock - last)
+            last, waited, free = clock, waited + (free > clock), max(free, clock) + chance.expovariate(1)
+    mean = sum(gaps) / len(gaps)
+    assert arrivals.variation == 1 + 0.25 * 9
+    assert sum((gap / mean - 1) ** 2 for gap in gaps) / len(gaps) == pytest.approx(arrivals.variation, rel=0.05)
+    assert wait_of(busy, arrivals, 1.0).delayed == pytest.approx(waited / len(gaps), rel=0.02)
+
+
+@settings(FEW, max_examples=40)
+@given(burstiness=st.floats(0.05, 1), busy=st.floats(0.01, 0.99), share=st.floats(0.01, 1), fewer=st.floats(0.01, 1))
+def test_the_smaller_the_share_the_nearer_to_poisson(
+    burstiness: float, busy: float, share: float, fewer: float
+) -> None:
+    wide, narrow = (wait_of(busy, Arrivals(burstiness, part), 1.0) for part in (share, share * fewer))
+    poisson = wait_of(busy, POISSON, 1.0)
+    assert abs(narrow.mean - poisson.mean) <= abs(wide.mean - poisson.mean) + 1e-6
+    assert wait_of(busy, Arrivals(burstiness, 1e-9), 1.0).mean == pytest.approx(poisson.mean, rel=1e-3)
+
+
+def test_bursts_that_more_replicas_share_leave_each_more_and_a_quiet_hour_has_fewer_to_share_them() -> None:
+    load = {"requests_per_second": 20.0, "burstiness": 0.1}
+    found = enumerate_options(entry(**load, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    rates, wanted = found.engine.rates, entry(**load).workload
+    assert rates.each(0.1) < rates.each(0.6) < rates.within == rates.each(1.0) < rates.each(1.5)
+    assert rates.replicas(wanted, 0.1) > 1.2 * rates.replicas(wanted) / 10
+
+
+def test_an_hour_with_next_to_no_traffic_takes_one_replica_however_bursty() -> None:
+    day = (1e-9, *[1.0] * 23)
+    found = enumerate_options(entry(burstiness=0.05, daily_shape=day), CAPACITY, REGION, CATALOGUE).options[0]
+    assert found.replicas.by_hour[0] == found.replicas.floor == found.per_node
+
+
+def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_enough_in_others() -> None:
+    one = entry(requests_per_second=20.0, burstiness=0.1, daily_shape=OFFICE, peak_factor=1.0)
+    plan = plan_model(one, CAPACITY, REGION, CATALOGUE).chosen
+    rates = enumerate_options(one, CAPACITY, REGION, CATALOGUE).options[0].engine.rates
+    scaling, lag = plan.scaling, next(figure for figure in plan.figures if figure.name == "scale_up_lag_s")
+    early = 1 + float(lag.inputs["rise_share"])
+    each = scaling.requests_per_s * (1 + scaling.scale_up_tolerance) * early
+
+    def asked(share: float) -> float:
+        return (20 * share + scaling.spare_requests_per_s * early) / each
+
+    assert rates.relief > 1.05
+    assert asked(1.0) == pytest.approx(rates.replicas(one.workload), rel=1e-3)
+    for share in (0.1, 0.4, 0.6):
+        assert asked(share) > rates.replicas(one.workload, share)
 
 
 def test_a_tail_moves_with_its_mean() -> None:
