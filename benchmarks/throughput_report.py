@@ -42,8 +42,8 @@ model changed; the others are the reporting side, and the last column of the fir
 compared is decided by the rules of that file and by what its source states; `benchmarks/data/README.md` counts what was
 left out while reading. Until 21 November 2026 half of the older sources were the reporting side; their errors were then
 looked at row by row, so all older sources count as looked at. That led to measured all-reduces by card, to prompts that
-are prefilled twice where the cache is too small, to first waves by their chunks, and to two stricter rules for rows: seats
-that stay empty for no stated reason (15 % instead of 40 %), and sweeps of which a run needs more FLOPS than its cards
+are prefilled twice where the cache is too small, to first waves by their chunks, and to two stricter rules for rows:
+seats that stay empty for no stated reason (15 % instead of 40 %), and sweeps of which a run needs more FLOPS than its cards
 have. 305 rows of 23 sources were collected before that was done and computed after it, as they are here but for three
 things that the first computation of their medians (no row of them was looked at) made us read again in the sources: TTFT
 of prompts that repeat is not taken, requests of one length prefill together (a simulation said by how much), and the
