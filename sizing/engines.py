@@ -39,8 +39,9 @@ SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
 UNPROMISED = Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000)
 """Objectives of requests that may wait: the loosest that may be stated."""
-CLOSE_BY, FEWEST = 0.9, 1e-9
-"""Shares of the busiest hour: one near it, and one that a single replica takes whole."""
+QUIETER, FEWEST = (0.9, 0.5, 0.25, 0.1), 1e-9
+"""Shares of the busiest hour: those at which no fewer replicas must be asked for than are needed, and one that a single
+replica takes whole."""
 GIB = 2**30
 MOST_KEPT = 20_000
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
@@ -86,8 +87,8 @@ class Rates:
         """What one replica more adds at the busiest hour, over what each carries: it also thins others' bursts."""
         if self.elsewhere is None:
             return 1.0
-        fewer = CLOSE_BY * self.within / self.each(CLOSE_BY)
-        return max((1 - CLOSE_BY) / (1 - fewer), 1.0) if fewer < 1 else 1.0
+        fewer = {share: share * self.within / self.each(share) for share in QUIETER}
+        return max(1.0, *((1 - share) / (1 - taken) for share, taken in fewer.items() if taken < 1))
 
     def replicas(self, workload: Workload, share: float = 1.0) -> float:
         """Return the parts of replicas that all take, where the objectives are for ``share`` of their busiest hour."""
