@@ -239,7 +239,7 @@ def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_en
     assert rates.relief > 1.05
     assert asked(1.0) == pytest.approx(rates.replicas(one.workload), rel=1e-3)
     for share in (0.1, 0.4, 0.6):
-        assert asked(share) > rates.replicas(one.workload, share)
+        assert asked(share) > rates.replicas(one.workload, share) * 0.999  # to which rates are known
 
 
 def test_a_tail_moves_with_its_mean() -> None:
