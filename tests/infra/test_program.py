@@ -210,7 +210,9 @@ def test_one_changed_model_moves_every_figure_that_other_stacks_copy_by_hand():
         "start-up budget": (a.probes.startup.failure_threshold, b.probes.startup.failure_threshold),
         "grace period": (a.drain.grace_period_s, b.drain.grace_period_s),
         "disk": (pools[0]["chat-spot"].disk, pools[1]["chat-spot"].disk),
-        "pool limit": (pools[0]["chat-spot"].gpu_limit, pools[1]["chat-spot"].gpu_limit),
+        "pool types and limit": tuple(
+            (by_name["chat-spot"].offers[0].instance_type, by_name["chat-spot"].gpu_limit) for by_name in pools
+        ),
         "burn": (small.burn_usd_per_hour, large.burn_usd_per_hour),
         "budget thresholds": (small.budget.actual_thresholds_percent, large.budget.actual_thresholds_percent),
         "engine arguments": (a.engine_args, b.engine_args),

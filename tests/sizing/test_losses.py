@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sizing.catalogue import load_catalogue
 from sizing.engines import Rates
 from sizing.errors import BadInput, NoPlan
-from sizing.inputs import Capacity, ModelEntry, ReplicaBounds, Workload
+from sizing.inputs import Capacity, ModelEntry, Objectives, ReplicaBounds, Workload
 from sizing.losses import lost_nodes, lost_replicas, nodes_that_survive, replicas_that_survive
 from sizing.options import replicas_of
 from sizing.plan import Replicas, ServingPlan
@@ -22,7 +22,9 @@ tolerances, zones = st.sampled_from(TOLERANCES), st.integers(2, 6)
 
 def entry(rate: float = 20, **more: object) -> ModelEntry:
     workload = Workload(requests_per_second=rate, input_tokens=900, output_tokens=250, peak_factor=2, minimum_share=0.1)
-    return ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload, **more)
+    objectives = Objectives(ttft_p95_ms=3000, tpot_p95_ms=150)
+    given = {"workload": workload, "objectives": objectives, **more}
+    return ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", **given)
 
 
 def planned(one: ModelEntry, zones: int = 2) -> ServingPlan:
