@@ -37,24 +37,22 @@ other sources' errors. An error is
 the absolute difference as a share of the measured figure; a cell reads `median / 90th percentile (figures)`. Engines
 before V1 help to fit ours as nuisance and are not compared: plans never use them. A dash: no figure on either side.
 
-Protocol. `LOOKED_AT` in `benchmarks/throughput_rows.py` names the sources whose errors were in view while terms of the
-model changed; the others are the reporting side, and the last column of the first table is theirs. Whether a row can be
-compared is decided by the rules of that file and by what its source states; `benchmarks/data/README.md` counts what was
-left out while reading. Until 21 November 2026 half of the older sources were the reporting side; their errors were then
-looked at row by row, so all older sources count as looked at. That led to measured all-reduces by card, to prompts that
-are prefilled twice where the cache is too small, to first waves by their chunks, and to two stricter rules for rows:
-seats that stay empty for no stated reason (15 % instead of 40 %), and sweeps of which a run needs more FLOPS than its cards
-have. 305 rows of 23 sources were collected before that was done and computed after it, as they are here but for three
-things that the first computation of their medians (no row of them was looked at) made us read again in the sources: TTFT
-of prompts that repeat is not taken, requests of one length prefill together (a simulation said by how much), and the
-Workstation Edition of the RTX PRO 6000 has its own bandwidth.
+Protocol. `LOOKED_AT` in `benchmarks/throughput_rows.py` names the sources whose errors were in view while terms of
+the model changed; the others are the reporting side, and the last column of the first table is theirs. Whether a row
+can be compared is decided by the rules of that file and by what its source states; `benchmarks/data/README.md` counts
+what was left out while reading. Until 21 November 2026 half of the older sources were the reporting side; their
+errors were then looked at row by row, so all older sources count as looked at. That led to measured all-reduces by
+card, to prompts that are prefilled twice where the cache is too small, to first waves by their chunks, and to two
+stricter rules for rows: seats that stay empty for no stated reason (15 % instead of 40 %), and sweeps of which a run
+needs more FLOPS than its cards have. 305 rows of 23 sources were collected before that was done and computed after
+it. They are shown as they came but for three things: the first computation of their medians (no row of them was
+looked at) made us read the sources again. TTFT of prompts that repeat is not taken, requests of one length prefill
+together (a simulation said by how much), and the Workstation Edition of the RTX PRO 6000 has its own bandwidth.
 """
-WHERE_NOT = """Where a promise is missed, these are why. TP >= 2: A100 on PCIe that cannot read each other's memory
-reduce through the host's, and no other source tells what that costs; and bursts of a thousand prompts to large
-mixtures of experts on eight GPUs are predicted too fast. TTFT: clients differ by more than engines do. With one
-request in flight one source prints 187 ms for a prompt of 180 tokens and 163 ms for one of 1,271 tokens on the same
-two GPUs. TPOT against AIConfigurator without its own measurements: small dense models on one H100 of one source step
-faster than the bandwidth that the other Hopper sources let ours assume.
+WHERE_NOT = """Where a promise is missed, this is why. TTFT: clients and API servers differ by more than engines
+do. With one request in flight one source prints 187 ms for a prompt of 180 tokens and 163 ms for
+one of 1,271 tokens on the same two GPUs; for 200 tokens on one H100 one source prints 20 ms for an
+8B in fp8, another 59 ms for an 8B in bf16, of which reading the weights explains 3 ms.
 """
 PAIRS = """The table above has other points for every estimator. Here each stands against ours on the points of both.
 The rows of `ai-dynamo/aiconfigurator` are measurements that the authors of AIConfigurator keep to test it on, so on
