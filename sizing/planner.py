@@ -122,8 +122,9 @@ def _dearer(option: Option, chosen: Option) -> str:
     ours, best = option.usd_per_hour.expected, chosen.usd_per_hour.expected
     if option.order[0] > chosen.order[0]:
         return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {_title(chosen)}"
-    more = [name for place, name in enumerate(_MORE, start=1) if option.order[:place] > chosen.order[:place]]
-    but = f"more {more[0]}" if more else "nothing better"
+    differs = (name for name, own, other in zip(_MORE, option.order, chosen.order, strict=False) if own != other)
+    more = next(differs, "")
+    but = f"more {more}" if more else "nothing better"
     return f"as dear as {_title(chosen)} ({best:.2f} USD/h expected), with {but}"
 
 
