@@ -47,7 +47,10 @@ os.environ.setdefault("VLLM_USE_MODELSCOPE", "0")
 
 
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
-"""How vLLM refuses a cache that it cannot lay out; the refusal is recorded in place of the figures."""
+"""How vLLM refuses a cache that it cannot lay out; the refusal is recorded in place of the figures.
+
+NotImplementedError is raised by vLLM itself, for layouts that it has not written; nothing of ours raises it.
+"""
 
 
 def become_rank(world_size: int, rank: int) -> None:
