@@ -26,6 +26,8 @@ from rehearsal.pools import KarpenterPool, Market, Purchase, choose, karpenter_p
 POLL_S = 0.25
 PATIENCE_S = 5.0
 """How long a pod may wait without any change before it counts as hopeless; the scheduler retries within one second."""
+NOMINATED_PATIENCE_S = 20.0
+"""The same for a pod whose node is there: on a busy machine the scheduler may take seconds to see the node."""
 
 
 class Provisioner:
@@ -66,7 +68,8 @@ class Provisioner:
         with self._lock:
             since, reason = self._reasons.get(f"{namespace}/{name}", (0.0, ""))
             waited = time.monotonic() - max(since, self._last_change)
-        return reason if reason and waited > PATIENCE_S else ""
+            patience = NOMINATED_PATIENCE_S if f"{namespace}/{name}" in self._nominated else PATIENCE_S
+        return reason if reason and waited > patience else ""
 
     def add(self, nodes: Sequence[NodeSpec]) -> None:
         """Add nodes that somebody else pays for: those of node groups."""
@@ -112,9 +115,35 @@ class Provisioner:
         nodes = self._client.list("v1", "Node")
         free = _free(nodes, [*pods])
         bought: list[NodeSpec] = []
-        for pod in sorted(waiting, key=name_of):
+        for pod in self._without_node(sorted(waiting, key=name_of), free):
             self._serve(pod, pools, nodes, free, bought)
         self.add(bought)
+
+    def _without_node(self, waiting: Sequence[Document], free: dict[str, Room]) -> list[Document]:
+        """Return the pods that need a node, and keep the room of those whose node only has to be seen.
+
+        The scheduler knows nothing of what was bought for whom: it may give a pod's node to a pod that came later.
+        The loser takes a node that was bought and is still free, else it needs another one, as with Karpenter.
+        """
+        with self._lock:
+            nominated = [pod for pod in waiting if name_of(pod) in self._nominated]
+            ousted = [pod for pod in nominated if not self._keeps(pod, self._nominated[name_of(pod)], free)]
+            for pod in ousted:
+                if not any(self._keeps(pod, one.node.name, free) for one in self.purchases if _admitted(one.node, pod)):
+                    del self._nominated[name_of(pod)]
+                    self._reasons.pop(name_of(pod), None)
+        return [pod for pod in waiting if name_of(pod) not in self._nominated]
+
+    def _keeps(self, pod: Document, node: str, free: dict[str, Room]) -> bool:
+        """Nominate ``node`` for the pod when it is there and has room; its room is then taken."""
+        left = free.get(node)
+        if left is None or not left.holds(asked(pod)):
+            return False
+        free[node] = left.minus(asked(pod))
+        self._nominated[name_of(pod)] = node
+        # if the scheduler still refuses, its own words are the reason
+        self._note(name_of(pod), f"node {node} was bought for it; scheduler: {unschedulable(pod)}")
+        return True
 
     def _pools(self) -> tuple[KarpenterPool, ...]:
         try:
@@ -142,17 +171,9 @@ class Provisioner:
         self, pod: Document, pools: Sequence[KarpenterPool], nodes: Sequence[Document], free: dict[str, Room],
         bought: list[NodeSpec],
     ) -> None:  # fmt: skip
-        """Wait for a node that is there, buy one, or note why that cannot be."""
+        """Share a node of this round, buy one, or note why that cannot be."""
         name, wanted = name_of(pod), asked(pod)
-        for node in bought:
-            left = free[node.name]
-            if left.holds(wanted) and admits(_labels_of(node), _taints_of(node), pod):
-                free[node.name] = left.minus(wanted)
-                self._nominated[name] = node.name
-                return
-        if name in self._nominated and self._nominated[name] in {one["metadata"]["name"] for one in nodes}:
-            # bought for it already; if the scheduler still refuses, its own words are the reason
-            self._note(name, f"node {self._nominated[name]} was bought for it; scheduler: {unschedulable(pod)}")
+        if any(self._keeps(pod, node.name, free) for node in bought if _admitted(node, pod)):
             return
         purchase = choose(
             pod, pools, self._used_gpus(), _per_zone(nodes, bought), market=self.market, number=self._bought
@@ -181,6 +202,10 @@ class Provisioner:
 
 def _room(node: NodeSpec) -> Room:
     return Room(cpu=node.cpu, memory_gib=node.memory_gib, ephemeral_gib=node.ephemeral_gib, gpus=node.gpus)
+
+
+def _admitted(node: NodeSpec, pod: Document) -> bool:
+    return admits(_labels_of(node), _taints_of(node), pod)
 
 
 def _labels_of(node: NodeSpec) -> dict[str, str]:

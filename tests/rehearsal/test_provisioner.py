@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from kubernetes.client import ApiClient
 
+from rehearsal.nodes import NodeSpec, node_document
 from rehearsal.pods import Room, admits, asked, number, tolerates
 from rehearsal.pools import Market, Purchase, choose, group_nodes, karpenter_pools
+from rehearsal.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.policies.graphs import deployment, pool
 
@@ -103,3 +106,48 @@ def test_selectors_affinity_and_taints_decide_together():
     assert not admits({}, [taint], pod())
     assert not admits(labels, [{**taint, "key": "other"}], pod())
     assert not tolerates([{"key": "nvidia.com/gpu", "operator": "Equal", "value": "y"}], taint)
+
+
+class Cluster:
+    """Answers a provisioner's lists: its pods, each Pending or on a node, and the nodes that it was given."""
+
+    def __init__(self, **placed: str) -> None:
+        self.placed = placed
+        self.nodes: list[NodeSpec] = []
+
+    def list(self, _: str, kind: str) -> list[dict]:
+        node_pools = [pool(types=("g6e.xlarge",), limit="8")]
+        nodes = [node_document(node) for node in self.nodes]
+        return {"Pod": [*map(self.pod, self.placed)], "Node": nodes, "NodePool": node_pools}.get(kind, [])
+
+    def pod(self, name: str) -> dict:
+        waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "Insufficient GPU"}
+        spec = {**pod()["spec"], **({"nodeName": self.placed[name]} if self.placed[name] else {})}
+        status = {"phase": "Pending", "conditions": [] if self.placed[name] else [waiting]}
+        return {"metadata": {"name": name, "namespace": "serving"}, "spec": spec, "status": status}
+
+
+def served(cluster):
+    provisioner = Provisioner(ApiClient(), MARKET)
+    provisioner._client, provisioner.add = cluster, cluster.nodes.extend
+    provisioner._round()
+    return provisioner
+
+
+def test_a_pod_whose_node_went_to_a_later_pod_gets_another_node():
+    cluster = Cluster(early="")
+    provisioner = served(cluster)
+    cluster.placed["later"] = cluster.nodes[0].name
+    provisioner._round()
+    assert [one.pool for one in cluster.nodes] == ["chat-spot"] * 2
+    provisioner._round()
+    assert len(cluster.nodes) == 2
+
+
+def test_pods_that_exchanged_their_nodes_cost_no_further_node():
+    cluster = Cluster(one="", two="")
+    provisioner = served(cluster)
+    cluster.placed["two"] = provisioner._nominated["serving/one"]
+    provisioner._round()
+    assert len(cluster.nodes) == 2
+    assert provisioner._nominated == {"serving/one": cluster.nodes[1].name}
