@@ -143,6 +143,19 @@ def stepper(roofline: Roofline) -> Callable[[Step], float]:
     return seconds
 
 
+def limits_of(replica: Replica) -> Limits:
+    """Return the limits of one batch of a replica's pipeline, with its share of sequences and cache."""
+    load, stages = replica.load, replica.stages
+    drafted = load.extras.draft_tokens if load.extras else 0
+    return Limits(
+        max_num_seqs=replica.max_num_seqs // stages,
+        max_num_batched_tokens=load.chunk_tokens,
+        kv_tokens=replica.kv_tokens // stages,
+        draft_tokens=drafted,
+        acceptance=(load.tokens_per_step - 1) / drafted if drafted else 0.0,
+    )
+
+
 def _length(chance: random.Random, mean: int, p95: int | None, shape: str) -> int:
     """Draw lognormal tokens with this 95th percentile; where none is stated, of the given shape."""
     if p95 is None and shape == "exponential":
@@ -196,9 +209,7 @@ def observe(replica: Replica, requests: list[Request]) -> Seen:
 
     Of a pipeline it is one of the batches in flight, with its share of the cache: give it its share of the requests.
     """
-    stages = replica.stages
-    limits = Limits(replica.max_num_seqs // stages, replica.load.chunk_tokens, replica.kv_tokens // stages)
-    outcomes = simulate(requests, limits, stepper(replica.roofline), request_s=replica.speed.request_s)
+    outcomes = simulate(requests, limits_of(replica), stepper(replica.roofline), request_s=replica.speed.request_s)
     kept = list(zip(requests, outcomes, strict=True))[len(requests) // 10 :]
     gaps = [
         (out.end_s - one.arrival_s - out.first_token_s) / (one.output_tokens - 1)

@@ -158,7 +158,7 @@ class Engine:
             self._jump, self._step_s = 1, self._prefill_s()
         elif self.decoding:
             self._jump, batch = self.decoding[0][0] - self.steps, len(self.decoding)
-            last = self._context + (self._jump - 1) * batch
+            last = self._context + (self._jump - 1) * batch * self.limits.tokens_per_step
             self._step_s = (self.times.decode_s(batch, self._context) + self.times.decode_s(batch, last)) / 2
         else:
             self.until = math.inf
@@ -168,7 +168,7 @@ class Engine:
     def _prefill_s(self) -> float:
         """Chunk the prompts beside the decodes of one step; return its time."""
         batch, context = len(self.decoding), self._context
-        budget, tokens, pairs, prompts = max(self.limits.max_num_batched_tokens - batch, 0), 0, 0.0, 0
+        budget, tokens, pairs, prompts = self._room(batch), 0, 0.0, 0
         while self.prefilling and budget > 0:
             call, done = self.prefilling[0]
             take = min(budget, call.input_tokens - done)
@@ -181,10 +181,14 @@ class Engine:
             self._prefilled.append(call)
         return self.times.of(Step(batch, context, tokens, pairs, prompts))
 
+    def _room(self, decodes: int) -> int:
+        """Return the prompt tokens that fit beside ``decodes`` and what is drafted for them."""
+        return max(self.limits.max_num_batched_tokens - decodes * (1 + self.limits.draft_tokens), 0)
+
     def _end(self) -> None:
         self.clock = self.until
         self.steps += self._jump
-        self._context += len(self.decoding) * self._jump
+        self._context += len(self.decoding) * self._jump * self.limits.tokens_per_step
         while self.decoding and self.decoding[0][0] <= self.steps:
             self._leave(heapq.heappop(self.decoding)[2])
         for call in self._prefilled:
@@ -196,11 +200,15 @@ class Engine:
             else:
                 self._context += call.input_tokens + 1
                 self._count += 1
-                heapq.heappush(self.decoding, (self.steps + call.output_tokens - 1, self._count, call))
+                heapq.heappush(self.decoding, (self.steps + self._steps(call), self._count, call))
         self._prefilled.clear()
+
+    def _steps(self, call: Call) -> int:
+        """Return the steps of its answer after the first token, with the drafts that are accepted on average."""
+        return math.ceil((call.output_tokens - 1) / self.limits.tokens_per_step - 1e-9)
 
     def _leave(self, call: Call) -> None:
         call.end_s = self.clock + self.request_s
-        self._context -= call.input_tokens + call.output_tokens
+        self._context -= call.input_tokens + 1 + self._steps(call) * self.limits.tokens_per_step
         self.reserved -= call.held
         self.ended(call)

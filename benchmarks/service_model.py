@@ -22,9 +22,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
-from benchmarks.plan_problems import lengths_of, percentile, stepper
+from benchmarks.plan_problems import lengths_of, limits_of, percentile, stepper
 from benchmarks.replica_model import Call, Engine, StepTimes
-from benchmarks.simulator import Limits
 from components.documents.karpenter import consolidate_after_s
 from sizing.facts import serving_facts
 from sizing.inputs import ModelEntry, Objectives
@@ -235,7 +234,7 @@ class Fleet:
 
     def _engines(self) -> list[Engine]:
         replica, stages = self.replica, self.replica.stages
-        limits = Limits(replica.max_num_seqs // stages, replica.load.chunk_tokens, replica.kv_tokens // stages)
+        limits = limits_of(replica)
         told, request_s = (self.begun.append, self.ended.append), replica.speed.request_s
         return [Engine(limits, self._times, *told, request_s=request_s) for _ in range(stages)]
 

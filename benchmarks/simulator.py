@@ -11,6 +11,7 @@ Times are seconds, lengths tokens.
 from __future__ import annotations
 
 import heapq
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,25 @@ class Limits:
     max_num_seqs: int
     max_num_batched_tokens: int
     kv_tokens: int
+    draft_tokens: int = 0
+    """Tokens that are drafted for each decode of a step."""
+    acceptance: float = 0.0
+    """Share of them that the target accepts."""
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a decode gains in a step."""
+        return 1 + self.draft_tokens * self.acceptance
+
+    def steps_of(self, tokens: int, chance: random.Random) -> int:
+        """Return the steps in which a decode gains ``tokens``: of the drafted ones each is accepted by chance."""
+        if not self.draft_tokens:
+            return tokens
+        steps = 0
+        while tokens > 0:
+            tokens -= 1 + sum(chance.random() < self.acceptance for _ in range(self.draft_tokens))
+            steps += 1
+        return steps
 
 
 @dataclass
@@ -78,6 +98,9 @@ class _Engine:
     """When each request was handed in: its arrival, in a closed loop the end of the one before."""
     reserved: float = 0.0
     """KV tokens of admitted requests at half of their growth, which is what they hold on average."""
+    chance: random.Random = field(default_factory=lambda: random.Random("drafts"))  # noqa: S311
+    gained: dict[int, float] = field(default_factory=dict)
+    """Tokens of context that each decode gains until it ends."""
 
     def held(self, index: int) -> float:
         request = self.requests[index]
@@ -96,7 +119,7 @@ class _Engine:
 
     def step(self, outcomes: list[Outcome]) -> None:
         decodes, context = len(self.ending), self.context
-        budget = max(self.limits.max_num_batched_tokens - decodes, 0)
+        budget = max(self.limits.max_num_batched_tokens - decodes * (1 + self.limits.draft_tokens), 0)
         tokens, pairs, prompts, finished = 0, 0.0, 0, []
         while self.prefilling and budget > 0:
             head = self.prefilling[0]
@@ -109,7 +132,7 @@ class _Engine:
             finished.append(self.prefilling.popleft().index)
         self.steps += 1
         self.clock += self.step_time(Step(decodes, context, tokens, pairs, prompts))
-        self.context += decodes
+        self.context += decodes * self.limits.tokens_per_step
         while self.ending and self.ending[0][0] <= self.steps:
             self.leave(heapq.heappop(self.ending)[1], outcomes)
         for index in finished:
@@ -123,12 +146,14 @@ class _Engine:
             self.reserved -= self.held(index)
             return
         self.context += request.input_tokens + 1
-        heapq.heappush(self.ending, (self.steps + request.output_tokens - 1, index))
+        steps = self.limits.steps_of(request.output_tokens - 1, self.chance)
+        self.gained[index] = 1 + steps * self.limits.tokens_per_step
+        heapq.heappush(self.ending, (self.steps + steps, index))
 
     def leave(self, index: int, outcomes: list[Outcome]) -> None:
         request = self.requests[index]
         outcomes[index].end_s = self.clock + self.request_s
-        self.context -= request.input_tokens + request.output_tokens
+        self.context -= request.input_tokens + self.gained.pop(index)
         self.reserved -= self.held(index)
 
 

@@ -45,14 +45,21 @@ errors were then looked at row by row, so all older sources count as looked at. 
 card, to prompts that are prefilled twice where the cache is too small, to first waves by their chunks, and to two
 stricter rules for rows: seats that stay empty for no stated reason (15 % instead of 40 %), and sweeps of which a run
 needs more FLOPS than its cards have. 305 rows of 23 sources were collected before that was done and computed after
-it. They are shown as they came but for three things: the first computation of their medians (no row of them was
-looked at) made us read the sources again. TTFT of prompts that repeat is not taken, requests of one length prefill
-together (a simulation said by how much), and the Workstation Edition of the RTX PRO 6000 has its own bandwidth.
+it. The first computation of their medians (no row of them was looked at) made us read those sources again: TTFT of
+prompts that repeat is not taken, requests of one length prefill together (a simulation said by how much), and the
+Workstation Edition of the RTX PRO 6000 has its own bandwidth.
+
+On 22 November 2026 every source that prints TTFT was read again by readers who saw no prediction of ours and were not
+told which source was far off: what its client timed and from where, which prompts the cache held, how many requests a
+run had, what the server was started with. 449 rows were corrected by what they found, each with its evidence, and all
+corrections were taken. 88 figures of TTFT fell out (cached prompts, clients behind a tunnel or the internet, open
+loops) and 55 came in: prompts that were new after all, and runs whose own figures had contradicted a load that was a
+slip. Layers that draft no longer count as parameters that a token meets. Of five sources with runs in eager mode, two
+of them from the reporting side, the errors of these runs were in view; all five now count as looked at.
 """
-WHERE_NOT = """Where a promise is missed, this is why. TTFT: clients and API servers differ by more than engines
-do. With one request in flight one source prints 187 ms for a prompt of 180 tokens and 163 ms for
-one of 1,271 tokens on the same two GPUs; for 200 tokens on one H100 one source prints 20 ms for an
-8B in fp8, another 59 ms for an 8B in bf16, of which reading the weights explains 3 ms.
+WHERE_NOT = """TTFT is the least certain figure, because clients and API servers differ by more than engines do: for
+200 tokens on one H100 one source prints 20 ms for an 8B in fp8, another 59 ms for an 8B in bf16, of which reading the
+weights explains 3 ms.
 """
 PAIRS = """The table above has other points for every estimator. Here each stands against ours on the points of both.
 The rows of `ai-dynamo/aiconfigurator` are measurements that the authors of AIConfigurator keep to test it on, so on

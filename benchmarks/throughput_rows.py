@@ -49,11 +49,15 @@ LOOKED_AT = frozenset({
     "Axionis47/vllm-benchmark", "FreedomIntelligence/AccelMark", "LambdaLabsML/vllm-benchmark",
     "ai-dynamo/aiconfigurator", "ai.wmx.dev", "akamaslabs/vllm-benchmark", "arc53/llm-price-compass",
     "argonne-lcf/LLM-Inference-Bench", "bereketlemma/llm-inference-bench", "cssnoeasy/a100-vllm-benchmark-blog",
-    "dennislee22/vLLM-benchmarking", "gpustack/gpustack", "graz-dev/vllm-benchmark", "kubeai-project/kubeai",
-    "ree2raz/inference-bench", "sariekr/gpu_conc", "sequrity-ai/inference-benchmark",
-    "varad-more/inference-engine-benchmark-system", "vllm-project/recipes", "vllm-project/vllm",
+    "dennislee22/vLLM-benchmarking", "fergusfinn/mps-embedding-inference", "gpustack/gpustack",
+    "graz-dev/vllm-benchmark", "kubeai-project/kubeai", "maged-elhabiby/vllm-scaling-performance-evaluation",
+    "ree2raz/inference-bench", "reindertpelsma/nvkvm-pv", "roy6n23/vllm-tp2-profiling", "sariekr/gpu_conc",
+    "sequrity-ai/inference-benchmark", "varad-more/inference-engine-benchmark-system", "vllm-project/recipes",
+    "vllm-project/vllm", "wzi690421-droid/qwen3-moe-2x3090-lab",
 })  # fmt: skip
 """Sources whose errors were in view while terms changed. Who looks at the errors of another adds it here."""
+_DRAFTED = re.compile(r"speculative (ngram|mtp), (\d+) draft tokens?; acceptance (length|rate) ([\d.]+\d)")
+"""How a row states what was drafted: acceptance length counts the tokens of a step, the target's own included."""
 MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
 
 
@@ -209,12 +213,14 @@ def _checks(row: Mapping[str, Any]) -> None:
         raise BadInput("left out: tensor parallelism not stated", row["id"])
     if row["model"] not in models():
         raise BadInput("left out: model not described", row["model"])
-    if "enforce-eager" in notes or "speculative" in notes:
-        raise BadInput("left out: eager or speculative", row["id"])
+    if "speculative" in notes and not _DRAFTED.search(notes):
+        raise BadInput("left out: speculative, and acceptance or draft not stated", row["id"])
     if "prompts repeat: prompts longer than the answers" in notes:
         raise BadInput("left out: prompts repeat under prefix caching and are longer than the answers", row["id"])
     if int(row["tp"]) > NODE_GPUS:
         raise BadInput("left out: tensor parallelism over several nodes", row["id"])
+    if notes.startswith("duplicate of"):
+        raise BadInput("left out: the same run as another row", row["id"])
     ranks = re.search(r"\bep=(\d+)", notes)
     if ranks and int(ranks.group(1)) > int(row["tp"]):
         raise BadInput("left out: more expert-parallel ranks than GPUs", row["id"])
@@ -231,13 +237,33 @@ def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> Engin
         vllm_version="0.6.0" if version < "0.6" and version.startswith("0.") and "." in version[2:] and
         int(version.split(".")[1]) < 6 else version,
         tensor_parallel=int(row["tp"]),
-        max_model_len=int(min(max(2 * tokens, 4096), model.max_position_embeddings)),
+        max_model_len=int(min(_stated_length(notes) or max(2 * tokens, 4096), model.max_position_embeddings)),
         gpu_memory_utilization=float(used.group(1)) if used else None,
         max_num_seqs=int(seqs.group(1) or seqs.group(2)) if seqs else None,
         max_num_batched_tokens=int(batched.group(1) or batched.group(2)) if batched else None,
         kv_cache_dtype="fp8" if "fp8 KV" in f"{row['quantization']} {notes}" else None,
+        enforce_eager=True if "enforce-eager" in notes else None,
+        **_drafted(notes),
         enable_expert_parallel=True if re.search(r"\bep=(?!1\b)\d+|expert.parallel", notes) else None,
     )  # fmt: skip
+
+
+def _stated_length(notes: str) -> int | None:
+    """Return the max_model_len that a row states."""
+    stated = re.search(r"max-model-len[ =](\d+)", notes)
+    return int(stated[1]) if stated else None
+
+
+def _drafted(notes: str) -> dict[str, Any]:
+    """Return the settings of speculative decoding that a row states."""
+    found = _DRAFTED.search(notes)
+    if not found:
+        return {}
+    tokens, stated = int(found[2]), float(found[4])
+    accepted = (stated - 1) / tokens if found[3] == "length" else stated
+    return {
+        "speculative_method": found[1], "num_speculative_tokens": tokens, "speculative_acceptance": accepted,
+    }  # fmt: skip
 
 
 def _point(row: Mapping[str, Any]) -> Point:
@@ -252,12 +278,13 @@ def _point(row: Mapping[str, Any]) -> Point:
     memory = estimate_memory(model, gpu, engine)
     if stated := re.search(r"KV cache (\d+) tokens", str(row["notes"])):
         memory = replace(memory, kv_tokens=int(stated.group(1)))
-    if not memory.kv_tokens:
+    if not memory.kv_tokens or (_stated_length(str(row["notes"])) and not memory.fits):
         raise BadInput("left out: does not fit by our estimate", f"{row['id']} {model.name} {gpu.name}")
     measures = ("output_tok_s",) if burst else MEASURES
     measured = {key: float(row[key]) for key in measures if row[key] is not None}
     notes = str(row["notes"])
-    if re.search(r"ttft_ms is P95|prompts (?:of the list )?repeat", notes):  # a cached prompt has no prefill to time
+    # a cached prompt has no prefill to time, and to a client far away it is not the engine that answers late
+    if re.search(r"ttft_ms is P95|prompts (?:of the list )?repeat|far client", notes):
         measured.pop("ttft_ms", None)
     elif re.search(r"P95|p95", notes):
         measured = {key: value for key, value in measured.items() if key == "output_tok_s"}

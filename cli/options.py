@@ -118,6 +118,12 @@ SpeculativeMethodOption = Annotated[
 NumSpeculativeTokens = Annotated[
     int | None, typer.Option("--num-speculative-tokens", metavar="N", help="Draft tokens of one step.")
 ]
+SpeculativeAcceptance = Annotated[
+    float | None,
+    typer.Option(
+        "--speculative-acceptance", metavar="X", help="Share of drafted tokens that vLLM's metrics count as accepted."
+    ),
+]
 DraftModel = Annotated[
     str | None,
     typer.Option("--draft-model", metavar="MODEL", help="Model or head that drafts tokens: named as MODEL is."),

@@ -27,6 +27,11 @@ def throughput(
     kv_cache_dtype: o.KvCacheDtypeOption = None,
     vllm_version: o.VllmVersion = None,
     enforce_eager: o.EnforceEager = False,
+    max_loras: o.MaxLoras = None,
+    max_lora_rank: o.MaxLoraRank = None,
+    speculative_method: o.SpeculativeMethodOption = None,
+    num_speculative_tokens: o.NumSpeculativeTokens = None,
+    speculative_acceptance: o.SpeculativeAcceptance = None,
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """Predicted TTFT, TPOT and tokens per second of one replica, with p10 and p90."""

@@ -161,6 +161,7 @@ def _extras(model: ModelSpec, overrides: EngineOverrides, rules: VersionRules, p
         "max_lora_rank": 16,
         "speculative_method": "",
         "num_speculative_tokens": 0,
+        "speculative_acceptance": None,
     }
     why = f"vLLM {rules.since} and later"
     return {key: pick(key, getattr(overrides, key), default, why) for key, default in defaults.items()}
@@ -180,6 +181,9 @@ def _check_extras(model: ModelSpec, engine: EngineSettings) -> None:
     if bool(engine.speculative_method) != bool(engine.num_speculative_tokens):
         problem = f"{engine.num_speculative_tokens} tokens with method {engine.speculative_method or 'none'!r}"
         raise BadInput("num-speculative-tokens", problem, way_out="state both, for example mtp with 1")
+    if engine.speculative_acceptance is not None and not engine.num_speculative_tokens:
+        problem = f"{engine.speculative_acceptance:g}, but no token is drafted"
+        raise BadInput("speculative-acceptance", problem, way_out="state the method and its tokens too")
     if engine.speculative_method == "mtp" and not model.draft_layers:
         raise BadInput("speculative-method", f"mtp, but {model.name} has no layers for multi-token prediction")
     if engine.enable_expert_parallel and not model.experts:

@@ -212,6 +212,9 @@ class EngineOverrides(Stated):
     max_lora_rank: int | None = Field(None, ge=1, le=512)
     speculative_method: Literal["ngram", "mtp", "eagle", "eagle3", "medusa", "draft"] | None = None
     num_speculative_tokens: int | None = Field(None, ge=0, le=64)
+    speculative_acceptance: float | None = Field(
+        None, ge=0, le=1, description="share of drafted tokens that are accepted, as vLLM's metrics count them"
+    )
     limit_mm_per_prompt: int | None = Field(None, ge=0, le=999)
 
 

@@ -253,7 +253,7 @@ class ModelSpec:
         """Parameters that one token passes through (all of them in a dense model)."""
         total = self.parameters
         if self.experts:
-            routed = sum(group.elements for group in self.weights if group.expert)
+            routed = sum(group.elements for group in self.weights if group.expert and not group.draft)
             total -= routed - routed * self.experts_per_token // self.experts
         return total
 

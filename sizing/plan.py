@@ -101,6 +101,8 @@ class EngineSettings:
     speculative_method: str = ""
     """Empty, ngram, mtp (layers of the model), eagle, eagle3, medusa (heads of their own), draft (a smaller model)."""
     num_speculative_tokens: int = 0
+    speculative_acceptance: float | None = None
+    """Share of drafted tokens that the target accepts, as vLLM's metrics count them; None where nobody stated it."""
     draft_model: str = ""
     """Name of the draft; empty where the method needs none."""
     limit_mm_per_prompt: int | None = None

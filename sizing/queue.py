@@ -147,7 +147,8 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         return of_poisson if usual else wait_of(busy, arrivals, prompt.variation), of_poisson
 
     ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share, waits)
-    tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, crowded_s, answer, followers=max(bursts - 1.0, 0.0))
+    token_s = crowded_s / replica.load.tokens_per_step
+    tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, token_s, answer, followers=max(bursts - 1.0, 0.0))
     tpot_mean_s = (once.steps * once.step_s + max(batch - 1, 0.0) * once.prefill_s) / tokens_out
     return Traffic(
         replica=replica,
@@ -227,7 +228,7 @@ def stretched_s(alone_s: float, busy: float) -> float:
 
 
 def tpot_p95_s(
-    once: Cycle, waits: tuple[Wait, Wait], rate: float, crowded_s: float, answer: Lengths, *, followers: float = 0.0
+    once: Cycle, waits: tuple[Wait, Wait], rate: float, token_s: float, answer: Lengths, *, followers: float = 0.0
 ) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
@@ -235,16 +236,17 @@ def tpot_p95_s(
     M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
     prompts left behind as far as it is above that of exponential ones. ``followers`` come on top: after an arrival
     there are so many more than at another moment, (variation - 1) / 2 of a renewal process. After the one token of a
-    vector, a score or a label none follows: it has the step alone.
+    vector, a score or a label none follows: it has the step alone. ``token_s`` is the time for each token without
+    them: a step, of which drafted tokens make several.
     """
     wait, poisson = waits
     if answer.mean <= 1:
-        return crowded_s
+        return token_s
     tokens = max(answer.short_share * answer.mean, 1.0)
     busy = rate * once.prefill_s
     if busy >= 1:
         return math.inf
-    begun = tokens * crowded_s + (wait.mean + followers) * once.prefill_s
+    begun = tokens * token_s + (wait.mean + followers) * once.prefill_s
     variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
     variance += max(wait.variance - poisson.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
     return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens

@@ -10,6 +10,14 @@
     step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + passes
                + smaller of direct and ring + host
 
+Three settings add to a step what ``Extras`` holds:
+
+    eager    = step without CUDA graphs: larger of the step and the time to launch its kernels
+    adapters = distinct LoRA adapters x (their bytes / bandwidth, and the blocks that kernels start for each), their
+               FLOPs, and kernels in each layer whose grid has all slots
+    draft    = draft tokens x one pass of the draft: its weights and the output head; the target checks all of them in
+               one step of ``batch x (1 + draft tokens)`` tokens, of which each request keeps ``tokens_per_step``
+
 A mixture of experts touches ``experts x (1 - (1 - chosen / experts)^tokens)`` experts in a step (fewer where routing
 is uneven). In a closed loop of
 ``B`` requests every request decodes ``O`` tokens in ``O`` steps, and ``B`` prompts are prefilled in as many of these
@@ -28,6 +36,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What settings that most engines leave alone add to a step of one GPU; nothing by default."""
+
+    eager: bool = False
+    slots: int = 0
+    """LoRA adapters that the engine has room for."""
+    adapters: int = 0
+    """Of which requests choose, evenly."""
+    adapter_bytes: float = 0.0
+    """Bytes of one of them."""
+    adapter_parameters: float = 0.0
+    """Parameters of one of them, over all GPUs."""
+    draft_tokens: int = 0
+    draft_passes: int = 0
+    """Passes of a model that drafts; 0 where tokens are looked up in the prompt."""
+    draft_bytes: float = 0.0
+    """Bytes that each pass reads: the draft's weights but routed experts, and the output head."""
+    draft_expert_bytes: float = 0.0
+    draft_parameters: float = 0.0
+    """Parameters that a token meets in each pass, over all GPUs."""
+    tokens_per_step: float = 1.0
+    """Tokens that a request gains in a step: one, and the drafted ones that the target accepts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +91,13 @@ class Load:
     """Bits of one element of the cache."""
     head_parameters: float = 0.0
     """Parameters of the output head: it is used for decodes and the last token of a prompt only."""
+    extras: Extras | None = None
+    """None where nothing is added."""
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a request gains in a step."""
+        return self.extras.tokens_per_step if self.extras else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +134,17 @@ class Speed:
     """Times that a step reads or writes the hidden state of a token in each layer, beside the matrices."""
     routing: float = 1.0
     """Share of a further token's experts that are chosen independently of the tokens before it; 1 is even routing."""
+    launch_s: float = 0.0
+    """Seconds to launch the kernels of a step one by one, which eager mode waits for."""
+    adapters_s: float = 0.0
+    """Seconds that the kernels of LoRA adapters take in a step, whoever uses them."""
+    adapter_slot_s: float = 0.0
+    """Seconds for each slot."""
+    adapter_s: float = 0.0
+    """Seconds for each adapter that is used, beside its bytes."""
+    adapter_flops_per_s: float = math.inf
+    draft_pass_s: float = 0.0
+    """Seconds of host work for one pass of a draft."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +186,7 @@ class Roofline:
 
     __slots__ = (
         "_attended_s", "_compute_s", "_context_s", "_direct", "_experts_s", "_head_s", "_met_tokens", "_missed",
-        "_pair_s", "_prompt_s", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
+        "_pair_s", "_prompt_s", "_queries", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
     )  # fmt: skip
 
     def __init__(self, load: Load, speed: Speed) -> None:
@@ -143,6 +194,7 @@ class Roofline:
         bandwidth, flops = speed.bandwidth_bytes_per_s, load.gpus * speed.compute_flops_per_s
         attention = (speed.attention_bytes_per_s or bandwidth) * (speed.attention_fp8 if load.cache_bits == 8 else 1.0)
         self.load, self.speed = load, speed
+        self._queries = 1 + load.extras.draft_tokens if load.extras else 1
         self._weights_s = load.weights_bytes / bandwidth
         self._experts_s = load.expert_bytes / (speed.expert_bytes_per_s or bandwidth)
         chosen = load.experts_per_token / load.experts if load.experts else 0.0
@@ -182,7 +234,7 @@ class Roofline:
 
         ``pairs`` are the pairs of tokens that the prompts attend over, twice the area under the diagonal.
         """
-        tokens = batch + prompt_tokens
+        tokens = batch * self._queries + prompt_tokens
         memory = self._weights_s + (self._experts_s * self.touched(tokens) if self._missed else 0.0)
         compute = self._compute_s * tokens - self._head_s * prompt_tokens
         seen = context_tokens * self._context_s + self._attended_s
@@ -192,7 +244,29 @@ class Roofline:
         rest = fixed + (seen + self._sequence_s) * batch + row * tokens + self._pair_s * pairs
         if prompt_tokens:
             rest += self._prompt_s
-        return rounded(memory, compute) + rest
+        step = rounded(memory, compute) + rest
+        return self._with_extras(self.load.extras, step, batch, tokens) if self.load.extras else step
+
+    def _with_extras(self, extras: Extras, step: float, batch: float, tokens: float) -> float:
+        """Add adapters and draft to a step of ``tokens`` tokens and ``batch`` decodes, or wait for its launches."""
+        speed = self.speed
+        if extras.slots:
+            step += speed.adapters_s + extras.slots * speed.adapter_slot_s
+        if extras.adapters:
+            requests = batch + (tokens > batch * self._queries)  # and one whose prompt is read
+            distinct = extras.adapters * (1 - (1 - 1 / extras.adapters) ** requests)
+            step += distinct * (extras.adapter_bytes / speed.bandwidth_bytes_per_s + speed.adapter_s)
+            step += 2 * extras.adapter_parameters * tokens / (self.load.gpus * speed.adapter_flops_per_s)
+        if extras.eager:
+            step = max(step, speed.launch_s)
+        if extras.draft_passes and batch:
+            experts = extras.draft_expert_bytes / (speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s)
+            read = extras.draft_bytes / speed.bandwidth_bytes_per_s
+            read += experts * self.touched(batch) if self._missed else experts
+            compute = 2 * extras.draft_parameters * batch / (self.load.gpus * speed.compute_flops_per_s)
+            once = rounded(read, compute) + speed.draft_pass_s
+            step += extras.draft_passes * once
+        return step
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:
         """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
@@ -209,12 +283,13 @@ class Roofline:
         ``together`` of them arrive at once: their prompts are computed in one step, where only the first finds the
         weights read anyway.
         """
-        room = max(self.load.chunk_tokens - batch, 1.0)
-        mixed = max(min(batch, output_tokens) / together, batch * new / room)
+        room = max(self.load.chunk_tokens - batch * self._queries, 1.0)
+        steps = max(output_tokens / self.load.tokens_per_step, 1.0)
+        mixed = max(min(batch, steps) / together, batch * new / room)
         share = batch / mixed
         with_prompts = self.step_s(batch, context, prompt_tokens=share * new, pairs=share * pairs)
         plain = self.step_s(batch, context)
-        steps, host = max(output_tokens, mixed), self.speed.request_host_s
+        steps, host = max(steps, mixed), self.speed.request_host_s
         return Cycle(
             step_s=plain,
             steps=steps,

@@ -19,9 +19,10 @@ from sizing.catalogue import Gpu
 from sizing.errors import BadInput
 from sizing.lengths import NORMAL_P90, NORMAL_P95
 from sizing.links import all_reduce
+from sizing.memory import lora_bytes
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
-from sizing.roofline import Load, Loop, Roofline, Speed, closed_loop
+from sizing.roofline import Extras, Load, Loop, Roofline, Speed, closed_loop
 
 CONSTANTS = Path(__file__).resolve().parent / "catalogue" / "throughput_constants.json"
 GIB = 2**30
@@ -90,8 +91,10 @@ def speed_of(
     group = classes.get(gpu.name, "default")
     reduce, apart_s = all_reduce(gpu, gpus), constants["link.apart_us"] * 1e-6 * math.log2(max(gpus, 2))
     carried = constants["link.nvlink" if gpu.link in {"fabric", "nvlink"} else "link.pcie"]
-    bandwidth = gpu.bandwidth_gb_s * 1e9
-    layer_us = constants["host.layer_us"] + (constants["experts.layer_us"] if model.experts else 0.0)
+    bandwidth, experts = gpu.bandwidth_gb_s * 1e9, bool(model.experts)
+    layer_us = constants["host.layer_us"] + experts * constants["experts.layer_us"]
+    eager_us = constants["eager.layer_us"] + experts * constants["eager.experts_us"]
+    eager_us += (gpus > 1) * constants["eager.link_us"]
     if any(kept.kind == "latent" for kept in model.kv_groups):
         layer_us += constants["latent.layer_us"]
     return Speed(
@@ -106,12 +109,18 @@ def speed_of(
         attention_fp8=constants["attention.fp8"],
         host_step_s=(constants["host.step_us"] + model.num_layers * layer_us) * 1e-6,
         host_sequence_s=constants["host.sequence_us"] * 1e-6,
-        prompt_step_s=(model.num_layers * constants["experts.prompt_us"] if model.experts else 0.0) * 1e-6,
+        prompt_step_s=experts * model.num_layers * constants["experts.prompt_us"] * 1e-6,
         request_s=constants["host.first_token_us"] * 1e-6,
         request_host_s=constants["host.request_us"] * 1e-6,
         token_s=constants["host.token_us"] * 1e-6,
         routing=constants["experts.routing"],
         passes=constants["passes"] + constants["experts.passes"] * model.experts_per_token,
+        launch_s=model.num_layers * eager_us * 1e-6,
+        adapters_s=model.num_layers * constants["adapters.layer_us"] * 1e-6,
+        adapter_slot_s=model.num_layers * constants["adapters.slot_us"] * 1e-6,
+        adapter_s=model.num_layers * constants["adapters.each_us"] * 1e-6,
+        adapter_flops_per_s=_flops(constants, group, model, gpu) * constants["adapters.compute"],
+        draft_pass_s=constants["draft.pass_us"] * 1e-6,
     )
 
 
@@ -129,7 +138,63 @@ def _flops(constants: Mapping[str, float], group: str, model: ModelSpec, gpu: Gp
 def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
     """Return what one step of ``model`` moves and computes on each GPU."""
     tp, ranks = engine.tensor_parallel, engine.tensor_parallel * engine.pipeline_parallel
-    return _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
+    load = _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
+    if not (engine.enforce_eager or engine.max_loras or engine.num_speculative_tokens):
+        return load
+    return replace(load, extras=_extras(model, engine))
+
+
+@lru_cache(maxsize=256)
+def _extras(model: ModelSpec, engine: EngineSettings) -> Extras:
+    """Return what eager mode, LoRA adapters and a draft add; BadInput for a draft whose acceptance is not stated.
+
+    Layers of multi-token prediction draft one pass a token, in turn, each with the output head; tokens of n-gram
+    lookup cost no pass. A draft that is a model of its own is not known here and counts no pass.
+    """
+    whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
+    drafted = engine.num_speculative_tokens
+    if drafted and engine.speculative_acceptance is None:
+        raise BadInput(
+            "speculative-acceptance",
+            f"not stated, but {drafted} tokens are drafted",
+            limit="0 to 1",
+            way_out="state accepted over drafted tokens as vLLM's metrics count them; 0 counts no gain",
+        )
+    extras = Extras(eager=engine.enforce_eager, draft_tokens=drafted)
+    if drafted:
+        extras = replace(extras, tokens_per_step=1 + drafted * (engine.speculative_acceptance or 0.0))
+    if engine.max_loras:
+        one = replace(engine, max_loras=1)
+        elements = lora_bytes(model, replace(one, tensor_parallel=1), whole) // BYTES_OF_DTYPE[model.dtype]
+        size = lora_bytes(model, one, whole)
+        extras = replace(
+            extras,
+            slots=engine.max_loras,
+            adapters=engine.max_loras,
+            adapter_bytes=float(size),
+            adapter_parameters=float(elements),
+        )
+    return _with_draft(extras, model, engine, whole) if engine.speculative_method == "mtp" else extras
+
+
+def _with_draft(extras: Extras, model: ModelSpec, engine: EngineSettings, whole: Stage) -> Extras:
+    """Add the passes of the model's own draft layers."""
+    matrices, tp = _matrices(model, engine.tensor_parallel), engine.tensor_parallel
+    read = experts = parameters = 0.0
+    for group in model.weights:
+        if not group.draft or group.derived:
+            continue
+        size = group_on_rank(model, group, tp, 1, whole) / model.draft_layers
+        chosen = model.experts_per_token / model.experts if group.expert else 1.0
+        parameters += chosen * group.elements / model.draft_layers
+        read, experts = read + size * (not group.expert), experts + size * group.expert
+    return replace(
+        extras,
+        draft_passes=extras.draft_tokens,
+        draft_bytes=read + matrices.head_bytes,
+        draft_expert_bytes=experts,
+        draft_parameters=parameters + matrices.head,
+    )
 
 
 @dataclass(frozen=True)
@@ -141,12 +206,13 @@ class _Matrices:
     skipped: int
     """Parameters that no token of a text request multiplies: the embedding table, image and audio towers."""
     head: int
+    head_bytes: int
 
 
 def _matrices(model: ModelSpec, tp: int) -> _Matrices:
     whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
     head_name = "embed_tokens" if model.tie_word_embeddings else "lm_head"
-    read = experts = skipped = head = 0
+    read = experts = skipped = head = head_bytes = 0
     for group in model.weights:
         if group.draft or group.derived or group.tied:
             continue
@@ -157,8 +223,9 @@ def _matrices(model: ModelSpec, tp: int) -> _Matrices:
             skipped += group.elements
         else:
             read += size
-        head += group.elements if group.name == head_name else 0
-    return _Matrices(read=read, experts=experts, skipped=skipped, head=head)
+        if group.name == head_name:
+            head, head_bytes = head + group.elements, head_bytes + size
+    return _Matrices(read=read, experts=experts, skipped=skipped, head=head, head_bytes=head_bytes)
 
 
 @lru_cache(maxsize=1024)
@@ -358,4 +425,36 @@ def _figures(replica: Replica, loop: Loop) -> tuple[Figure, ...]:
             inputs={"gpus": load.gpus, "compute_tflops": round(speed.compute_flops_per_s / 1e12, 1)},
             source=source,
         ),
+        *_extra_figures(load, speed),
     )
+
+
+def _extra_figures(load: Load, speed: Speed) -> tuple[Figure, ...]:
+    """Return what eager mode, adapters and drafts are taken to do, where they are used."""
+    extras, source = load.extras or Extras(), "throughput_constants.json"
+    drafted = Figure(
+        name="tokens_per_step",
+        value=round(extras.tokens_per_step, 3),
+        unit="tokens",
+        rule="1 + drafted tokens x acceptance",
+        inputs={"drafted": extras.draft_tokens, "passes of the draft": extras.draft_passes},
+        source="speculativeAcceptance as stated",
+    )
+    adapters = Figure(
+        name="adapters_ms",
+        value=round(speed.adapters_s * 1e3, 3),
+        unit="ms",
+        rule="kernels of LoRA in every layer, besides those for each slot and each adapter in use",
+        inputs={"slots": extras.slots, "adapter_mib": round(extras.adapter_bytes / 2**20, 1)},
+        source=source,
+    )
+    launch = Figure(
+        name="launch_ms",
+        value=round(speed.launch_s * 1e3, 3),
+        unit="ms",
+        rule="a step without CUDA graphs takes at least this long",
+        inputs={"layers": load.layers},
+        source=source,
+    )
+    used = ((drafted, extras.draft_tokens), (adapters, extras.slots), (launch, extras.eager))
+    return tuple(figure for figure, is_used in used if is_used)

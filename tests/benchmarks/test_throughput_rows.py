@@ -18,6 +18,7 @@ from benchmarks.throughput_peers import aiconfigurator
 from benchmarks.throughput_peers.case import Prediction
 from benchmarks.throughput_rows import Point, in_development, read_points, source_of
 from benchmarks.throughput_score import OURS, case_of, pairs
+from sizing.errors import BadInput
 from sizing.roofline import Roofline, Speed, closed_loop
 
 SPEED = Speed(
@@ -89,8 +90,11 @@ def test_a_sweep_with_a_run_beyond_the_flops_of_its_cards_is_left_out_as_cached(
 def test_a_run_that_kept_its_seats_empty_is_left_out_unless_it_says_how_many_it_served(
     points: dict[str, Point],
 ) -> None:
-    assert "b0085" not in points  # 24 of 40 in flight by its own figures
-    assert "b0179" in points  # 52 of 64, and 100 requests in all
+    assert "b0061" not in points  # 24 of 40 in flight by its own figures, which no end of 200 requests explains
+    row = {"id": "here", "output_tok_s": 1000.0, "ttft_ms": 100.0, "tpot_ms": 31.9, "notes": ""}  # 32 in flight
+    throughput_rows._check_load({**row, "notes": "100 prompts"}, 40, 100)
+    with pytest.raises(BadInput, match="far from the stated"):
+        throughput_rows._check_load(row, 40, 100)
 
 
 def test_the_first_wave_waits_for_the_chunks_before_it(points: dict[str, Point]) -> None:

@@ -55,6 +55,11 @@ def test_parameters_and_kv_bytes_are_those_of_the_published_model(config, parame
     assert (model.kv_bytes_per_token(), model.kv_bytes_per_token("fp8")) == (kv_bytes, fp8_bytes)
 
 
+@pytest.mark.parametrize(("config", "billions"), [(R1, 37), (GLM_5, 40)], ids=["DeepSeek-R1", "GLM-5"])
+def test_a_token_passes_the_published_active_parameters_and_none_of_the_layer_that_drafts(config, billions):
+    assert described(config).active_parameters / 1e9 == pytest.approx(billions, rel=0.05)
+
+
 def test_the_latent_is_whole_on_every_rank():
     (latent,) = described(R1).kv_groups
     assert [latent.token_bytes(2, size) for size in (1, 8, 16)] == [1152] * 3
