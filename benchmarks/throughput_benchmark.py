@@ -39,9 +39,12 @@ def main() -> None:
 
 
 def run(chosen: Sequence[tuple[str, ModuleType]], *, offline: bool) -> Results:
-    """Ask ours and the chosen peers about every point of an engine since V1; a peer that cannot run is noted."""
+    """Ask ours about every point of an engine since V1, the chosen peers about those with CUDA graphs.
+
+    A peer that cannot run is noted.
+    """
     points, left_out = read_points()
-    asked = [point for point in points if not point.old]
+    asked = [point for point in points if not point.old and not point.engine.enforce_eager]  # peers know graphs only
     cases = [case_of(point) for point in asked]
     not_run: dict[str, str] = {}
     with ThreadPoolExecutor() as pool:  # the peers are processes of their own

@@ -42,8 +42,9 @@ def throughput(
     from sizing.catalogue import load_catalogue
     from sizing.plan_document import throughput_document
     from sizing.size import size_model
-    from sizing.throughput import predict_throughput
+    from sizing.throughput import check_speculation, predict_throughput
 
+    check_speculation(overrides, "")
     catalogue = load_catalogue()
     sizing = size_model(find_model(model, catalogue), catalogue.gpu(gpu), overrides)
     if not sizing.memory.fits:

@@ -37,7 +37,7 @@ from sizing.plan import Bounds, InstanceOffer, LossTolerance, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node
-from sizing.throughput import check_answer
+from sizing.throughput import check_answer, check_speculation
 
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""
@@ -298,6 +298,7 @@ def enumerate_options(
     catalogue.region(region)
     check_quotas(capacity, catalogue)
     check_lengths(entry, models[0])
+    check_speculation(entry.engine, f"models.{entry.name}.engine.")
     check_tolerance(entry, capacity)
     search.shapes = _shapes(entry, models, supply, search)
     for shape in search.shapes:

@@ -17,6 +17,7 @@ from typing import Any
 
 from sizing.catalogue import Gpu
 from sizing.errors import BadInput
+from sizing.inputs import EngineOverrides
 from sizing.lengths import NORMAL_P90, NORMAL_P95
 from sizing.links import all_reduce
 from sizing.memory import lora_bytes
@@ -32,6 +33,8 @@ RECOMPUTED = 0.7
 vLLM admits a request as soon as its prompt fits, so what others will still write takes its place again, and it starts
 anew. ``benchmarks/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9 without.
 """
+DRAFTLESS = ("mtp", "ngram")
+"""Methods of speculative decoding that need no model of their own."""
 UNBOUNDED_TOKENS = 10**12
 """Cache of a replica that never lacks any."""
 
@@ -146,20 +149,13 @@ def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
 
 @lru_cache(maxsize=256)
 def _extras(model: ModelSpec, engine: EngineSettings) -> Extras:
-    """Return what eager mode, LoRA adapters and a draft add; BadInput for a draft whose acceptance is not stated.
+    """Return what eager mode, LoRA adapters and a draft add to a step.
 
     Layers of multi-token prediction draft one pass a token, in turn, each with the output head; tokens of n-gram
     lookup cost no pass. A draft that is a model of its own is not known here and counts no pass.
     """
     whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
     drafted = engine.num_speculative_tokens
-    if drafted and engine.speculative_acceptance is None:
-        raise BadInput(
-            "speculative-acceptance",
-            f"not stated, but {drafted} tokens are drafted",
-            limit="0 to 1",
-            way_out="state accepted over drafted tokens as vLLM's metrics count them; 0 counts no gain",
-        )
     extras = Extras(eager=engine.enforce_eager, draft_tokens=drafted)
     if drafted:
         extras = replace(extras, tokens_per_step=1 + drafted * (engine.speculative_acceptance or 0.0))
@@ -356,6 +352,19 @@ def check_answer(model: ModelSpec, output_tokens: float, where: str) -> None:
         raise BadInput(where, problem, limit="1", way_out="state one output token")
 
 
+def check_speculation(stated: EngineOverrides | EngineSettings, where: str) -> None:
+    """Raise BadInput for a draft whose speed cannot be told: a model of its own, or an acceptance nobody stated."""
+    method, drafted = stated.speculative_method, stated.num_speculative_tokens
+    if method and method not in DRAFTLESS:
+        problem = f"{method} drafts with a model of its own, which a plan does not place"
+        way_out = "tonnage size --draft-model counts its memory"
+        raise BadInput(f"{where}speculativeMethod", problem, limit=", ".join(DRAFTLESS), way_out=way_out)
+    if drafted and stated.speculative_acceptance is None:
+        problem = f"not stated, but {drafted} tokens are drafted"
+        way_out = "state accepted over drafted tokens as vLLM's metrics count them; 0 counts no gain"
+        raise BadInput(f"{where}speculativeAcceptance", problem, limit="0 to 1", way_out=way_out)
+
+
 def predict_throughput(
     model: ModelSpec,
     gpu: Gpu,
@@ -373,6 +382,7 @@ def predict_throughput(
     generates no tokens is to answer with some.
     """
     check_answer(model, output_tokens, "outputTokens")
+    check_speculation(engine, "")
     if concurrency <= 0 or output_tokens < 1 or input_tokens < 1:
         raise BadInput("throughput", "concurrency, input and output tokens must be positive")
     if input_tokens + output_tokens > engine.max_model_len:

@@ -120,11 +120,17 @@ def entry(**stated: object) -> ModelEntry:
     )  # fmt: skip
 
 
-def test_a_plan_refuses_a_draft_whose_acceptance_nobody_stated():
-    with pytest.raises(BadInput, match="speculative-acceptance: not stated, but 3 tokens are drafted"):
-        enumerate_options(
-            entry(speculative_method="ngram", num_speculative_tokens=3), Capacity(), "us-east-1", CATALOGUE
-        )
+@pytest.mark.parametrize(
+    ("method", "problem"),
+    [
+        ("ngram", "models.chat.engine.speculativeAcceptance: not stated, but 3 tokens are drafted; limit: 0 to 1"),
+        ("eagle3", "models.chat.engine.speculativeMethod: eagle3 drafts with a model of its own"),
+    ],
+)
+def test_a_plan_refuses_a_draft_whose_speed_it_cannot_tell(method, problem):
+    asked = entry(speculative_method=method, num_speculative_tokens=3)
+    with pytest.raises(BadInput, match=problem):
+        enumerate_options(asked, Capacity(), "us-east-1", CATALOGUE)
 
 
 def test_an_acceptance_without_a_draft_is_refused():
