@@ -29,6 +29,7 @@ from sizing.engines import (
     widths,
 )  # fmt: skip
 from sizing.errors import BadInput
+from sizing.extras import check_speculation
 from sizing.facts import serving_facts
 from sizing.inputs import Capacity, ModelEntry
 from sizing.losses import check_tolerance, nodes_that_survive, replicas_that_survive
@@ -37,7 +38,7 @@ from sizing.plan import Bounds, InstanceOffer, LossTolerance, Replicas
 from sizing.pools import NodeSplit, fleet_usd_per_hour, split_nodes, spot_price
 from sizing.quotas import Purchase, check_quotas, quota_shortage
 from sizing.serving import disk, fits_node
-from sizing.throughput import check_answer, check_speculation
+from sizing.throughput import check_answer
 
 MOST_REPLICAS = 1000
 """More replicas than this is not one stack (the same limit as ``replicas`` in the settings)."""

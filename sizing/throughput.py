@@ -17,13 +17,12 @@ from typing import Any
 
 from sizing.catalogue import Gpu
 from sizing.errors import BadInput
-from sizing.inputs import EngineOverrides
+from sizing.extras import check_speculation, extra_figures, extras_of
 from sizing.lengths import NORMAL_P90, NORMAL_P95
 from sizing.links import all_reduce
-from sizing.memory import lora_bytes
 from sizing.model import BYTES_OF_DTYPE, ModelSpec, Stage, group_on_rank
 from sizing.plan import EngineSettings, Figure, Interval, MemoryEstimate, ThroughputEstimate
-from sizing.roofline import Extras, Load, Loop, Roofline, Speed, closed_loop
+from sizing.roofline import Load, Loop, Roofline, Speed, closed_loop
 
 CONSTANTS = Path(__file__).resolve().parent / "catalogue" / "throughput_constants.json"
 GIB = 2**30
@@ -33,8 +32,6 @@ RECOMPUTED = 0.7
 vLLM admits a request as soon as its prompt fits, so what others will still write takes its place again, and it starts
 anew. ``benchmarks/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9 without.
 """
-DRAFTLESS = ("mtp", "ngram")
-"""Methods of speculative decoding that need no model of their own."""
 UNBOUNDED_TOKENS = 10**12
 """Cache of a replica that never lacks any."""
 
@@ -144,53 +141,8 @@ def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
     load = _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
     if not (engine.enforce_eager or engine.max_loras or engine.num_speculative_tokens):
         return load
-    return replace(load, extras=_extras(model, engine))
-
-
-@lru_cache(maxsize=256)
-def _extras(model: ModelSpec, engine: EngineSettings) -> Extras:
-    """Return what eager mode, LoRA adapters and a draft add to a step.
-
-    Layers of multi-token prediction draft one pass a token, in turn, each with the output head; tokens of n-gram
-    lookup cost no pass. A draft that is a model of its own is not known here and counts no pass.
-    """
-    whole = Stage(first=0, layers=model.num_layers, of=model.num_layers)
-    drafted = engine.num_speculative_tokens
-    extras = Extras(eager=engine.enforce_eager, draft_tokens=drafted)
-    if drafted:
-        extras = replace(extras, tokens_per_step=1 + drafted * (engine.speculative_acceptance or 0.0))
-    if engine.max_loras:
-        one = replace(engine, max_loras=1)
-        elements = lora_bytes(model, replace(one, tensor_parallel=1), whole) // BYTES_OF_DTYPE[model.dtype]
-        size = lora_bytes(model, one, whole)
-        extras = replace(
-            extras,
-            slots=engine.max_loras,
-            adapters=engine.max_loras,
-            adapter_bytes=float(size),
-            adapter_parameters=float(elements),
-        )
-    return _with_draft(extras, model, engine, whole) if engine.speculative_method == "mtp" else extras
-
-
-def _with_draft(extras: Extras, model: ModelSpec, engine: EngineSettings, whole: Stage) -> Extras:
-    """Add the passes of the model's own draft layers."""
-    matrices, tp = _matrices(model, engine.tensor_parallel), engine.tensor_parallel
-    read = experts = parameters = 0.0
-    for group in model.weights:
-        if not group.draft or group.derived:
-            continue
-        size = group_on_rank(model, group, tp, 1, whole) / model.draft_layers
-        chosen = model.experts_per_token / model.experts if group.expert else 1.0
-        parameters += chosen * group.elements / model.draft_layers
-        read, experts = read + size * (not group.expert), experts + size * group.expert
-    return replace(
-        extras,
-        draft_passes=extras.draft_tokens,
-        draft_bytes=read + matrices.head_bytes,
-        draft_expert_bytes=experts,
-        draft_parameters=parameters + matrices.head,
-    )
+    matrices = _matrices(model, tp)
+    return replace(load, extras=extras_of(model, engine, matrices.head, matrices.head_bytes))
 
 
 @dataclass(frozen=True)
@@ -352,19 +304,6 @@ def check_answer(model: ModelSpec, output_tokens: float, where: str) -> None:
         raise BadInput(where, problem, limit="1", way_out="state one output token")
 
 
-def check_speculation(stated: EngineOverrides | EngineSettings, where: str) -> None:
-    """Raise BadInput for a draft whose speed cannot be told: a model of its own, or an acceptance nobody stated."""
-    method, drafted = stated.speculative_method, stated.num_speculative_tokens
-    if method and method not in DRAFTLESS:
-        problem = f"{method} drafts with a model of its own, which a plan does not place"
-        way_out = "tonnage size --draft-model counts its memory"
-        raise BadInput(f"{where}speculativeMethod", problem, limit=", ".join(DRAFTLESS), way_out=way_out)
-    if drafted and stated.speculative_acceptance is None:
-        problem = f"not stated, but {drafted} tokens are drafted"
-        way_out = "state accepted over drafted tokens as vLLM's metrics count them; 0 counts no gain"
-        raise BadInput(f"{where}speculativeAcceptance", problem, limit="0 to 1", way_out=way_out)
-
-
 def predict_throughput(
     model: ModelSpec,
     gpu: Gpu,
@@ -435,36 +374,5 @@ def _figures(replica: Replica, loop: Loop) -> tuple[Figure, ...]:
             inputs={"gpus": load.gpus, "compute_tflops": round(speed.compute_flops_per_s / 1e12, 1)},
             source=source,
         ),
-        *_extra_figures(load, speed),
+        *extra_figures(load, speed),
     )
-
-
-def _extra_figures(load: Load, speed: Speed) -> tuple[Figure, ...]:
-    """Return what eager mode, adapters and drafts are taken to do, where they are used."""
-    extras, source = load.extras or Extras(), "throughput_constants.json"
-    drafted = Figure(
-        name="tokens_per_step",
-        value=round(extras.tokens_per_step, 3),
-        unit="tokens",
-        rule="1 + drafted tokens x acceptance",
-        inputs={"drafted": extras.draft_tokens, "passes of the draft": extras.draft_passes},
-        source="speculativeAcceptance as stated",
-    )
-    adapters = Figure(
-        name="adapters_ms",
-        value=round(speed.adapters_s * 1e3, 3),
-        unit="ms",
-        rule="kernels of LoRA in every layer, besides those for each slot and each adapter in use",
-        inputs={"slots": extras.slots, "adapter_mib": round(extras.adapter_bytes / 2**20, 1)},
-        source=source,
-    )
-    launch = Figure(
-        name="launch_ms",
-        value=round(speed.launch_s * 1e3, 3),
-        unit="ms",
-        rule="a step without CUDA graphs takes at least this long",
-        inputs={"layers": load.layers},
-        source=source,
-    )
-    used = ((drafted, extras.draft_tokens), (adapters, extras.slots), (launch, extras.eager))
-    return tuple(figure for figure, is_used in used if is_used)
