@@ -82,7 +82,8 @@ def random_problem(seed: int) -> Problem:
     bounds = chance.choice((ReplicaBounds(), ReplicaBounds(), ReplicaBounds(floor=chance.randint(0, 3))))
     entry = ModelEntry(
         name="served", model=model, workload=Workload(**workload), objectives=objectives, replicas=bounds,
-        scale_to_zero=chance.random() < 0.2, engine=EngineOverrides(),
+        scale_to_zero=chance.random() < 0.2,
+        engine=_settings(random.Random(f"settings {seed}")),  # noqa: S311
         allowed_variants=VARIANTS.get(model, ()) if chance.random() < 0.5 else (),
         allow_fp8_kv_cache=chance.random() < 0.3,
     )  # fmt: skip
@@ -106,6 +107,18 @@ def _vary(workload: dict[str, Any], chance: random.Random) -> None:
     for key in ("input_tokens", "output_tokens"):
         if chance.random() < 0.5:
             workload[f"{key}_p95"] = int(workload[key] * chance.uniform(1, MOST_TAIL))
+
+
+def _settings(chance: random.Random) -> EngineOverrides:
+    """Fix a draft, adapters or eager mode in every fifth problem."""
+    if chance.random() >= 0.2:
+        return EngineOverrides()
+    drafted: dict[str, Any] = {
+        "speculative_method": "ngram", "num_speculative_tokens": chance.randint(1, 5),
+        "speculative_acceptance": round(chance.uniform(0, 0.8), 2),
+    }  # fmt: skip
+    adapters = {"max_loras": chance.randint(1, 64), "max_lora_rank": chance.choice((8, 16, 64))}
+    return EngineOverrides(**chance.choice((drafted, drafted, adapters, {"enforce_eager": True})))
 
 
 STACK_GPUS = ("A100-40GB", "A100-80GB", "H100", "H200", "L40S", "L4", "A10G")
