@@ -56,8 +56,6 @@ LOOKED_AT = frozenset({
     "vllm-project/vllm", "wzi690421-droid/qwen3-moe-2x3090-lab",
 })  # fmt: skip
 """Sources whose errors were in view while terms changed. Who looks at the errors of another adds it here."""
-_DRAFTED = re.compile(r"speculative (ngram|mtp), (\d+) draft tokens?; acceptance (length|rate) ([\d.]+\d)")
-"""How a row states what was drafted: acceptance length counts the tokens of a step, the target's own included."""
 MEASURES = ("output_tok_s", "tpot_ms", "ttft_ms")
 
 
@@ -213,8 +211,8 @@ def _checks(row: Mapping[str, Any]) -> None:
         raise BadInput("left out: tensor parallelism not stated", row["id"])
     if row["model"] not in models():
         raise BadInput("left out: model not described", row["model"])
-    if "speculative" in notes and not _DRAFTED.search(notes):
-        raise BadInput("left out: speculative, and acceptance or draft not stated", row["id"])
+    if "speculative" in notes:
+        raise BadInput("left out: speculative", row["id"])
     if "prompts repeat: prompts longer than the answers" in notes:
         raise BadInput("left out: prompts repeat under prefix caching and are longer than the answers", row["id"])
     if int(row["tp"]) > NODE_GPUS:
@@ -243,7 +241,6 @@ def _overrides(row: Mapping[str, Any], tokens: float, model: ModelSpec) -> Engin
         max_num_batched_tokens=int(batched.group(1) or batched.group(2)) if batched else None,
         kv_cache_dtype="fp8" if "fp8 KV" in f"{row['quantization']} {notes}" else None,
         enforce_eager=True if "enforce-eager" in notes else None,
-        **_drafted(notes),
         enable_expert_parallel=True if re.search(r"\bep=(?!1\b)\d+|expert.parallel", notes) else None,
     )  # fmt: skip
 
@@ -252,18 +249,6 @@ def _stated_length(notes: str) -> int | None:
     """Return the max_model_len that a row states."""
     stated = re.search(r"max-model-len[ =](\d+)", notes)
     return int(stated[1]) if stated else None
-
-
-def _drafted(notes: str) -> dict[str, Any]:
-    """Return the settings of speculative decoding that a row states."""
-    found = _DRAFTED.search(notes)
-    if not found:
-        return {}
-    tokens, stated = int(found[2]), float(found[4])
-    accepted = (stated - 1) / tokens if found[3] == "length" else stated
-    return {
-        "speculative_method": found[1], "num_speculative_tokens": tokens, "speculative_acceptance": accepted,
-    }  # fmt: skip
 
 
 def _point(row: Mapping[str, Any]) -> Point:
