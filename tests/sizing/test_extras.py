@@ -18,19 +18,16 @@ from sizing.inputs import Capacity, EngineOverrides, ModelEntry, Objectives, Wor
 from sizing.model import ModelSpec
 from sizing.options import enumerate_options
 from sizing.queue import most_traffic
-from sizing.roofline import Extras, Load, Roofline, Speed, closed_loop
+from sizing.roofline import Extras, Roofline, closed_loop
 from sizing.throughput import load_of, replica_with, throughput_constants
+from tests.support.rooflines import LOAD
+from tests.support.rooflines import SPEED as PLAIN
 
 CATALOGUE = load_catalogue()
 LLAMA, R1 = CATALOGUE.model("meta-llama/Llama-3.1-8B-Instruct"), CATALOGUE.model("deepseek-ai/DeepSeek-R1")
-LOAD = Load(
-    weights_bytes=16e9, kv_bytes_per_token=131072, parameters_active=8e9, layers=32, hidden_size=4096,
-    attention_width=4096, gpus=1, chunk_tokens=2048,
-)  # fmt: skip
-SPEED = Speed(
-    bandwidth_bytes_per_s=500e9, compute_flops_per_s=50e12, link_bytes_per_s=25e9, link_latency_s=10e-6,
-    host_step_s=0.002, host_sequence_s=0.0, launch_s=0.05, adapters_s=0.001, adapter_slot_s=2e-5, adapter_s=1e-4,
-    adapter_flops_per_s=5e12, draft_pass_s=0.0005,
+SPEED = replace(
+    PLAIN, launch_s=0.05, adapters_s=0.001, adapter_slot_s=2e-5, adapter_s=1e-4, adapter_flops_per_s=5e12,
+    draft_pass_s=0.0005,
 )  # fmt: skip
 DRAFT = Extras(draft_tokens=3, draft_passes=3, draft_bytes=1e9, draft_parameters=5e8, tokens_per_step=2.5)
 
