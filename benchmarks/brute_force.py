@@ -19,7 +19,7 @@ from sizing.catalogue import Catalogue, Gpu, Instance
 from sizing.engine import resolve_engine
 from sizing.errors import BadInput
 from sizing.facts import serving_facts
-from sizing.inputs import HOURS_PER_DAY, ModelEntry, Objectives
+from sizing.inputs import HOURS_PER_DAY, ModelEntry
 from sizing.memory import estimate_memory
 from sizing.model import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
@@ -70,26 +70,23 @@ def _fits(memory: MemoryEstimate, settings: EngineSettings) -> bool:
 
 
 class Rates:
-    """Requests per second of one replica: within the objectives, by the share of the busiest hour, and without."""
+    """Requests per second of one replica within the objectives, by the share of the busiest hour."""
 
     def __init__(self, entry: ModelEntry, replica: Replica) -> None:
         self._entry, self._replica = entry, replica
         self._found: dict[float, float] = {}
-        self.waiting = 0.0
-        if entry.workload.batch_share and self.within(1.0):
-            self.waiting = self._most(1.0, Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000))
 
-    def _most(self, share: float, objectives: Objectives) -> float:
+    def _most(self, share: float) -> float:
         workload = self._entry.workload
         hour = workload.model_copy(update={"requests_per_second": workload.requests_per_second * share})
-        found = most_traffic(self._replica, hour, objectives)
+        found = most_traffic(self._replica, hour, self._entry.objectives)
         return found.requests_per_s if found else 0.0
 
     def within(self, share: float) -> float:
         """Requests per second of one replica when ``share`` of the busiest hour's arrive."""
         share = share if self._entry.workload.burstiness != 1 and share else 1.0
         if share not in self._found:
-            self._found[share] = self._most(share, self._entry.objectives)
+            self._found[share] = self._most(share)
         return self._found[share] or self._found[1.0]
 
 
@@ -107,7 +104,7 @@ def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) 
     taken = workload.requests_per_second * (1 - workload.batch_share) * share / rates.within(share)
     if batch and workload.batch_share:
         shares = workload.daily_shape or (1.0,)
-        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / rates.waiting
+        taken += workload.requests_per_second * workload.batch_share * sum(shares) / len(shares) / rates.within(1.0)
     return taken
 
 

@@ -7,10 +7,8 @@ against a search without them:
 
 - a replica that carries the peak alone cannot be bettered: fewer than one is not bought;
 - with the same batch of tokens and the same cache type, a smaller max_num_seqs can only help where the cache is what
-  limits the traffic, because all it gives is memory (where requests may wait, each is tried);
+  limits the traffic, because all it gives is memory;
 - weights that fill what the engine may use leave no cache under any batch, cache type or number of sequences.
-
-Where requests may wait, settings carry two rates; the best are those of which the busiest hour takes fewest replicas.
 """
 
 from __future__ import annotations
@@ -37,8 +35,6 @@ PARALLEL = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 
 BATCHED_TOKENS = (2048, 8192, 16384)
 SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
-UNPROMISED = Objectives(ttft_p95_ms=600_000, tpot_p95_ms=60_000)
-"""Objectives of requests that may wait: the loosest that may be stated."""
 QUIETER, FEWEST = (0.9, 0.5, 0.25, 0.1), 1e-9
 """Shares of the busiest hour: those at which no fewer replicas must be asked for than are needed, and one that a single
 replica takes whole."""
@@ -61,11 +57,13 @@ ShapeKey = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Requests per second that one replica carries: within the objectives, and of those that may wait."""
+    """Requests per second that one replica carries within the objectives.
+
+    Requests that may wait share the replicas, and so the steps, of the others: they count at the same rate.
+    """
 
     within: float
     """At the busiest hour."""
-    waiting: float = math.inf
     elsewhere: Callable[[float], float] | None = field(default=None, compare=False)
     """Within the objectives at a share of the busiest hour, where the arrivals of one replica hang on how many share
     them."""
@@ -76,7 +74,7 @@ class Rates:
 
     def batch(self, workload: Workload) -> float:
         """Return the parts of replicas that requests which may wait take."""
-        return workload.batch_requests_per_second / self.waiting
+        return workload.batch_requests_per_second / self.within if self.within else 0.0
 
     def arrivals(self, workload: Workload) -> float:
         """Return the arrivals per second, of both kinds, for each replica that they take at the busiest hour."""
@@ -177,12 +175,8 @@ class Trial:
         """What it carries; nothing where the objectives are missed."""
         if self.most is None or self.replica is None:
             return Rates(0.0)
-        workload, waiting = self.most.workload, math.inf
-        if workload.batch_share:
-            unpromised = most_traffic(self.replica, workload, UNPROMISED)
-            waiting = unpromised.requests_per_s if unpromised else 0.0
-        elsewhere = None if workload.burstiness == 1 else lru_cache(self._elsewhere)
-        return Rates(self.most.requests_per_s, waiting, elsewhere)
+        elsewhere = None if self.most.workload.burstiness == 1 else lru_cache(self._elsewhere)
+        return Rates(self.most.requests_per_s, elsewhere)
 
     def _elsewhere(self, share: float) -> float:
         """The rate at another hour; that of the busiest where there is next to no traffic, which one replica takes."""
@@ -243,17 +237,9 @@ def widths(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
 
 def ideal_rates(shape: Shape, settings: EngineSettings) -> Rates:
     """Return rates that no settings of this shape exceed: the best batch of tokens and cache type that may be used,
-    with room for every request. 0 where even these miss the objectives.
+    with room for every request, and arrivals as even as at any hour (bursts thinned as at the peak, smooth ones not at
+    all). 0 where even these miss the objectives.
     """
-    entry = shape.entry
-    within = _ideal_rate(shape, settings, entry.objectives)
-    if not entry.workload.batch_share:
-        return Rates(within)
-    return Rates(within, _ideal_rate(shape, settings, UNPROMISED))
-
-
-def _ideal_rate(shape: Shape, settings: EngineSettings, objectives: Objectives) -> float:
-    """The rate where arrivals are as even as at any hour: bursts thinned as at the peak, smooth ones not at all."""
     even = shape.entry.workload
     if even.burstiness < 1:
         even = even.at(even.peak_factor)
@@ -264,8 +250,8 @@ def _ideal_rate(shape: Shape, settings: EngineSettings, objectives: Objectives) 
     for cache, batch in sorted(tried):
         wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
         replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        rates.append(rate_bound(replica, even, objectives))
-    return max(rates)
+        rates.append(rate_bound(replica, even, shape.entry.objectives))
+    return Rates(max(rates))
 
 
 def first_settings(shape: Shape) -> EngineSettings:
@@ -316,7 +302,7 @@ def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
         same = _batch(settings) == _batch(leader.settings)
         if settings.enable_expert_parallel == leader.settings.enable_expert_parallel and leader.too_heavy:
             continue
-        if same and settings != first.settings and not (leader.short_of_cache or workload.batch_share):
+        if same and settings != first.settings and not leader.short_of_cache:
             continue
         trial = first if settings == first.settings else try_settings(shape, settings)
         leader = leader if same and settings != first.settings else trial

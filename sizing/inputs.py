@@ -97,8 +97,8 @@ class Workload(Stated):
         0.0,
         ge=0,
         lt=1,
-        description="share of requests without objectives that may wait: evenly over the day they take parts of"
-        " replicas, at the rate that one carries without objectives; peakFactor and minimumShare are of the others",
+        description="share of requests without objectives that may wait: they come evenly over the day, and count"
+        " like the others on the replicas that they share; peakFactor and minimumShare are of the others",
     )
     burstiness: float = Field(
         1.0,

@@ -247,19 +247,19 @@ def test_a_tail_moves_with_its_mean() -> None:
     assert longer.output_tokens_p95 == 1000
 
 
-def test_what_may_wait_takes_replicas_at_the_rate_without_objectives_and_no_peak_or_floor() -> None:
+def test_what_may_wait_takes_replicas_like_the_others_but_no_peak_or_floor() -> None:
     found = enumerate_options(entry(batch_share=0.5, peak_factor=3.0), CAPACITY, REGION, CATALOGUE).options[0]
     rates, replicas = found.engine.rates, found.replicas
-    assert rates.waiting > rates.within == found.engine.most.requests_per_s
-    assert replicas.batch == pytest.approx(10 / rates.waiting)
-    assert replicas.expected >= 10 / rates.within + 10 / rates.waiting > replicas.expected - found.per_node
-    assert replicas.ceiling >= 30 / rates.within + 10 / rates.waiting > replicas.ceiling - found.per_node
+    assert rates.within == found.engine.most.requests_per_s
+    assert replicas.batch == pytest.approx(10 / rates.within)
+    assert replicas.expected >= 20 / rates.within > replicas.expected - found.per_node
+    assert replicas.ceiling >= 40 / rates.within > replicas.ceiling - found.per_node
     assert replicas.floor >= 2 / rates.within > replicas.floor - found.per_node
 
 
 def test_what_may_wait_is_spread_over_the_day() -> None:
     found = enumerate_options(entry(batch_share=0.5, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
-    assert found.replicas.batch == pytest.approx(10 * sum(OFFICE) / 24 / found.engine.rates.waiting)
+    assert found.replicas.batch == pytest.approx(10 * sum(OFFICE) / 24 / found.engine.rates.within)
     plan = stack(batch_share=0.5, daily_shape=OFFICE)
     assert plan.models[0].meets
 
