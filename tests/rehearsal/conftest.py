@@ -1,8 +1,16 @@
+import signal
+
 import pytest
 
 from rehearsal.control_plane import ControlPlane
 from rehearsal.process import Supervisor
 from rehearsal.tools import ensure_tools
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """A shell has what it starts in the background ignore Ctrl-C, and so would every command that a test starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
