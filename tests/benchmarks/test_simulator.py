@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.roofline import Load, Roofline, Speed, closed_loop
+from sizing.roofline import Roofline, closed_loop
+from tests.support.rooflines import LOAD as ROUND_LOAD
+from tests.support.rooflines import SPEED as ROUND_SPEED
 
 LIMITS = Limits(max_num_seqs=4, max_num_batched_tokens=100, kv_tokens=10_000)
-LOAD = Load(
-    weights_bytes=16e9, kv_bytes_per_token=131072, parameters_active=8e9, layers=32, hidden_size=4096,
-    attention_width=4096, gpus=1, chunk_tokens=8192,
-)  # fmt: skip
-SPEED = Speed(
-    bandwidth_bytes_per_s=1500e9, compute_flops_per_s=150e12, link_bytes_per_s=25e9, link_latency_s=10e-6,
-    host_step_s=0.002, host_sequence_s=1e-5,
-)  # fmt: skip
+LOAD = replace(ROUND_LOAD, chunk_tokens=8192)
+SPEED = replace(ROUND_SPEED, bandwidth_bytes_per_s=1500e9, compute_flops_per_s=150e12, host_sequence_s=1e-5)
 
 
 def one_second(step: Step) -> float:

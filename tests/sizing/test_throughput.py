@@ -35,6 +35,11 @@ from sizing.throughput import RECOMPUTED, Replica, error_margin, predict_through
 from tests.support.rooflines import LOAD, SPEED
 
 CATALOGUE = load_catalogue()
+CAME_IN = {
+    "Deep-AI-Evo/qwen3.8-27b-fp8-nvfp4-rtx-pro6000-serving-benchmark", "gpustack/gpustack", "roy6n23/vllm-tp2-profiling",
+    "Raditya0902/vLLM-inference-benchmarking-harness", "sequrity-ai/inference-benchmark",
+}  # fmt: skip
+"""Sources of which figures of TPOT came in or were corrected on 2026-11-22; bounds on all others stand as before."""
 
 
 def predict(
@@ -273,7 +278,9 @@ def test_published_points_lie_near_the_committed_constants() -> None:
     assert len(dense) >= 330
     assert _median_error(dense, "output_tok_s", constants) <= 0.06
     assert _median_error(dense, "tpot_ms", constants) <= 0.075
-    assert _median_error([p for p in dense if in_development(p.source)], "tpot_ms", constants) <= 0.065
+    settled = [p for p in dense if p.source not in CAME_IN]
+    assert _median_error(settled, "tpot_ms", constants) <= 0.06
+    assert _median_error([p for p in settled if in_development(p.source)], "tpot_ms", constants) <= 0.05
     wide = [p for p in points if not p.old and p.engine.tensor_parallel > 1]
     assert _median_error(wide, "tpot_ms", constants) <= 0.09
     assert _median_error(wide, "output_tok_s", constants) <= 0.125
