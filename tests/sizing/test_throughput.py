@@ -36,8 +36,9 @@ from tests.support.rooflines import LOAD, SPEED
 
 CATALOGUE = load_catalogue()
 CAME_IN = {
-    "Deep-AI-Evo/qwen3.8-27b-fp8-nvfp4-rtx-pro6000-serving-benchmark", "gpustack/gpustack", "roy6n23/vllm-tp2-profiling",
-    "Raditya0902/vLLM-inference-benchmarking-harness", "sequrity-ai/inference-benchmark",
+    "Deep-AI-Evo/qwen3.8-27b-fp8-nvfp4-rtx-pro6000-serving-benchmark", "gpustack/gpustack",
+    "roy6n23/vllm-tp2-profiling", "Raditya0902/vLLM-inference-benchmarking-harness",
+    "sequrity-ai/inference-benchmark",
 }  # fmt: skip
 """Sources of which figures of TPOT came in or were corrected on 2026-11-22; bounds on all others stand as before."""
 
