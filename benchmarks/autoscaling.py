@@ -14,9 +14,20 @@ import math
 import multiprocessing
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.autoscaling_rows import (
+    DRAWN,
+    FIRST_PROBLEM,
+    LOSS,
+    MOST_REQUESTS_PER_S,
+    PLANNED,
+    REACTIVE,
+    SLOW,
+    Row,
+    row_of,
+)
 from benchmarks.plan_problems import random_problem
 from benchmarks.replica_model import Call
 from benchmarks.service_model import Day, Fleet, Service, day_shape, simulate
@@ -25,22 +36,20 @@ from infra.settings import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.inputs import Capacity, ModelEntry
-from sizing.options import Option, enumerate_options
+from sizing.performance.spread import spread_of
 from sizing.plan import ServingPlan
-from sizing.plan_study import chosen_option, nodes_usd_per_hour
-from sizing.planner import own_plan, plan_stack
-from sizing.throughput import spread_of
+from sizing.planning.planner import plan_stack
+from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Option
+from sizing.planning.sensitivity import chosen_option, nodes_usd_per_hour
+from sizing.planning.serving_plan import own_plan
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
 STACKS = ("dev", "prod")
-DRAWN = ("prod", "chat")
-FIRST_PROBLEM = 3000
-"""The figures of ``serving.json`` were chosen while the days of problems below this were in view."""
-MOST_REQUESTS_PER_S = 10.0
-"""Random problems with more are left out: a day of theirs takes minutes."""
-FEW_CALLS = 100
-"""An hour with fewer calls says nothing of a 95th percentile."""
-PLANNED, SLOW, REACTIVE, LOSS = "as planned", "slow engines", "without traffic", "loss"
+
+
 LOSS_S = 1800.0
 """When the node or the zone is lost, at the planned traffic."""
 
@@ -90,60 +99,6 @@ def of_problem(seed: int) -> Service | None:
         return None
     plan = own_plan(problem.entry, search.options[0], problem.capacity)
     return service_of(f"problem {seed}", problem.entry, problem.capacity, search.options[0], plan)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """What became of one plan in one variant of its day."""
-
-    name: str
-    what: str
-    replicas: str
-    calls: int
-    within: float
-    ttft_share: float
-    """95th percentile over the objective."""
-    tpot_share: float
-    worst_within: float
-    worst_hour: int
-    ups: int
-    flaps: int
-    cut: int
-    mean_replicas: float
-    usd: float
-    expected_usd: float
-    usd_bounds: str
-
-    @property
-    def met(self) -> bool:
-        """Tell whether both 95th percentiles of the day are within the objectives."""
-        return max(self.ttft_share, self.tpot_share) <= 1.0
-
-
-def row_of(service: Service, day: Day) -> Row:
-    """Return the figures of a day."""
-    plan, wanted, cost = service.plan, service.entry.objectives, service.plan.usd_per_hour
-    hours = [(met / calls, hour) for hour, (calls, met) in sorted(day.hours.items()) if calls >= FEW_CALLS]
-    worst, hour = min(hours, default=(math.nan, 0))
-    kept = "" if service.entry.loss_tolerance == "none" else f", survives a {service.entry.loss_tolerance}"
-    return Row(
-        name=service.name,
-        what=f"{plan.model.split('/')[-1]} on {plan.gpu} x{plan.resources.gpus}{kept}",
-        replicas=f"{plan.replicas.floor} / {plan.replicas.expected} / {plan.replicas.ceiling}",
-        calls=day.calls,
-        within=day.within / max(day.calls, 1),
-        ttft_share=day.p95_ms(day.ttft_s) / wanted.ttft_p95_ms,
-        tpot_share=day.p95_ms(day.tpot_s) / wanted.tpot_p95_ms,
-        worst_within=worst,
-        worst_hour=hour,
-        ups=sum(change.by > 0 for change in day.changes),
-        flaps=day.flaps,
-        cut=day.cut,
-        mean_replicas=day.mean_replicas,
-        usd=day.mean_usd_per_hour,
-        expected_usd=cost.expected,
-        usd_bounds=f"{cost.floor:.2f} / {cost.expected:.2f} / {cost.ceiling:.2f}",
-    )
 
 
 def variants(service: Service) -> Iterator[tuple[str, Service]]:

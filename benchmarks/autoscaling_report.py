@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.autoscaling import DRAWN, FIRST_PROBLEM, LOSS, MOST_REQUESTS_PER_S, PLANNED, REACTIVE, SLOW, Row
+from benchmarks.autoscaling_rows import DRAWN, FIRST_PROBLEM, LOSS, MOST_REQUESTS_PER_S, PLANNED, REACTIVE, SLOW, Row
 from benchmarks.memory_report import Target, table
 from benchmarks.service_model import FLAP_S, REASON
-from sizing.facts import serving_facts
+from sizing.catalogue.files import serving_facts
 
 PAGE, PICTURE = "scaling.md", "pictures/scaling.svg"
 MET_SHARE = 0.95

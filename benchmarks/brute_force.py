@@ -1,9 +1,10 @@
 """The cheapest plan by trying everything, to hold the planner against.
 
-Nothing of the search is shared: no ``sizing.engines``, ``sizing.options``, ``sizing.pools`` or ``sizing.planner``, no
-pruning and no order. Every checkpoint, GPU, parallel size and set of settings is judged by the same memory estimate
-and queue, then every instance type with every number of replicas from one up, and the price is added up node by node.
-For a stack of models every partition into own and shared nodes is tried besides.
+Nothing of the search is shared: no ``sizing.planning.search.engines``, ``sizing.planning.search.enumeration``,
+``sizing.nodes.pools`` or ``sizing.planning.planner``, no pruning and no order. Every checkpoint, GPU, parallel size and
+set of settings is judged by the same memory estimate and queue, then every instance type with every number of replicas
+from one up, and the price is added up node by node. For a stack of models every partition into own and shared nodes is
+tried besides.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from functools import cache, partial
 
 from benchmarks.plan_problems import Problem
 from sizing.catalogue import Catalogue, Gpu, Instance
-from sizing.engine import resolve_engine
+from sizing.catalogue.files import serving_facts
+from sizing.engine.settings import resolve_engine
 from sizing.errors import BadInput
-from sizing.facts import serving_facts
-from sizing.inputs import HOURS_PER_DAY, ModelEntry
-from sizing.memory import estimate_memory
-from sizing.model import ModelSpec
+from sizing.inputs import ModelEntry
+from sizing.memory.estimate import estimate_memory
+from sizing.models.spec import ModelSpec
+from sizing.performance.queueing import most_traffic
+from sizing.performance.replica import Replica, replica_of
 from sizing.plan import EngineSettings, MemoryEstimate
-from sizing.queue import most_traffic
-from sizing.serving import fits_node, pod_resources
-from sizing.throughput import Replica, replica_of
+from sizing.serving.pod import fits_node, pod_resources
+from sizing.units import HOURS_PER_DAY
 
 PARALLEL = [(t, p) for t in (1, 2, 4, 8) for p in (1, 2, 4) if t * p <= 8]
 MOST = 1000

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sizing.catalogue_refresh import dump
+from sizing.catalogue.refresh import dump
 
 HERE = Path(__file__).resolve().parent
 CATALOGUE = HERE.parent / "sizing" / "catalogue"

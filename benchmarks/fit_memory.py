@@ -18,8 +18,9 @@ from typing import Any
 
 from benchmarks.memory_rows import Row, by_side, is_fitted, is_v1, read_facts, read_rows
 from sizing.catalogue import load_catalogue
-from sizing.engine import version_rules
-from sizing.memory import GIB, captured_sizes
+from sizing.engine.versions import version_rules
+from sizing.memory.terms import captured_sizes
+from sizing.units import GIB
 
 __all__ = ["CONSTANTS", "HERE", "Row", "cache_is_inside", "fit", "is_fitted", "read_rows", "report"]
 

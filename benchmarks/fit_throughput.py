@@ -26,8 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.throughput_rows import Point, read_points
-from sizing.roofline import Loop, Roofline, Speed, closed_loop, prompt_pairs
-from sizing.throughput import Replica, speed_of
+from sizing.performance.replica import Replica, speed_of
+from sizing.performance.roofline import Loop, Roofline, Speed, closed_loop, prompt_pairs
 
 CONSTANTS = Path(__file__).parents[1] / "sizing" / "catalogue" / "throughput_constants.json"
 PULL = 0.004

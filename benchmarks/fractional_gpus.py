@@ -16,8 +16,10 @@ from pathlib import Path
 
 from benchmarks.memory_report import table
 from sizing.catalogue import Catalogue, Gpu, load_catalogue
-from sizing.engines import Reach, Rejected, Shape, build_engine
-from sizing.inputs import ModelEntry, Workload
+from sizing.inputs import ModelEntry
+from sizing.planning.search.engines import Reach, build_engine
+from sizing.planning.search.shapes import Rejected, Shape
+from sizing.workload.workload import Workload
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "fractional-gpus.md"

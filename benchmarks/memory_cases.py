@@ -20,7 +20,7 @@ from benchmarks.memory_rows import (
     row_of,
 )
 from sizing.errors import BadInput
-from sizing.memory import estimate_memory
+from sizing.memory.estimate import estimate_memory
 from sizing.plan import MemoryEstimate
 
 HYBRIDS = ("compressed-attention", "linear-attention-hybrid", "mamba-hybrid", "sliding-window-hybrid")

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from sizing.catalogue import Gpu, load_catalogue
-from sizing.engine import resolve_engine, version_rules, version_tuple
+from sizing.engine.settings import resolve_engine
+from sizing.engine.versions import version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
-from sizing.kv_cache import PLAIN_FP8
-from sizing.memory import estimate_memory
-from sizing.model import ModelSpec, model_from_config
+from sizing.memory.estimate import estimate_memory
+from sizing.memory.kv_cache import PLAIN_FP8
+from sizing.models.from_config import model_from_config
+from sizing.models.quantisation.config import online_quantisation
+from sizing.models.spec import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
-from sizing.storage.quantisation import online_quantisation
 
 DATA = Path(__file__).resolve().parent / "data"
 HELD_OUT_SHARE = 0.4

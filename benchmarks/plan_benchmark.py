@@ -20,7 +20,7 @@ from benchmarks.plan_peers import PEERS, peer
 from benchmarks.plan_peers.question import Answer
 from benchmarks.plan_report import PICTURE, Compared, Results, document, targets
 from benchmarks.plan_workloads import CAPACITY, CASES, REGION, PlanCase, plan_catalogue
-from sizing.planner import plan_model
+from sizing.planning.planner import plan_model
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = "plans-compared.md"

@@ -18,12 +18,17 @@ from benchmarks.plan_problems import Seen, observe, requests_of
 from benchmarks.plan_workloads import CAPACITY, REGION, PlanCase, plan_catalogue
 from benchmarks.simulator import Request
 from sizing.catalogue import Instance
-from sizing.engines import Shape, settled
+from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
-from sizing.inputs import EngineOverrides, Workload
-from sizing.plan import HOURS_PER_MONTH, Replicas, ServingPlan
-from sizing.pools import fleet_usd_per_hour, split_nodes, spot_price
-from sizing.throughput import Replica, replica_of, spread_of
+from sizing.inputs import EngineOverrides
+from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
+from sizing.performance.replica import Replica, replica_of
+from sizing.performance.spread import spread_of
+from sizing.plan import Replicas, ServingPlan
+from sizing.planning.search.engines import settled
+from sizing.planning.search.shapes import Shape
+from sizing.units import HOURS_PER_MONTH
+from sizing.workload.workload import Workload
 
 SHAPES, SEEDS = ("exponential", "lognormal"), (0, 1, 2)
 """Lengths, and draws of each: near saturation one draw of thousands of requests is still a matter of luck."""

@@ -1,8 +1,8 @@
 """Random planning problems, and the simulation that judges a planned replica.
 
-The simulation shares no code with ``sizing.queue``: requests of lognormal or exponential lengths arrive at the rate
-that the plan gives one replica, ``benchmarks.simulator`` runs them, and percentiles are counted. The time of a step
-is the planner's own roofline, so what is judged is the queue arithmetic and not the roofline (that is what
+The simulation shares no code with ``sizing.performance.queueing``: requests of lognormal or exponential lengths arrive
+at the rate that the plan gives one replica, ``benchmarks.simulator`` runs them, and percentiles are counted. The time
+of a step is the planner's own roofline, so what is judged is the queue arithmetic and not the roofline (that is what
 ``make benchmark-throughput`` does).
 """
 
@@ -15,19 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.inputs import (
-    BURSTINESS_LIMITS,
-    HOURS_PER_DAY,
-    Capacity,
-    EngineOverrides,
-    ModelEntry,
-    Objectives,
-    ReplicaBounds,
-    Workload,
-)
+from sizing.inputs import Capacity, EngineOverrides, ModelEntry, ReplicaBounds
+from sizing.performance.replica import Replica
+from sizing.performance.roofline import Roofline
 from sizing.plan import LossTolerance
-from sizing.roofline import Roofline
-from sizing.throughput import Replica
+from sizing.units import HOURS_PER_DAY
+from sizing.workload.workload import BURSTINESS_LIMITS, Objectives, Workload
 
 MODELS = (
     "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B", "Qwen/Qwen3-14B", "Qwen/Qwen3-32B",

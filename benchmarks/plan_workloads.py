@@ -11,8 +11,9 @@ from functools import lru_cache
 
 from benchmarks.memory_rows import configurations
 from sizing.catalogue import Catalogue, load_catalogue
-from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
-from sizing.model import model_from_config
+from sizing.inputs import Capacity, ModelEntry
+from sizing.models.from_config import model_from_config
+from sizing.workload.workload import Objectives, Workload
 
 REGION = "us-east-1"
 CAPACITY = Capacity(spot_share=0.0, zones=1)

@@ -6,7 +6,7 @@ Rules of the V1 scheduler (vllm/v1/core/sched/scheduler.py): a running request t
 newest one, which gives up all of its cache and waits in front; a waiting request is admitted as soon as its own tokens
 fit. So what others will still write takes the place of the newest again and again. Freed blocks keep their content
 until they are taken, the longest freed first, and with prefix caching a request that comes back finds what is left.
-No times: one step is one step. ``sizing.throughput.RECOMPUTED`` is taken from the table that this prints.
+No times: one step is one step. ``sizing.performance.replica.RECOMPUTED`` is taken from the table that this prints.
 """
 
 from __future__ import annotations

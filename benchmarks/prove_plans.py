@@ -19,10 +19,12 @@ from benchmarks.plan_problems import Problem, observe, percentile, random_proble
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity
-from sizing.options import Option, enumerate_options
-from sizing.plan import HOURS_PER_MONTH, StackPlan
-from sizing.planner import plan_model, plan_stack
-from sizing.queue import traffic_for
+from sizing.performance.queueing import traffic_for
+from sizing.plan import StackPlan
+from sizing.planning.planner import plan_model, plan_stack
+from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Option
+from sizing.units import HOURS_PER_MONTH
 
 MET_SHARE = 0.95
 REQUESTS = (400, 1500)

@@ -1,11 +1,11 @@
 """A day of a whole service: replicas behind a gateway, KEDA and the HPA, nodes that are bought, started and drained.
 
-Nothing of ``sizing.queue`` is shared: each replica is ``benchmarks.replica_model`` at the planner's own roofline, the
-gateway sends a call to the less busy of two replicas (Envoy's LeastRequest), and every ``polling_s`` the autoscaler
-computes what Kubernetes does with the triggers, windows and policies that the plan renders: ``ceil(metric / target)``
-for averages and ``ceil(ready x metric / target)`` for values outside its tolerances, the least of the scale-up window,
-the most of the scale-down window, so many pods a period, between floor and ceiling. Metrics are one scrape old, TTFT is
-the histogram's.
+Nothing of ``sizing.performance.queueing`` is shared: each replica is ``benchmarks.replica_model`` at the planner's own
+roofline, the gateway sends a call to the less busy of two replicas (Envoy's LeastRequest), and every ``polling_s`` the
+autoscaler computes what Kubernetes does with the triggers, windows and policies that the plan renders: ``ceil(metric /
+target)`` for averages and ``ceil(ready x metric / target)`` for values outside its tolerances, the least of the
+scale-up window, the most of the scale-down window, so many pods a period, between floor and ceiling. Metrics are one
+scrape old, TTFT is the histogram's.
 
 The traffic of the day follows dailyShape, or a cosine between minimumShare and 1 of requestsPerSecond, with gamma gaps
 of the stated burstiness (1 is Poisson), times bursts: from ten o'clock it rises to peakFactor within an hour and stays
@@ -25,11 +25,12 @@ from dataclasses import dataclass, field
 from benchmarks.plan_problems import lengths_of, limits_of, percentile, stepper
 from benchmarks.replica_model import Call, Engine, StepTimes
 from components.documents.karpenter import consolidate_after_s
-from sizing.facts import serving_facts
-from sizing.inputs import ModelEntry, Objectives
+from sizing.catalogue.files import serving_facts
+from sizing.inputs import ModelEntry
+from sizing.performance.replica import Replica
 from sizing.plan import ServingPlan
-from sizing.plan_study import shares_of_day
-from sizing.throughput import Replica
+from sizing.planning.sensitivity import shares_of_day
+from sizing.workload.workload import Objectives
 
 DAY_S = 86_400
 HOUR_S = 3600

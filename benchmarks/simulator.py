@@ -1,9 +1,9 @@
 """Discrete-event simulation of one engine with continuous batching and chunked prefill.
 
-It knows nothing of the closed formulas of ``sizing.queue``: requests arrive, wait, are admitted while sequences and
-KV tokens allow, prefill in chunks beside the decodes of the others, and leave. One event is one engine step, whose
-duration comes from ``step_time`` alone. The cost of a step is independent of the batch, because requests in decode
-advance together: they are kept in a heap ordered by the step in which they end.
+It knows nothing of the closed formulas of ``sizing.performance.queueing``: requests arrive, wait, are admitted while
+sequences and KV tokens allow, prefill in chunks beside the decodes of the others, and leave. One event is one engine
+step, whose duration comes from ``step_time`` alone. The cost of a step is independent of the batch, because requests in
+decode advance together: they are kept in a heap ordered by the step in which they end.
 
 Times are seconds, lengths tokens.
 """

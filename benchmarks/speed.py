@@ -81,8 +81,9 @@ def plan_ratio() -> None:
 def plan_many(count: int) -> None:
     """Plan ``count`` models of different traffic."""
     from sizing.catalogue import load_catalogue
-    from sizing.inputs import Budget, Capacity, ModelEntry, Workload
-    from sizing.planner import plan_stack
+    from sizing.inputs import Budget, Capacity, ModelEntry
+    from sizing.planning.planner import plan_stack
+    from sizing.workload.workload import Workload
 
     entries = [
         ModelEntry(

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from sizing.catalogue import Gpu, load_catalogue
-from sizing.engine import resolve_engine
+from sizing.engine.settings import resolve_engine
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
-from sizing.memory import estimate_memory
-from sizing.model import ModelSpec, model_from_config
+from sizing.memory.estimate import estimate_memory
+from sizing.models.from_config import model_from_config
+from sizing.models.spec import ModelSpec
+from sizing.performance.replica import load_of
+from sizing.performance.roofline import Load
 from sizing.plan import EngineSettings, MemoryEstimate
-from sizing.roofline import Load
-from sizing.throughput import load_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "benchmarks" / "data"

@@ -105,9 +105,9 @@ def _of_endpoint(address: str, interval: float) -> tuple[Measured, Running]:
 
 def _of_log(name: str) -> tuple[Measured, Running | None]:
     """Read the log twice: its start-up, and its throughput lines."""
+    from sizing.observe.logs.startup_log import parse_startup_log
     from sizing.observe.measured import measured_of_log
     from sizing.observe.running import running_of_log
-    from sizing.observe.startup_log import parse_startup_log
 
     return measured_of_log(parse_startup_log(_chunks(name))), running_of_log(_chunks(name))
 

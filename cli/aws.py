@@ -1,7 +1,7 @@
 """What AWS says today of instance types and prices, read-only, for ``tonnage catalogue refresh``.
 
 Asks EC2 in each region and the Price List (served from us-east-1) through boto3; judges nothing: that is
-``sizing.catalogue_refresh``. Every refusal of AWS is one line that names the call and the permission it takes.
+``sizing.catalogue.refresh``. Every refusal of AWS is one line that names the call and the permission it takes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sizing.catalogue_refresh import Answers, RegionAnswers
+from sizing.catalogue.price_list import PriceQuery, instance_query, listed_price, price_queries
+from sizing.catalogue.refresh import Answers, RegionAnswers
 from sizing.errors import BadInput
-from sizing.price_list import PriceQuery, instance_query, listed_price, price_queries
 
 WHERE = "AWS"
 PRICE_LIST_REGION = "us-east-1"

@@ -22,7 +22,7 @@ def show_catalogue(
     from cli.output import show
     from cli.render import catalogue as render
     from sizing.catalogue import load_catalogue
-    from sizing.catalogue_document import catalogue_document
+    from sizing.catalogue.document import catalogue_document
 
     document = catalogue_document(load_catalogue(), region)
     show(document, output_format, text=render.text, markdown=render.markdown)
@@ -42,8 +42,8 @@ def refresh_catalogue(
     from cli.aws import clients, read_answers
     from cli.output import show, tell, write_files
     from cli.render import refresh as render
-    from sizing.catalogue import HERE
-    from sizing.catalogue_refresh import ROWS, dump, refresh_document, refreshed
+    from sizing.catalogue.catalogue import HERE
+    from sizing.catalogue.refresh import ROWS, dump, refresh_document, refreshed
 
     folder, before = _folder(out or HERE), _documents(tuple(ROWS))
     types = [row["instance_type"] for row in before["instances"]["instances"]]
@@ -67,6 +67,6 @@ def _folder(path: Path) -> Path:
 
 
 def _documents(names: tuple[str, ...]) -> Mapping[str, Any]:
-    from sizing.facts import dated_file
+    from sizing.catalogue.files import dated_file
 
     return {name: dated_file(name) for name in names}

@@ -22,8 +22,8 @@ from cli.files import MIB, parse_json_object
 from sizing.errors import BadInput
 
 if TYPE_CHECKING:
-    from sizing.storage.checkpoint import Checkpoint
-    from sizing.storage.safetensors_header import Tensor
+    from sizing.models.checkpoint import Checkpoint
+    from sizing.models.safetensors_header import Tensor
 
 CONFIG_LIMIT_BYTES = MIB
 INDEX_LIMIT_BYTES = 64 * MIB
@@ -112,7 +112,7 @@ def _whole_length(status: int, headers: Mapping[str, str]) -> int:
 
 def fetch_tensors(name: str, file: str) -> tuple[Tensor, ...]:
     """Return the tensors of a safetensors file from its header, read by range."""
-    from sizing.storage.safetensors_header import LENGTH_BYTES, header_length, parse_header
+    from sizing.models.safetensors_header import LENGTH_BYTES, header_length, parse_header
 
     content, whole = _get(name, file, FIRST_RANGE_BYTES, ranged=True)
     if not whole:
@@ -127,7 +127,7 @@ def fetch_tensors(name: str, file: str) -> tuple[Tensor, ...]:
 
 def fetch_checkpoint(name: str, *, tied: bool) -> Checkpoint | None:
     """Return what the checkpoint holds: from the headers, else from the index; None when the Hub does not tell."""
-    from sizing.storage.checkpoint import INDEX, SINGLE, checkpoint_of, complete, from_index, weight_map
+    from sizing.models.checkpoint import INDEX, SINGLE, checkpoint_of, complete, from_index, weight_map
 
     try:
         index = fetch_json(name, INDEX, INDEX_LIMIT_BYTES)

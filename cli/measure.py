@@ -12,7 +12,7 @@ import typer
 from cli import options as o
 
 if TYPE_CHECKING:
-    from sizing.observe.log_settings import Setting
+    from sizing.observe.logs.settings import Setting
     from sizing.observe.measured import Measured
     from sizing.observe.prediction import Prediction
 
@@ -104,8 +104,8 @@ def _measured(log: str | None, endpoint: str | None) -> Measured:
         from cli.endpoint import read_endpoint
 
         return read_endpoint(endpoint)
+    from sizing.observe.logs.startup_log import parse_startup_log
     from sizing.observe.measured import measured_of_log
-    from sizing.observe.startup_log import parse_startup_log
 
     return measured_of_log(parse_startup_log(_chunks(str(log))))
 
@@ -160,7 +160,7 @@ def _of_stack(measured: Measured, stack: str, model: str | None) -> Prediction:
     from sizing.catalogue import load_catalogue
     from sizing.errors import BadInput
     from sizing.observe.prediction import stack_prediction
-    from sizing.planner import plan_stack
+    from sizing.planning.planner import plan_stack
 
     settings = settings_from_file(stack_file(stack, stacks_dir()))
     if not isinstance(settings, ServingSettings):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
     from sizing.inputs import EngineOverrides
-    from sizing.size import Sizing
+    from sizing.memory.size import Sizing
 
     Stated = TypeVar("Stated", bound=BaseModel)
     Number = TypeVar("Number", int, float, float | None)

@@ -13,8 +13,9 @@ from cli import options as o
 
 if TYPE_CHECKING:
     from sizing.catalogue import Catalogue
-    from sizing.inputs import Capacity, ModelEntry, Workload
-    from sizing.model import ModelSpec
+    from sizing.inputs import Capacity, ModelEntry
+    from sizing.models.spec import ModelSpec
+    from sizing.workload.workload import Workload
 
 NAME_LIMIT = 40
 HOURS_PER_DAY = 24
@@ -135,10 +136,10 @@ def _plan(given: Mapping[str, Any]) -> None:
     from cli.output import show, tell
     from cli.render import plan as render
     from cli.sources import find_model
-    from sizing.ages import stale_prices
     from sizing.catalogue import load_catalogue
-    from sizing.plan_document import plan_document
-    from sizing.planner import plan_model
+    from sizing.catalogue.staleness import stale_prices
+    from sizing.planning.document import plan_document
+    from sizing.planning.planner import plan_model
 
     catalogue = load_catalogue()
     spec, region = find_model(given["model"], catalogue), given["region"]
@@ -156,7 +157,8 @@ def _plan(given: Mapping[str, Any]) -> None:
 
 def _entry(spec: ModelSpec, given: Mapping[str, Any]) -> ModelEntry:
     """Return what is served, as the entry of a stack file would state it."""
-    from sizing.inputs import ModelEntry, Objectives, ReplicaBounds
+    from sizing.inputs import ModelEntry, ReplicaBounds
+    from sizing.workload.workload import Objectives
 
     bounds = {"floor": given["min_replicas"], "ceiling": given["max_replicas"]}
     return o.stated(
@@ -201,7 +203,7 @@ def _quota(text: str) -> dict[str, Any]:
 def _workload(given: Mapping[str, Any]) -> Workload:
     """Return the workload that options and trace tell; BadInput for a figure that neither does."""
     from sizing.errors import BadInput
-    from sizing.inputs import Workload
+    from sizing.workload.workload import Workload
 
     told = {o.key_of(key): given[key] for key in Workload.model_fields if given.get(key) is not None}
     if given["daily_shape"] is not None:
@@ -230,7 +232,7 @@ def _write_page(html: Path, document: Mapping[str, Any], planned: tuple[Any, ...
     """Study the plan around its workload and write the page with plots."""
     from cli.output import tell, write_file
     from cli.render import plan_page
-    from sizing.plan_study import study_plan
+    from sizing.planning.sensitivity import study_plan
 
     study = study_plan(*planned, max_monthly_usd=limit, progress=tell)
     write_file(html, plan_page.html(document, study), "--html")

@@ -32,7 +32,7 @@ def preview(
     from cli.output import show, tell, write_file
     from cli.render import preview as render
     from cli.stacks import stacks_dir
-    from sizing.ages import stale_prices
+    from sizing.catalogue.staleness import stale_prices
 
     earlier = read_json_object(against, "--against", limit_bytes=EARLIER_LIMIT_BYTES) if against else None
     document = preview_document(stack, stacks_dir())

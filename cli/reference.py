@@ -35,12 +35,12 @@ def page() -> str:
 
 def architectures() -> str:
     """Return the page of modelled architectures: one line a family with what its file says it is."""
-    from sizing.families import FAMILIES
+    from sizing.models.families import FAMILIES
 
     lines = [
         "# Architectures that are modelled",
         "",
-        "Written by `make docs` from `sizing/families`; do not edit. The names are those of `architectures` in",
+        "Written by `make docs` from `sizing/models/families`; do not edit. The names are those of `architectures` in",
         "`config.json`. Anything else is refused by name: without its family neither weights nor cache are known.",
         "",
         "| family | what it is | architectures |",

@@ -41,7 +41,8 @@ def size(
     from cli.render import size as render
     from cli.sources import find_draft, find_model
     from sizing.catalogue import load_catalogue
-    from sizing.size import size_document, size_model
+    from sizing.memory.document import size_document
+    from sizing.memory.size import size_model
 
     catalogue = load_catalogue()
     sizing = size_model(

@@ -1,7 +1,7 @@
 """Where a model description comes from: the catalogue, a ``config.json``, a folder with one, or the Hub.
 
-Names and files are the business of ``sizing.model_source``; this module adds the download, which the pure core may not
-do (``cli.hub``): config.json, and the headers of the safetensors files. ``HF_HUB_OFFLINE`` forbids it.
+Names and files are the business of ``sizing.catalogue.model_source``; this module adds the download, which the pure
+core may not do (``cli.hub``): config.json, and the headers of the safetensors files. ``HF_HUB_OFFLINE`` forbids it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sizing.errors import BadInput
 
 if TYPE_CHECKING:
     from sizing.catalogue import Catalogue
-    from sizing.model import ModelSpec
+    from sizing.models.spec import ModelSpec
 
 LONGEST_NAME = 300
 HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[A-Za-z0-9][\w-]*(\.[\w-]+)*")
@@ -36,7 +36,7 @@ def find_model(name: str, catalogue: Catalogue, *, head: bool = False) -> ModelS
 
     The checkpoint of a ``head`` leaves out what it shares with its model, and is not compared.
     """
-    from sizing.model_source import is_local, load_model
+    from sizing.catalogue.model_source import is_local, load_model
 
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise BadInput("MODEL", f"{name[:40]!r} is no name of a model", limit=f"{LONGEST_NAME} printable characters")
@@ -54,9 +54,9 @@ def find_model(name: str, catalogue: Catalogue, *, head: bool = False) -> ModelS
 
 def _from_hub(name: str, problem: str, way_out: str, *, head: bool) -> ModelSpec:
     from cli.hub import CONFIG_LIMIT_BYTES, fetch_checkpoint, fetch_json
-    from sizing.model import model_from_config
-    from sizing.model_source import modelopt_of
-    from sizing.storage.checkpoint import with_checkpoint
+    from sizing.catalogue.model_source import modelopt_of
+    from sizing.models.checkpoint import with_checkpoint
+    from sizing.models.from_config import model_from_config
 
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
         raise BadInput("MODEL", f"{problem}, and HF_HUB_OFFLINE forbids to ask the Hub", way_out=way_out)

@@ -40,10 +40,10 @@ def throughput(
     from cli.render import throughput as render
     from cli.sources import find_model
     from sizing.catalogue import load_catalogue
-    from sizing.extras import check_speculation
-    from sizing.plan_document import throughput_document
-    from sizing.size import size_model
-    from sizing.throughput import predict_throughput
+    from sizing.memory.size import size_model
+    from sizing.performance.document import throughput_document
+    from sizing.performance.features import check_speculation
+    from sizing.performance.prediction import predict_throughput
 
     check_speculation(overrides, "")
     catalogue = load_catalogue()

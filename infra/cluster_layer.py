@@ -17,7 +17,7 @@ from infra.providers import aws_provider, kubernetes_provider
 from infra.settings import ClusterSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
-from sizing.options import network_zones as zones_by_offer
+from sizing.nodes.zones import network_zones as zones_by_offer
 
 Exports = dict[str, Any]
 

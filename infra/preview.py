@@ -13,8 +13,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
-from sizing.bill import fixed_bill_cluster, least_budget, total
 from sizing.catalogue import Catalogue, load_catalogue
+from sizing.cost.bill import total
+from sizing.cost.budget import least_budget
+from sizing.cost.cluster_bill import fixed_bill_cluster
+from sizing.cost.document import burn_document, stack_costs
+from sizing.cost.purchase_terms import purchase_document, purchase_terms
 from sizing.plan import (
     BillLine,
     Bounds,
@@ -25,9 +29,7 @@ from sizing.plan import (
     SharedNodes,
     StackPlan,
 )  # fmt: skip
-from sizing.plan_costs import burn_document, stack_costs
-from sizing.planner import PlanResult, plan_model
-from sizing.purchase import purchase_document, purchase_terms
+from sizing.planning.planner import PlanResult, plan_model
 
 if TYPE_CHECKING:
     from infra.offline import OfflineGraph

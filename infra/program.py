@@ -22,7 +22,7 @@ from infra.settings import ClusterSettings, ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import TonnageError
 from sizing.plan import StackPlan
-from sizing.planner import plan_stack
+from sizing.planning.planner import plan_stack
 
 __all__ = ["cluster_stack", "compose_cluster", "compose_serving", "main", "plan_for"]
 

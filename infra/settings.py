@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra import versions
-from sizing.inputs import KUBERNETES_NAME, Budget, Capacity, ModelEntry, Stated, VectorStore
+from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.stated import KUBERNETES_NAME, Stated
 
 NAMESPACE = "tonnage"
 REGION_KEY = "aws:region"

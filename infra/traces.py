@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sizing.errors import BadInput
-from sizing.trace import MOST_BYTES, parse_trace, with_trace
+from sizing.workload.trace import MOST_BYTES, parse_trace, with_trace
 
 MIB = 2**20
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from policies.graph import Resource, entries, look, of_kind, of_type
 from policies.pools import Pool
 from policies.prices import fixed_price
-from sizing.plan import HOURS_PER_MONTH
+from sizing.units import HOURS_PER_MONTH
 
 HOURLY = {
     "aws:eks/cluster:Cluster": "eks_control_plane_usd_per_hour",

@@ -10,8 +10,8 @@ from typing import Any
 from rehearsal.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
 from rehearsal.pools import POOL_LABEL, Purchase
 from rehearsal.report import Check, Placement
+from sizing.cost.spot_price import planned_spot_price
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
-from sizing.spot import planned_spot_price
 
 NAME_LABEL = "app.kubernetes.io/name"
 COMPONENT_LABEL = "app.kubernetes.io/component"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +22,10 @@ from urllib3.exceptions import HTTPError
 
 from infra.config import STACKS_DIR, settings_from_file, stack_file
 from infra.settings import ServingSettings, StackSettings
+from rehearsal.clock import Clock
 from rehearsal.control_plane import ControlPlane
 from rehearsal.crds import install_crds, validated_kinds
 from rehearsal.engine import Engine, Program, Run, engine
-from rehearsal.errors import RehearsalFailed
 from rehearsal.objects import ObjectClient
 from rehearsal.pools import Market
 from rehearsal.process import Supervisor, marked
@@ -34,7 +33,7 @@ from rehearsal.providers.aws import AwsStandIn, Fault
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.provisioner import Provisioner
-from rehearsal.report import RehearsalReport, Stage
+from rehearsal.report import RehearsalReport
 from rehearsal.scenarios import scenario_named
 from rehearsal.tools import Toolbox, ensure_tools
 from rehearsal.toolset import Progress
@@ -169,32 +168,6 @@ def _refuse_unknown_pools(gpu_limits: Mapping[str, int], plan: StackPlan) -> Non
             raise BadInput("--gpu-limit", f"{pool}={limit} is negative", way_out="0 stops the pool")
 
 
-@dataclass
-class Clock:
-    """Times stages, tells the user, keeps both in the report."""
-
-    report: RehearsalReport
-    progress: Progress
-    _details: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage."""
-        self.progress(f"{name} ...")
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            seconds = round(time.monotonic() - started, 2)
-            detail = self._details.pop(name, "")
-            self.report.stages.append(Stage(name=name, seconds=seconds, detail=detail))
-            self.progress(f"{name}: {seconds:.1f} s{f', {detail}' if detail else ''}")
-
-    def note(self, name: str, detail: str) -> None:
-        """Keep a remark for a stage that is under way."""
-        self._details[name] = detail
-
-
 class _Rehearsal:
     """The steps in order; what is live is in ``World``."""
 
@@ -318,4 +291,4 @@ def _short(error: Exception) -> str:
     return " ".join(str(getattr(error, "reason", "") or error).split())[:300]
 
 
-__all__ = ["Fault", "RehearsalFailed", "RehearsalReport", "read_script", "rehearse"]
+__all__ = ["Fault", "RehearsalReport", "read_script", "rehearse"]

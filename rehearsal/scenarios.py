@@ -9,8 +9,8 @@ from rehearsal.pods import Document
 from rehearsal.pools import Market
 from rehearsal.provisioner import with_spot_closed, with_zone_closed
 from sizing.errors import BadInput
+from sizing.nodes.shared_nodes import nodes_in_any_order
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
-from sizing.sharing import nodes_in_any_order
 
 NOTICE_S = 120
 """AWS announces the end of a spot instance two minutes before (EC2 User Guide, Spot interruption notices)."""

@@ -28,7 +28,7 @@ from rehearsal.scenarios import NOTICE_S, Blow, places_left, scenario_named, sha
 from sizing.plan import ServingPlan, StackPlan
 
 if TYPE_CHECKING:
-    from rehearsal.run import Clock
+    from rehearsal.clock import Clock
 
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 SUBNET = "aws:ec2/subnet:Subnet"

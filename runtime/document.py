@@ -57,7 +57,7 @@ def _get(document: Mapping[str, Any], path: str, kind: type | tuple[type, ...]) 
     value: Any = document
     for key in path.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            msg = f"launch.json: {path} is missing; hint: it is written by sizing/launch.py, do not edit it"
+            msg = f"launch.json: {path} is missing; hint: it is written by sizing/serving/launch.py, do not edit it"
             raise BadDocument(msg)
         value = value[key]
     kinds = kind if isinstance(kind, tuple) else (kind,)

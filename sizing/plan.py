@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sizing.units import CENT
+
 CapacityType = Literal["on-demand", "spot"]
+
+
 LossTolerance = Literal["none", "replica", "zone"]
-CENT = 0.01
-HOURS_PER_MONTH = 730
-"""Hours that AWS bills as a month in its own price examples."""
 
 
 @dataclass(frozen=True, kw_only=True)

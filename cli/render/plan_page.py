@@ -14,12 +14,13 @@ from cli.render.common import usd
 from cli.render.page import folded, table, whole
 from cli.render.plan import HEADS, MOST_REASONS, command_line, option_rows, reasons, sentence, trade_rows
 from cli.render.plots import GREY, INK, LIMIT, Plot, Scale, linear, logarithmic
-from sizing.inputs import HOURS_PER_DAY
-from sizing.plan_study import QUIETEST_HOUR, frontier, p95_ms, per_month
+from sizing.cost.bill import per_month
+from sizing.planning.sensitivity import QUIETEST_HOUR, frontier, p95_ms
+from sizing.units import HOURS_PER_DAY
 
 if TYPE_CHECKING:
     from sizing.plan import Replicas
-    from sizing.plan_study import Day, OptionPoint, PlanStudy, Step
+    from sizing.planning.sensitivity import Day, OptionPoint, PlanStudy, Step
 
 Document = Mapping[str, Any]
 BLUE, CHOSEN = "#3b6fb6", "#c77c11"

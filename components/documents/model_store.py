@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
-from sizing.facts import serving_facts
-from sizing.launch import weights_prefix
+from sizing.serving.launch import weights_prefix
 
 from .iam import Statement, allow, deny, parse_arn, policy
 from .kubernetes import (

@@ -22,8 +22,8 @@ from components.documents.kubernetes import (
     selector,
 )
 from sizing.errors import BadInput
-from sizing.launch import launch_document
 from sizing.plan import NodePoolPlan, Probe, ServingPlan
+from sizing.serving.launch import launch_document
 
 COMPONENT = "model"
 PORT = 8000

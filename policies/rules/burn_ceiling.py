@@ -14,7 +14,7 @@ from policies.charges import Charge, fixed_charges, node_disk_usd_per_hour, regi
 from policies.graph import Resource, Violation, look, of_type
 from policies.pools import Pool, pools
 from policies.prices import machine, on_demand_usd_per_hour
-from sizing.plan import HOURS_PER_MONTH
+from sizing.units import HOURS_PER_MONTH
 
 BUDGET = "aws:budgets/budget:Budget"
 OUTSIDE_POOLS = (

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sizing.bill import least_budget
 from sizing.catalogue import Catalogue
+from sizing.cost.bill import per_month
+from sizing.cost.budget import least_budget
 from sizing.errors import BadInput, OverBudget, TonnageError
 from sizing.inputs import (
     Budget,
@@ -32,10 +33,13 @@ from sizing.observe.advice_findings import (
 )
 from sizing.observe.measured import Measured
 from sizing.observe.running import Running
-from sizing.options import Option, enumerate_options, replicas_of
-from sizing.plan import HOURS_PER_MONTH, Bounds, Replicas, ServingPlan, StackPlan
-from sizing.plan_study import per_month, plan_name
-from sizing.planner import plan_stack
+from sizing.plan import Bounds, Replicas, ServingPlan, StackPlan
+from sizing.planning.planner import plan_stack
+from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Option
+from sizing.planning.search.replicas import replicas_of
+from sizing.planning.sensitivity import plan_name
+from sizing.units import HOURS_PER_MONTH
 
 KEEP = 0.05
 """A change of the expected bill below this share is not worth a rollout."""

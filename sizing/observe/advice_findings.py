@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sizing.inputs import ModelEntry
 from sizing.observe.running import Running
 from sizing.plan import ServingPlan
-from sizing.plan_study import p95_ms
+from sizing.planning.sensitivity import p95_ms
 
 DIFFERS = 0.05
 PREFIX_DIFFERS = 0.05

@@ -11,20 +11,42 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 from sizing.errors import BadInput
-from sizing.observe.log_settings import Setting
+from sizing.observe.logs.settings import Setting
+from sizing.units import GIB
 
-GIB = 1 << 30
 WHERE = "endpoint"
+
+
 CACHE = "vllm:cache_config_info"
+
+
 RUNNING, WAITING = ("vllm:num_requests_running",), ("vllm:num_requests_waiting",)
+
+
 USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
+
+
 PREEMPTIONS = ("vllm:num_preemptions_total",)
+
+
 PREFIX_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+
+
 PREFIX_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
+
+
 PROMPT, GENERATION = ("vllm:prompt_tokens_total",), ("vllm:generation_tokens_total",)
+
+
 REQUESTS = ("vllm:request_success_total",)
+
+
 TTFT = ("vllm:time_to_first_token_seconds",)
+
+
 TPOT = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
+
+
 LABELS = {
     "block_size": "block_size",
     "cache_dtype": "kv_cache_dtype",

@@ -14,9 +14,9 @@ from sizing.catalogue import Catalogue, Gpu
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.observe.endpoint_metrics import EndpointMetrics, ServingLoad
-from sizing.observe.log_settings import Setting
-from sizing.observe.log_wordings import WHILE_SERVING, Failure
-from sizing.observe.startup_log import RankMemory, StartupLog
+from sizing.observe.logs.settings import Setting
+from sizing.observe.logs.startup_log import RankMemory, StartupLog
+from sizing.observe.logs.wordings import WHILE_SERVING, Failure
 
 SAME_CARD = 0.01
 """Totals of one GPU type differ by less: drivers and ECC (facts of 0.6 to 0.32: 14.56 to 14.74 GiB on a T4)."""

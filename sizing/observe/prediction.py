@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sizing.catalogue import Catalogue, Gpu
-from sizing.engine import version_rules
+from sizing.engine.versions import version_rules
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides, ModelEntry
-from sizing.model import ModelSpec
-from sizing.observe.log_settings import Setting
+from sizing.memory.size import Sizing, size_model
+from sizing.models.spec import ModelSpec
+from sizing.observe.logs.settings import Setting
 from sizing.observe.measured import Measured, find_model_name
 from sizing.plan import EngineSettings, Interval, MemoryEstimate, ServingPlan, StackPlan
-from sizing.size import Sizing, size_model
 
 OTHER_CARD = 0.05
 """A card whose total differs by more from the named type is another one, or a part of it."""

@@ -16,7 +16,7 @@ from statistics import median
 
 from sizing.errors import BadInput
 from sizing.observe.endpoint_metrics import WHERE, Latency, Sample, ServingLoad, endpoint_metrics
-from sizing.observe.log_lines import log_lines
+from sizing.observe.logs.lines import log_lines
 
 ENOUGH_REQUESTS = 100
 """Requests of a window from which its own lengths and 95th percentiles are used: five beyond the percentile."""

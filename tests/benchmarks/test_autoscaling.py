@@ -8,17 +8,19 @@ from functools import cache
 
 import pytest
 
-from benchmarks.autoscaling import Row, of_stack, service_of
+from benchmarks.autoscaling import of_stack, service_of
 from benchmarks.autoscaling_report import document, promises
+from benchmarks.autoscaling_rows import Row
 from benchmarks.plan_problems import percentile
 from benchmarks.replica_model import Call, Engine, StepTimes
 from benchmarks.service_model import Autoscaler, Change, Day, Fleet, Sample, Service, day_shape, simulate
 from benchmarks.simulator import Limits, Request
 from benchmarks.simulator import simulate as step_by_step
 from sizing.catalogue import load_catalogue
-from sizing.inputs import Capacity, ModelEntry, Objectives, Workload
-from sizing.options import enumerate_options
-from sizing.planner import own_plan
+from sizing.inputs import Capacity, ModelEntry
+from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.serving_plan import own_plan
+from sizing.workload.workload import Objectives, Workload
 from tests.benchmarks.test_simulator import by_roofline
 from tests.support.plans import serving_plan
 

@@ -31,7 +31,7 @@ from benchmarks.plan_problems import Seen
 from benchmarks.plan_report import Compared, Results, document, targets
 from benchmarks.plan_workloads import CAPACITY, CASES, REGION, plan_catalogue
 from benchmarks.simulator import Request
-from sizing.planner import plan_model
+from sizing.planning.planner import plan_model
 
 CASE = CASES[1]
 EIGHT = CASE.entry.model

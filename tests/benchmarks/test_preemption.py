@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.preemption import recomputed
-from sizing.throughput import RECOMPUTED
+from sizing.performance.replica import RECOMPUTED
 
 LOAD = {"prompt": 320, "answer": 320, "cache_tokens": 12_800, "requests": 120}
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.simulator import Limits, Request, Step, simulate
-from sizing.roofline import Roofline, closed_loop
+from sizing.performance.roofline import Roofline, closed_loop
 from tests.support.rooflines import LOAD as ROUND_LOAD
 from tests.support.rooflines import SPEED as ROUND_SPEED
 

@@ -19,7 +19,7 @@ from benchmarks.throughput_peers.case import Prediction
 from benchmarks.throughput_rows import Point, in_development, read_points, source_of
 from benchmarks.throughput_score import OURS, case_of, pairs
 from sizing.errors import BadInput
-from sizing.roofline import Roofline, Speed, closed_loop
+from sizing.performance.roofline import Roofline, Speed, closed_loop
 
 SPEED = Speed(
     bandwidth_bytes_per_s=1e12, compute_flops_per_s=1e14, link_bytes_per_s=1e11, link_latency_s=1e-5,

@@ -13,10 +13,11 @@ import pytest
 from cli.render import plan_page
 from cli.render.plots import Plot, Scale, linear, logarithmic
 from sizing.catalogue import load_catalogue
-from sizing.inputs import Capacity, ModelEntry, Workload
-from sizing.plan_document import plan_document
-from sizing.plan_study import study_plan
-from sizing.planner import plan_model
+from sizing.inputs import Capacity, ModelEntry
+from sizing.planning.document import plan_document
+from sizing.planning.planner import plan_model
+from sizing.planning.sensitivity import study_plan
+from sizing.workload.workload import Workload
 from tests.cli.conftest import Tonnage
 from tests.support.seeds import reseeded
 

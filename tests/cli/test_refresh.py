@@ -12,10 +12,10 @@ import pytest
 from botocore.stub import Stubber
 
 from cli import aws, catalogue
-from sizing.catalogue import HERE
-from sizing.price_list import instance_query, price_queries
+from sizing.catalogue.catalogue import HERE
+from sizing.catalogue.price_list import instance_query, price_queries
 from tests.cli.conftest import Tonnage
-from tests.sizing.test_catalogue_refresh import product
+from tests.sizing.catalogue.test_refresh import product
 
 REGION, TYPES = "us-east-1", ("g6e.xlarge", "m7i.large")
 MACHINES = [

@@ -7,8 +7,8 @@ import pytest
 
 from components.documents import model_store as documents
 from components.model_store import ModelStore, ModelStoreArgs, StoredModel
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
-from sizing.facts import serving_facts
 from tests.support.golden import assert_golden
 
 CHAT = StoredModel(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", revision="0e9e39f2", weights_bytes=16 * 10**9)

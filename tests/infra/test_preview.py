@@ -10,8 +10,9 @@ from typing import Any
 from infra.preview import build_preview
 from infra.recording import RecordedResource
 from sizing.catalogue import load_catalogue
-from sizing.inputs import Capacity, ModelEntry, Workload
-from sizing.planner import plan_model
+from sizing.inputs import Capacity, ModelEntry
+from sizing.planning.planner import plan_model
+from sizing.workload.workload import Workload
 from tests.support.plans import serving_plan, stack_plan, vector_store_plan
 
 

@@ -12,8 +12,8 @@ import yaml
 from infra.config import STACKS_DIR, settings_from_file, settings_from_pulumi, stack_file, stacks
 from infra.recording import record
 from infra.settings import ClusterSettings, ServingSettings, SystemNodes, schema
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
-from sizing.facts import serving_facts
 
 SERVING = """\
 config:

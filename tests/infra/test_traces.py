@@ -13,7 +13,7 @@ from infra.config import settings_from_file, settings_from_pulumi
 from infra.recording import record
 from infra.settings import ServingSettings, schema
 from sizing.errors import BadInput
-from sizing.inputs import Workload
+from sizing.workload.workload import Workload
 
 STACK = """\
 config:

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from sizing.engine import version_rules
-from sizing.families import REGISTRY
-from sizing.families.embedding import served_as_embedding
-from sizing.kv_cache import cache_layout, capacity_tokens
-from sizing.model import ModelSpec, Stage, model_from_config, pipeline_stages
+from sizing.engine.versions import version_rules
+from sizing.memory.kv_cache import cache_layout, capacity_tokens
+from sizing.models.families import REGISTRY
+from sizing.models.families.embedding import served_as_embedding
+from sizing.models.from_config import model_from_config
+from sizing.models.parallelism import pipeline_stages
+from sizing.models.spec import ModelSpec
+from sizing.models.weight_groups import Stage
 from sizing.plan import EngineSettings
 
 HERE = Path(__file__).resolve().parent

@@ -220,8 +220,9 @@ def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
 
 def shared_plan(*narrow):
     """Plan two models that share p4d: at TP4 both, or the second as ``narrow`` states."""
-    from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, Objectives, ReplicaBounds, Workload
-    from sizing.planner import plan_stack
+    from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, ReplicaBounds
+    from sizing.planning.planner import plan_stack
+    from sizing.workload.workload import Objectives, Workload
 
     load = Workload(requests_per_second=0.05, input_tokens=400, output_tokens=100)
     wide = ("meta-llama/Llama-3.3-70B-Instruct", EngineOverrides(tensor_parallel=4, pipeline_parallel=1))

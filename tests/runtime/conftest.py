@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sizing.launch import launch_document
+from sizing.serving.launch import launch_document
 from tests.support.plans import serving_plan
 
 ROOT = Path(__file__).parents[2]

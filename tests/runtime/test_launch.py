@@ -7,7 +7,7 @@ import pytest
 
 from runtime.document import BadDocument, parse
 from runtime.launch import command
-from sizing.launch import launch_document
+from sizing.serving.launch import launch_document
 from tests.runtime.conftest import wait_for
 from tests.support.plans import large_serving_plan, serving_plan
 

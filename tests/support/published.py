@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from benchmarks.memory_rows import Row, read_rows
-from sizing.model import ModelSpec, model_from_config
+from sizing.models.from_config import model_from_config
+from sizing.models.spec import ModelSpec
 
 TOP = Path(__file__).parents[2]
 GIB = 1 << 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizing.roofline import Load, Speed
+from sizing.performance.roofline import Load, Speed
 
 LOAD = Load(
     weights_bytes=16e9, kv_bytes_per_token=131072, parameters_active=8e9, layers=32, hidden_size=4096,

@@ -1,0 +1,34 @@
+"""The least monthly budget that a ceiling needs, and the alarms of a stated one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from sizing.catalogue.files import serving_facts
+from sizing.cost.bill import monthly
+from sizing.plan import Bounds, BudgetPlan, NodePoolPlan
+from sizing.units import HOURS_PER_MONTH
+
+
+def least_budget(ceiling_usd_per_hour: float) -> float:
+    """Return the smallest budget that a ceiling keeps, in USD per month and whole cents: a cent less is refused."""
+    return math.ceil(ceiling_usd_per_hour * HOURS_PER_MONTH * 100) / 100
+
+
+def budget_plan(
+    monthly_usd: float, on_exceed: str, notify: Sequence[str], burn: Bounds, pools: Sequence[NodePoolPlan]
+) -> BudgetPlan:
+    """Return alarm thresholds: the three burn rates as percentages of the budget, and the budget itself."""
+    month = monthly(burn)
+    rates = (month.floor, month.expected, month.ceiling)
+    percents = {round(max(rate / monthly_usd * 100, 1.0), 1) for rate in rates}
+    thresholds = sorted({min(percent, 100.0) for percent in percents} | {100.0})
+    return BudgetPlan(
+        monthly_usd=monthly_usd,
+        on_exceed=on_exceed,
+        notify=tuple(sorted(notify)),
+        actual_thresholds_percent=tuple(thresholds[-serving_facts("budget")["max_thresholds"] :]),
+        forecast_threshold_percent=100.0,
+        fast_burn_gpu_nodes=sum(pool.ceiling_instances for pool in pools),
+    )

@@ -1,0 +1,262 @@
+"""What spot takes and gives: how often nodes are reclaimed, what is missing meanwhile, and the saving net of it.
+
+A reclaimed node is announced ``notice_s`` ahead; its replicas take no new requests from then on and the replacement is
+bought at once, so what is missing is one start-up (node, image, weights, warm-up). With a constant rate of reclaims a
+node is missing for the share ``rate x start-up / (1 + rate x start-up)`` of the time, independently of the others, and
+the nodes that are there are binomial. Rates come from ``catalogue/spot_interruptions.json``, which names what is
+assumed. Prices are USD per hour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sizing.catalogue.files import dated_file
+from sizing.cost.spot_price import planned_spot_price
+from sizing.plan import Figure, NodePoolPlan, Replicas, ServingPlan, StartUp
+from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_HOUR
+
+MOST_SPARE_NODES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotOutlook:
+    """What the spot nodes of one model do to its capacity and its cost."""
+
+    at_peak: bool
+    """True where the planned traffic needs no spot: the figures are those of the most traffic."""
+    shared: bool
+    """True where other models run on the same nodes: how many replicas of this one are on spot is then at most."""
+    replicas: int
+    spot_replicas: int
+    spot_nodes: int
+    band: str
+    """Share of instances reclaimed in a month, as the provider publishes it: the worst of the pool's types."""
+    reclaims_per_node_hour: float
+    interruptions_per_day: float
+    replacement_s: float
+    share_lost: float
+    """Expected share of all replicas that are missing."""
+    promise_share: float
+    at_least: int
+    """Replicas that are there for at least ``promise_share`` of the time."""
+    all_there_share: float
+    spare_nodes: int
+    """Spot nodes more that keep as many as are needed there for ``promise_share`` of the time."""
+    after_zone_loss: int
+    """Replicas left when one zone loses all its spot nodes at once."""
+    saving_usd_per_hour: float
+    net_saving_usd_per_hour: float
+    """Saving less start-ups that serve nothing, replacements on demand and the spare nodes."""
+
+    @property
+    def sentence(self) -> str:
+        """The outlook in one line."""
+        pays = f"saves {self.net_saving_usd_per_hour:.2f} USD/h net of {self.saving_usd_per_hour:.2f}"
+        when = " at the peak" if self.at_peak else ""
+        return (
+            f"spot{when}: {'up to ' if self.shared else ''}{self.spot_replicas} of {self.replicas} replicas, "
+            f"{self.interruptions_per_day:.2g} interruptions a day, "
+            f"at least {self.at_least} in {self.promise_share:.0%} of the time, "
+            + (pays if self.net_saving_usd_per_hour > 0 else "does not pay")
+        )
+
+
+def region_of(pool: NodePoolPlan) -> str:
+    """Return the region of a pool's zone ids; empty when the catalogue does not know them."""
+    zones: dict[str, list[str]] = dated_file("instances")["zone_ids"]
+    return next((region for region, known in sorted(zones.items()) if set(pool.zones) & set(known)), "")
+
+
+def reclaim_band(instance_type: str, region: str) -> int:
+    """Return the index of the band of one type in one region; the open band where nothing is published."""
+    facts = dated_file("spot_interruptions")
+    for row in facts["instances"]:
+        if row["instance_type"] == instance_type and region in row["band"]:
+            return int(row["band"][region])
+    return int(facts["unknown_band"])
+
+
+def reclaims_per_node_hour(band: int) -> float:
+    """Return the constant hazard that reclaims the band's share of instances within a month of 730 hours."""
+    share = dated_file("spot_interruptions")["bands"][band]["planned_share_per_month"]
+    return -math.log1p(-share) / HOURS_PER_MONTH
+
+
+def missing_share(rate_per_hour: float, replacement_s: float) -> float:
+    """Return the share of the time that a node is missing: it runs 1 / rate, then is away for ``replacement_s``."""
+    away = rate_per_hour * replacement_s / SECONDS_PER_HOUR
+    return away / (1 + away)
+
+
+def share_with_at_least(count: int, nodes: int, missing: float) -> float:
+    """Return the share of the time with ``count`` or more of ``nodes`` there, each missing for ``missing`` of it."""
+    if count <= 0 or missing <= 0:
+        return 1.0 if count <= nodes else 0.0
+    if count <= nodes / 2:
+        return 1 - math.fsum(_exactly(k, nodes, missing) for k in range(count))
+    return math.fsum(_exactly(k, nodes, missing) for k in range(count, nodes + 1))
+
+
+def _exactly(count: int, nodes: int, missing: float) -> float:
+    """Binomial share with ``count`` of ``nodes`` there; in logarithms, as 1000 nodes need."""
+    ways = math.lgamma(nodes + 1) - math.lgamma(count + 1) - math.lgamma(nodes - count + 1)
+    return math.exp(ways + count * math.log1p(-missing) + (nodes - count) * math.log(missing))
+
+
+def nodes_there(nodes: int, missing: float, share: float) -> int:
+    """Return how many of ``nodes`` are there for at least ``share`` of the time."""
+    return next(count for count in range(nodes, -1, -1) if share_with_at_least(count, nodes, missing) >= share)
+
+
+def spare_nodes(needed: int, missing: float, share: float) -> int:
+    """Return how many nodes above ``needed`` keep ``needed`` of them there for ``share`` of the time."""
+    for spare in range(MOST_SPARE_NODES):
+        if share_with_at_least(needed, needed + spare, missing) >= share:
+            return spare
+    return MOST_SPARE_NODES
+
+
+def spot_outlook(
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, *, part: float = 1.0
+) -> SpotOutlook | None:
+    """Return the outlook of one model's pools; None without spot.
+
+    It is that of the planned traffic, or of the most traffic when the planned one needs no spot. Spot is bought
+    first, so at the planned traffic it may hold nodes that the bill counts on demand. Of pools that models share the
+    outlook is the worst for each: its replicas fill the spot nodes before those of others, and any of these nodes may
+    be the one that is reclaimed. The savings are its ``part`` of the pools' cost.
+    """
+    pool = next((one for one in pools if one.capacity_type == "spot" and one.ceiling_instances), None)
+    if pool is None:
+        return None
+    planned = pool.expected_instances > 0
+    above = sum(one.expected_instances for one in pools if one.kind == "karpenter")
+    nodes = min(above, pool.ceiling_instances) if planned else pool.ceiling_instances
+    count = replicas.expected if planned else replicas.ceiling
+    on_spot = min(nodes * per_node, count)
+    facts, region = dated_file("spot_interruptions"), region_of(pool)
+    band = max(reclaim_band(offer.instance_type, region) for offer in pool.offers)
+    rate = reclaims_per_node_hour(band)
+    missing, promise = missing_share(rate, start.total_s), float(facts["promise_share"])
+    spare = spare_nodes(nodes, missing, promise)
+    gross, net = _savings(pool, nodes, spare, rate, start)
+    lost_with_zone = min(math.ceil(nodes / max(len(pool.zones), 1)) * per_node, on_spot)
+    return SpotOutlook(
+        at_peak=not planned,
+        shared=len(pool.models) > 1,
+        replicas=count,
+        spot_replicas=on_spot,
+        spot_nodes=nodes,
+        band=str(facts["bands"][band]["label"]),
+        reclaims_per_node_hour=rate,
+        interruptions_per_day=rate * nodes * HOURS_PER_DAY,
+        replacement_s=start.total_s,
+        share_lost=on_spot * missing / count,
+        promise_share=promise,
+        at_least=count - min((nodes - nodes_there(nodes, missing, promise)) * per_node, on_spot),
+        all_there_share=share_with_at_least(nodes, nodes, missing),
+        spare_nodes=spare,
+        after_zone_loss=count - lost_with_zone,
+        saving_usd_per_hour=gross * part,
+        net_saving_usd_per_hour=net * part,
+    )
+
+
+def _price(pool: NodePoolPlan) -> float:
+    """USD per hour of one spot node as the pool plans it."""
+    if pool.mean_instances:
+        return pool.usd_per_hour.expected / pool.mean_instances
+    return planned_spot_price(pool.offers[0])
+
+
+def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: StartUp) -> tuple[float, float]:
+    """Return USD per hour saved against on demand, before and after what the interruptions cost."""
+    facts, spot, on_demand = dated_file("spot_interruptions"), _price(pool), pool.offers[0].on_demand_usd_per_hour
+    each = on_demand - spot
+    starting = rate * nodes * start.total_s / SECONDS_PER_HOUR * spot
+    instead = min(rate * facts["fallback_share"] * facts["fallback_hours"], 1.0) * nodes * each
+    return nodes * each, nodes * each - starting - instead - spare * spot
+
+
+def spot_figures(
+    pools: Sequence[NodePoolPlan], replicas: Replicas, per_node: int, start: StartUp, *, part: float = 1.0
+) -> tuple[Figure, ...]:
+    """Return the figure that explains spot in a plan; empty without spot."""
+    made = spot_outlook(pools, replicas, per_node, start, part=part)
+    if made is None:
+        return ()
+    facts = dated_file("spot_interruptions")
+    return (
+        Figure(
+            name="spot",
+            value=made.sentence,
+            unit="",
+            rule="a node is missing rate x start-up / (1 + rate x start-up) of the time, nodes are binomial; "
+            "net of start-ups, replacements on demand and spare nodes; assumed: " + "; ".join(facts["assumptions"]),
+            inputs={
+                "reclaimed_per_month": made.band,
+                "reclaims_per_node_hour": round(made.reclaims_per_node_hour, 6),
+                "notice_s": facts["notice_s"],
+                "replacement_s": round(made.replacement_s, 1),
+                "share_lost": round(made.share_lost, 6),
+                "spare_nodes": made.spare_nodes,
+                "after_zone_loss": made.after_zone_loss,
+            },
+            source=f"spot_interruptions.json of {facts['date']}: {facts['source']}",
+        ),
+    )
+
+
+def plan_outlook(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> SpotOutlook | None:
+    """Return the outlook of one model of a plan; None without spot."""
+    own = [pool for pool in pools if plan.name in pool.models]
+    whole, alone = sum(pool.usd_per_hour.expected for pool in own), all(len(pool.models) == 1 for pool in own)
+    part = 1.0 if alone or not whole else plan.usd_per_hour.expected / whole
+    return spot_outlook(own, plan.replicas, plan.replicas_per_instance, plan.start_up, part=part)
+
+
+def spot_warnings(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> tuple[str, ...]:
+    """Return what to know of a model's spot before deploying: replicas missing too often, a saving that is none."""
+    made = plan_outlook(plan, pools)
+    if made is None:
+        return ()
+    found = []
+    if made.spare_nodes:
+        found.append(
+            f"{plan.name}: spot keeps {made.at_least} of {made.replicas} replicas for {made.promise_share:.0%} of the "
+            f"time; {made.spare_nodes} more spot nodes (replicas.ceiling) or a lower capacity.spotShare would keep all"
+        )
+    if made.net_saving_usd_per_hour <= 0:
+        found.append(f"{plan.name}: spot saves nothing net of its interruptions; capacity.spotShare 0 is as cheap")
+    return tuple(found)
+
+
+def spot_document(outlook: SpotOutlook | None) -> dict[str, object] | None:
+    """Return the outlook for a document; null without spot."""
+    if outlook is None:
+        return None
+    facts = dated_file("spot_interruptions")
+    return {
+        "says": outlook.sentence,
+        "at": "most traffic" if outlook.at_peak else "planned traffic",
+        "replicas": outlook.replicas,
+        "spot_replicas": outlook.spot_replicas,
+        "spot_nodes": outlook.spot_nodes,
+        "reclaimed_per_month": outlook.band,
+        "interruptions_per_day": round(outlook.interruptions_per_day, 4),
+        "notice_s": facts["notice_s"],
+        "replacement_s": round(outlook.replacement_s, 1),
+        "capacity_lost_share": round(outlook.share_lost, 6),
+        "promise_share": outlook.promise_share,
+        "replicas_at_least": outlook.at_least,
+        "all_replicas_share": round(outlook.all_there_share, 6),
+        "spare_nodes": outlook.spare_nodes,
+        "replicas_after_zone_loss": outlook.after_zone_loss,
+        "saving_usd_per_hour": round(outlook.saving_usd_per_hour, 4),
+        "net_saving_usd_per_hour": round(outlook.net_saving_usd_per_hour, 4),
+        "assumptions": list(facts["assumptions"]),
+        "data_of": facts["date"],
+    }

@@ -1,0 +1,62 @@
+"""A multimodal model served for text alone: ``--limit-mm-per-prompt`` 0 for every kind of item.
+
+vLLM then profiles no encoder, and leaves out the towers with what joins them to the language model. Source: vLLM 0.32.0
+``config/model.py`` (_supports_multimodal_inputs), ``models/interfaces.py`` (_mark_tower_model); by version
+``catalogue/engine_defaults.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
+from sizing.models.spec import ModelSpec
+
+OPTION = "limit-mm-per-prompt"
+
+
+def _rules() -> dict[str, Any]:
+    return dict(load_catalogue().engine_defaults["text_only"])
+
+
+def has_towers(model: ModelSpec) -> bool:
+    """Return True where a vision or audio tower can be left out: a language model stands beside it."""
+    return any(group.encoder for group in model.weights)
+
+
+def check_limit(model: ModelSpec, limit: int | None, version: tuple[int, int, int]) -> None:
+    """Raise BadInput where the model has no tower to limit, or cannot do without it, or the version keeps it."""
+    if limit is None:
+        return
+    if not has_towers(model):
+        needs = model.encoder_run is not None
+        problem = f"{model.name} {'cannot serve without its encoder' if needs else 'takes text alone already'}"
+        raise BadInput(OPTION, problem, way_out="leave it out")
+    since = str(_rules()["since"])
+    if not limit and version < _numbers(since):
+        problem = f"0 does not free the encoder's memory before vLLM {since}"
+        raise BadInput(OPTION, problem, way_out=f"use {since} or later")
+
+
+def as_served(model: ModelSpec, limit: int | None, version: tuple[int, int, int]) -> ModelSpec:
+    """Return the model as that version loads it under ``limit`` items a prompt: 0 without its towers."""
+    return _text_only(model, version >= _numbers(str(_rules()["without_towers_since"]))) if limit == 0 else model
+
+
+@lru_cache(maxsize=256)
+def _text_only(model: ModelSpec, without_towers: bool) -> ModelSpec:
+    weights = tuple(group for group in model.weights if not (group.encoder and without_towers))
+    return replace(model, weights=weights, encoder_run=None)
+
+
+def limits(limit: int) -> dict[str, int]:
+    """Return ``limit`` for every kind of item, as the engine's flag takes it."""
+    return dict.fromkeys(sorted(_rules()["items"]), limit)
+
+
+def _numbers(version: str) -> tuple[int, int, int]:
+    major, minor, patch = (int(part) for part in version.split("."))
+    return major, minor, patch

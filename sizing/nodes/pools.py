@@ -1,0 +1,148 @@
+"""Node pools of one model, or of models that share them: the on-demand floor, spot, and on-demand burst above it.
+
+Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes above
+the floor are split by the spot share, rounded up to spot: so nodes bought together are never more on spot than bought
+apart (``sizing.planning.sharing.candidates`` counts on it). What a pool may buy is exactly the list of its offers, so
+its ceiling is ``ceiling_instances`` x the dearest on-demand price of that list.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sizing.catalogue import Gpu
+from sizing.plan import Bounds, CapacityType, Disk, InstanceOffer, NodePoolPlan, Replicas
+
+TAINT_KEY = "nvidia.com/gpu"
+
+
+TAINT_VALUE = "present"
+
+
+POOL_LABEL = "tonnage.dev/pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSplit:
+    """Nodes of one fleet by pool: the floor, and spot and burst in the busiest hour, on average over the day and at
+    the most traffic.
+    """
+
+    floor: int
+    spot_expected: int
+    spot_ceiling: int
+    burst_expected: int
+    burst_ceiling: int
+    spot_mean: float
+    burst_mean: float
+
+    @property
+    def ceiling(self) -> int:
+        """Nodes at the most traffic."""
+        return self.floor + self.spot_ceiling + self.burst_ceiling
+
+    @property
+    def expected(self) -> int:
+        """Nodes in the busiest hour."""
+        return self.floor + self.spot_expected + self.burst_expected
+
+    @property
+    def mean(self) -> float:
+        """Nodes on average over the day."""
+        return self.floor + self.spot_mean + self.burst_mean
+
+
+def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSplit:
+    """Return the nodes of each pool for these replicas."""
+    floor = math.ceil(replicas.floor / per_node)
+
+    def above(count: int) -> tuple[int, int]:
+        nodes = math.ceil(count / per_node) - floor
+        spot = math.ceil(nodes * spot_share - 1e-9)
+        return spot, nodes - spot
+
+    (spot_expected, burst_expected), (spot_ceiling, burst_ceiling) = above(replicas.expected), above(replicas.ceiling)
+    by_hour = [above(count) for count in replicas.hours]
+    return NodeSplit(
+        floor=floor,
+        spot_expected=spot_expected,
+        spot_ceiling=spot_ceiling,
+        burst_expected=burst_expected,
+        burst_ceiling=burst_ceiling,
+        spot_mean=sum(spot for spot, _ in by_hour) / len(by_hour),
+        burst_mean=sum(burst for _, burst in by_hour) / len(by_hour),
+    )
+
+
+def dearest(offers: Sequence[InstanceOffer]) -> float:
+    """USD per hour of the dearest offer on demand."""
+    return max(offer.on_demand_usd_per_hour for offer in offers)
+
+
+def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_usd_per_hour: float) -> Bounds:
+    """USD per hour of all nodes of one fleet; the first offer is the primary one."""
+    primary = offers[0].on_demand_usd_per_hour
+    floor = split.floor * primary
+    expected = floor + split.spot_mean * spot_usd_per_hour + split.burst_mean * primary
+    ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * dearest(offers)
+    return Bounds(floor=floor, expected=expected, ceiling=ceiling)
+
+
+def pools_of(
+    name: str,
+    models: tuple[str, ...],
+    gpu: Gpu,
+    split: NodeSplit,
+    offers: tuple[InstanceOffer, ...],
+    *,
+    spot_usd_per_hour: float,
+    zones: tuple[str, ...],
+    disk: Disk,
+) -> tuple[NodePoolPlan, ...]:
+    """Return the pools of ``models``, named ``name`` and suffix: floor, spot, burst in order of preference.
+
+    Empty ones are left out.
+    """
+    primary = offers[0].on_demand_usd_per_hour
+
+    def pool(
+        suffix: str,
+        kind: Literal["managed", "karpenter"],
+        capacity_type: CapacityType,
+        counts: tuple[int, int, float, int],
+        price: float,
+    ) -> NodePoolPlan:
+        floor, expected, mean, ceiling = counts
+        bought = offers[:1] if kind == "managed" else offers
+        return NodePoolPlan(
+            name=f"{name}-{suffix}",
+            kind=kind,
+            capacity_type=capacity_type,
+            gpu=gpu.name,
+            karpenter_gpu_name=gpu.karpenter_name,
+            offers=bought,
+            zones=zones,
+            floor_instances=floor,
+            expected_instances=expected,
+            mean_instances=mean,
+            ceiling_instances=ceiling,
+            gpu_limit=ceiling * offers[0].gpus,
+            labels={POOL_LABEL: f"{name}-{suffix}"},
+            taint_key=TAINT_KEY,
+            taint_value=TAINT_VALUE,
+            disk=disk,
+            models=models,
+            usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * dearest(bought)),
+        )
+
+    spot = (0, split.spot_expected, split.spot_mean, split.spot_ceiling)
+    burst = (0, split.burst_expected, split.burst_mean, split.burst_ceiling)
+    made = (
+        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor, split.floor), primary),
+        pool("spot", "karpenter", "spot", spot, spot_usd_per_hour),
+        pool("burst", "karpenter", "on-demand", burst, primary),
+    )
+    return tuple(one for one in made if one.ceiling_instances > 0)

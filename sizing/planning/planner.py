@@ -1,0 +1,252 @@
+"""The plan: for each model the cheapest option that meets its objectives, for the stack one that fits the budget.
+
+Exhaustive over ``sizing.planning.search.enumeration``: the choice is the minimum of (expected USD per hour, GPUs, ...),
+so it is optimal by construction. Models of one stack share nodes where that is cheaper
+(``sizing.planning.sharing.fleet_search``). With a budget, the sum of the ceilings decides: the cheapest combination
+whose ceiling stays within it, else OverBudget with the smallest budget that works. The ceilings of replicas are never
+lowered to make a budget hold; that is for the user to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from sizing.catalogue import Catalogue
+from sizing.cost.bill import beside_usd_per_hour, bill_of, shared_lines, total
+from sizing.cost.budget import budget_plan, least_budget
+from sizing.cost.spot_interruptions import spot_warnings
+from sizing.cost.transfer import StackTraffic
+from sizing.errors import BadInput, NoPlan, OverBudget
+from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.nodes.quotas import purchases_of, quota_shortage
+from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
+from sizing.planning.explanation import sharing_warning, warnings_of
+from sizing.planning.refusals import no_plan, no_plan_way_out, option_title, why_more_expensive
+from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Option, Search, Supply
+from sizing.planning.search.shapes import Rejected
+from sizing.planning.serving_plan import own_plan, serving_plan
+from sizing.planning.sharing.fleet_search import Combination, combinations
+from sizing.planning.sharing.fleets import fleet_names, own_fleet, shared_nodes_of
+from sizing.serving.vector_store import plan_vector_store
+from sizing.units import HOURS_PER_MONTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanResult:
+    """What was chosen for one model, the next best, why the others lost, and the pools of the choice."""
+
+    chosen: ServingPlan
+    alternatives: tuple[ServingPlan, ...]
+    rejected: tuple[Rejected, ...]
+    pools: tuple[NodePoolPlan, ...]
+
+
+def plan_model(
+    entry: ModelEntry,
+    capacity: Capacity,
+    region: str,
+    catalogue: Catalogue,
+    *,
+    max_monthly_usd: float | None = None,
+    top: int = 5,
+) -> PlanResult:
+    """Plan one model: the cheapest option, up to ``top`` alternatives, and why each other option lost.
+
+    Alternatives differ in GPU, width or checkpoint, each on the machine where it is cheapest; other machines only cost
+    more, and are among those that lost.
+    ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
+    meets the objectives, OverBudget when nothing that does fits the limit.
+    """
+    search = _search(entry, capacity, region, catalogue, keep=top + 1)
+    options: Sequence[Option] = search.options
+    above: tuple[Rejected, ...] = ()
+    if max_monthly_usd is not None:
+        beside = beside_usd_per_hour(entry, capacity.zones, region, catalogue)
+        options, above = _within(search.options, beside, max_monthly_usd)
+    shown = _first_of_each(options, lambda option: option.engine.name)[: top + 1]
+    titles = {option_title(option) for option in shown}
+    rest = [option for option in _first_of_each(options, option_title) if option_title(option) not in titles]
+    dearer = tuple(
+        Rejected(option=option_title(option), reason=why_more_expensive(option, shown[0])) for option in rest
+    )
+    return PlanResult(
+        chosen=own_plan(entry, shown[0], capacity),
+        alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
+        rejected=(*search.rejected, *above, *dearer),
+        pools=own_fleet(entry.name, shown[0]).pools(entry.name),
+    )
+
+
+def _within(
+    options: Sequence[Option], beside_usd_per_hour: float, max_monthly_usd: float
+) -> tuple[list[Option], tuple[Rejected, ...]]:
+    """Return the options whose bill stays within the limit, and why the others do not; OverBudget when none does."""
+    budgets = [least_budget(option.ceiling_usd_per_hour + beside_usd_per_hour) for option in options]
+    within = [option for option, least in zip(options, budgets, strict=True) if least <= max_monthly_usd]
+    if not within:
+        raise OverBudget(
+            "max-monthly-usd",
+            f"{max_monthly_usd:.2f} USD is below the ceiling of every option",
+            limit=f"the smallest that works is {min(budgets):.2f} USD per month",
+            way_out="raise it, lower peakFactor or loosen the objectives",
+        )
+    named = {option_title(option) for option in within}
+    above: dict[str, str] = {}
+    for option, least in sorted(zip(options, budgets, strict=True), key=lambda pair: pair[1]):
+        if option_title(option) not in named:
+            above.setdefault(option_title(option), f"above the limit: its ceiling needs {least:.2f} USD per month")
+    return within, tuple(Rejected(option=title, reason=reason) for title, reason in above.items())
+
+
+def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> list[Option]:
+    """Return the first option of each name, in order."""
+    first: dict[str, Option] = {}
+    for option in options:
+        first.setdefault(name(option), option)
+    return list(first.values())
+
+
+def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:
+    search = enumerate_options(entry, capacity, region, catalogue, keep=keep)
+    if not search.options:
+        way_out = no_plan_way_out(search, region, catalogue)
+        raise NoPlan(f"models.{entry.name}", no_plan(entry, search), way_out=way_out)
+    return search
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What a stack asks for."""
+
+    stack: str
+    models: tuple[ModelEntry, ...]
+    capacity: Capacity
+    budget: Budget
+    region: str
+    catalogue: Catalogue
+    vector_store: VectorStore | None
+    internet_facing: bool = False
+
+    def combinations(self, most_ceiling_usd_per_hour: float) -> list[Combination]:
+        """Return what to try, cheapest expected first; the last has the least ceiling."""
+        searches = [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
+        supply = Supply(capacity=self.capacity, region=self.region, catalogue=self.catalogue)
+        return combinations(self.models, searches, supply, most_ceiling_usd_per_hour)
+
+    @property
+    def store(self) -> VectorStorePlan | None:
+        return None if self.vector_store is None else plan_vector_store(self.vector_store)
+
+    @property
+    def traffic(self) -> StackTraffic:
+        """What the stack carries."""
+        return StackTraffic(entries=self.models, zones=self.capacity.zones, internet_facing=self.internet_facing)
+
+    @property
+    def most_ceiling_usd_per_hour(self) -> float:
+        """What the budget leaves for the ceilings of the models."""
+        shared = total(shared_lines(self.store, self.region, self.catalogue, self.traffic)).ceiling
+        return self.budget.monthly_usd / HOURS_PER_MONTH - shared
+
+
+def plan_stack(  # noqa: PLR0917 (the contract of the core)
+    stack: str,
+    models: Sequence[ModelEntry],
+    capacity: Capacity,
+    budget: Budget,
+    region: str,
+    catalogue: Catalogue,
+    vector_store: VectorStore | None = None,
+    *,
+    internet_facing: bool = False,
+) -> StackPlan:
+    """Plan a whole serving stack within its budget; ``internet_facing`` adds transfer out to the bill.
+
+    Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
+    """
+    _check_names(models)
+    request = _Request(
+        stack=stack,
+        models=tuple(models),
+        capacity=capacity,
+        budget=budget,
+        region=region,
+        catalogue=catalogue,
+        vector_store=vector_store,
+        internet_facing=internet_facing,
+    )
+    short = ""
+    for combination in request.combinations(request.most_ceiling_usd_per_hour):
+        plan = _assemble(request, combination)
+        if least_budget(plan.burn_usd_per_hour.ceiling) <= budget.monthly_usd:
+            lacking = quota_shortage(capacity, purchases_of(plan.pools), catalogue)
+            if not lacking:
+                return plan
+            short = short or lacking
+    if short:  # each model fits the stated quotas, all together do not
+        way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
+        raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
+    raise _over_budget(request, plan)
+
+
+def _check_names(models: Sequence[ModelEntry]) -> None:
+    if not models:
+        raise BadInput("models", "no model is stated", way_out="add at least one entry under tonnage:models")
+    names = [entry.name for entry in models]
+    for name in sorted(set(names)):
+        if names.count(name) > 1:
+            raise BadInput("models", f"two models are called {name!r}", way_out="give each entry its own name")
+
+
+def _assemble(request: _Request, combination: Combination) -> StackPlan:
+    capacity, region, budget = request.capacity, request.region, request.budget
+    plans: list[ServingPlan] = []
+    pools: dict[str, NodePoolPlan] = {}
+    names = fleet_names(combination.fleets)
+    for entry in request.models:
+        fleet = combination.fleet(entry.name)
+        own = fleet.pools(names[fleet.models])
+        plans.append(serving_plan(entry, fleet, own, capacity))
+        pools |= {pool.name: pool for pool in own}
+    store = request.store
+    bill = bill_of(plans, tuple(pools.values()), store, region, request.catalogue, traffic=request.traffic)
+    burn = total(bill)
+    warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
+    shared = shared_nodes_of(combination.fleets)
+    warnings += [sharing_warning(one) for one in shared]
+    warnings += [text for plan in plans for text in spot_warnings(plan, tuple(pools.values()))]
+    return StackPlan(
+        stack=request.stack,
+        region=region,
+        models=tuple(plans),
+        pools=tuple(pools.values()),
+        vector_store=store,
+        bill=bill,
+        burn_usd_per_hour=burn,
+        budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, tuple(pools.values())),
+        catalogue_date=request.catalogue.date,
+        warnings=tuple(warnings),
+        shared=shared,
+    )
+
+
+def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
+    smallest = least_budget(leanest.burn_usd_per_hour.ceiling)
+    largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
+    way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
+    calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
+    least = least_budget(_assemble(calm, calm.combinations(0.0)[-1]).burn_usd_per_hour.ceiling)
+    if least < smallest:
+        way_out += f" (peakFactor 1 needs {least:.2f} USD)"
+    return OverBudget(
+        "budget.monthlyUsd",
+        f"{request.budget.monthly_usd:.2f} USD is below the ceiling of the bill",
+        limit=f"the smallest budget that works is {smallest:.2f} USD per month",
+        way_out=way_out,
+    )
+
+
+def _without_peak(entry: ModelEntry) -> ModelEntry:
+    return entry.model_copy(update={"workload": entry.workload.model_copy(update={"peak_factor": 1.0})})

@@ -1,0 +1,72 @@
+"""Why an option lost and why there is no plan, in words, and the way out."""
+
+from __future__ import annotations
+
+import math
+
+from sizing.catalogue import Catalogue
+from sizing.inputs import ModelEntry
+from sizing.planning.search.options import Option, Search
+from sizing.planning.search.shapes import Rejected
+
+
+def option_title(option: Option) -> str:
+    """Name an option by engine and instance type, as alternatives and rejections do."""
+    return f"{option.engine.name} on {option.instance.instance_type}"
+
+
+_MORE = ("expected cost", "GPUs", "idle replicas", "cost at the most traffic", "cost at the floor", "pipeline stages")
+"""What the order of options compares, in its order; then types and names."""
+
+
+def why_more_expensive(option: Option, chosen: Option) -> str:
+    """Say by how much ``option`` costs more than the choice or, at the same cost, what else it takes more of."""
+    ours, best = option.usd_per_hour.expected, chosen.usd_per_hour.expected
+    if option.order[0] > chosen.order[0]:
+        return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {option_title(chosen)}"
+    differs = (name for name, own, other in zip(_MORE, option.order, chosen.order, strict=False) if own != other)
+    more = next(differs, "")
+    but = f"more {more}" if more else "nothing better"
+    return f"as dear as {option_title(chosen)} ({best:.2f} USD/h expected), with {but}"
+
+
+def no_plan(entry: ModelEntry, search: Search) -> str:
+    """Say what is the best that can be reached, or why nothing can be bought."""
+    wanted = entry.objectives
+    (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
+    if search.shapes and not search.placed and math.isinf(ttft):
+        return f"{entry.model} runs on no GPU that is allowed: {_last_reasons(search)}"
+    if search.reach.missed and not search.placed:
+        return (
+            f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
+            f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}"
+        )
+    return f"no option is left: {_last_reasons(search)}"
+
+
+def no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
+    """Return what to change in the stack file so that a plan exists."""
+    scarce = "lower capacity.zones, " if any(one.reason.startswith("sold in") for one in search.rejected) else ""
+    if not search.shapes:
+        sold = [gpu.name for gpu in catalogue.gpus if catalogue.instances(gpu.name, region)]
+        return f"{scarce}allow GPUs that {region} sells: {', '.join(sorted(sold))}"
+    if any(" of quota L-" in one.reason for one in search.rejected):
+        return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
+    if search.placed:
+        return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
+    if search.reach.missed:
+        return f"loosen the objectives, {scarce}allow more GPUs or choose a smaller model"
+    return f"{scarce}allow more GPUs"
+
+
+_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no machine", "not sold")
+"""Beginnings of reasons, the most telling first; nothing stands for any other."""
+
+
+def _last_reasons(search: Search) -> str:
+    def rank(one: Rejected) -> tuple[bool, int]:
+        found = [place for place, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
+        return " of quota L-" not in one.reason, found[0] if found else _TELLING.index("")
+
+    told = sorted(search.rejected, key=rank)[:3]
+    return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"

@@ -1,0 +1,301 @@
+"""Every engine that one model entry allows: checkpoint x GPU x tensor and pipeline parallelism x engine settings.
+
+For one checkpoint on one set of GPUs the settings change nothing but the requests per second that a replica carries:
+pods, nodes and prices are the same. So of all settings only the best is kept (the first of equals, defaults first), and
+three bounds end the search among them early; all are exact, and ``tests/sizing/planning/test_engines.py`` holds them
+against a search without them:
+
+- a replica that carries the peak alone cannot be bettered: fewer than one is not bought;
+- with the same batch of tokens and the same cache type, a smaller max_num_seqs can only help where the cache is what
+  limits the traffic, because all it gives is memory;
+- weights that fill what the engine may use leave no cache under any batch, cache type or number of sequences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+
+from sizing.catalogue import Gpu
+from sizing.catalogue.files import serving_facts
+from sizing.engine.settings import resolve_engine
+from sizing.errors import BadInput
+from sizing.inputs import ModelEntry
+from sizing.memory.estimate import estimate_memory
+from sizing.models.spec import ModelSpec
+from sizing.performance.queueing import LEAST, Traffic, most_traffic, rate_bound, traffic_at
+from sizing.performance.replica import UNBOUNDED_TOKENS, Replica, replica_of, replica_with
+from sizing.plan import EngineSettings, MemoryEstimate, PodResources
+from sizing.planning.search.rates import FEWEST, Rates
+from sizing.planning.search.shapes import Rejected, Shape, ShapeKey
+from sizing.serving.pod import pod_resources
+from sizing.units import GIB
+from sizing.workload.workload import Objectives
+
+BATCHED_TOKENS = (2048, 8192, 16384)
+
+
+SEQUENCES = (256, 64)
+"""Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
+
+
+MOST_KEPT = 20_000
+
+
+_MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """One engine that fits: checkpoint and settings on GPUs, its memory, and the most traffic within the objectives."""
+
+    name: str
+    model: ModelSpec
+    gpu: Gpu
+    settings: EngineSettings
+    memory: MemoryEstimate
+    replica: Replica
+    most: Traffic
+    rates: Rates
+    capped_context: bool
+    weights_bytes: int
+    pod: PodResources
+
+    @property
+    def key(self) -> ShapeKey:
+        """What its shape is known by."""
+        return (self.model.name, self.gpu.name, self.settings.tensor_parallel, self.settings.pipeline_parallel)
+
+
+@dataclass(kw_only=True)
+class Reach:
+    """The best latencies that any engine reached, and whether one fits but misses the objectives."""
+
+    missed: bool = False
+    ttft_ms: tuple[float, str] = (math.inf, "")
+    tpot_ms: tuple[float, str] = (math.inf, "")
+
+    def add(self, shape: Shape, replica: Replica) -> None:
+        """Remember what one request alone sees."""
+        alone = traffic_at(replica, shape.entry.workload, LEAST)
+        self.ttft_ms = min(self.ttft_ms, (alone.ttft_p95_ms, shape.name))
+        self.tpot_ms = min(self.tpot_ms, (alone.tpot_p95_ms, shape.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One set of settings: what fits and what it carries, or why not."""
+
+    settings: EngineSettings
+    memory: MemoryEstimate
+    objectives: Objectives
+    replica: Replica | None = None
+    most: Traffic | None = None
+    reason: str = ""
+
+    @cached_property
+    def rates(self) -> Rates:
+        """What it carries; nothing where the objectives are missed."""
+        if self.most is None or self.replica is None:
+            return Rates(0.0)
+        elsewhere = None if self.most.workload.burstiness == 1 else lru_cache(self._elsewhere)
+        return Rates(self.most.requests_per_s, elsewhere)
+
+    def _elsewhere(self, share: float) -> float:
+        """The rate at another hour; that of the busiest where there is next to no traffic, which one replica takes."""
+        if self.most is None or self.replica is None:
+            return 0.0
+        found = most_traffic(self.replica, self.most.workload.at(share), self.objectives)
+        return (found or self.most).requests_per_s
+
+    @cached_property
+    def replicas(self) -> float:
+        """Parts of replicas that the busiest hour takes, infinite where none meets the objectives."""
+        return self.rates.replicas(self.most.workload) if self.most is not None else math.inf
+
+    @property
+    def too_heavy(self) -> bool:
+        """Tell whether the weights alone leave nothing, whatever the batch."""
+        return self.memory.weights_gib >= self.memory.requested_gib
+
+    @property
+    def short_of_cache(self) -> bool:
+        """Tell whether more cache could carry more traffic."""
+        if self.most is None or self.replica is None:
+            return self.replica is None
+        beyond = traffic_at(self.replica, self.most.workload, self.most.concurrency * 1.001)
+        return not beyond.schedulable
+
+
+def ideal_rates(shape: Shape, settings: EngineSettings) -> Rates:
+    """Return rates that no settings of this shape exceed: the best batch of tokens and cache type that may be used,
+    with room for every request, and arrivals as even as at any hour (bursts thinned as at the peak, smooth ones not at
+    all). 0 where even these miss the objectives.
+    """
+    even = shape.entry.workload
+    if even.burstiness < 1:
+        even = even.at(even.peak_factor)
+    elif even.burstiness > 1:
+        even = even.at(FEWEST)
+    tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(shape, settings)}
+    rates = []
+    for cache, batch in sorted(tried):
+        wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
+        replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
+        rates.append(rate_bound(replica, even, shape.entry.objectives))
+    return Rates(max(rates))
+
+
+def first_settings(shape: Shape) -> EngineSettings:
+    """Return the engine's defaults for this shape; BadInput for sizes that the model or the card does not allow."""
+    return resolve_engine(
+        shape.model,
+        shape.gpu,
+        shape.entry.engine,
+        tensor_parallel=shape.tensor_parallel,
+        pipeline_parallel=shape.pipeline_parallel,
+    )
+
+
+def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
+    """Return the engine with the settings that carry most, or why there is none."""
+    try:
+        settings, memory, capped = settled(shape)
+    except BadInput as error:
+        return Rejected(option=shape.name, reason=error.line())
+    first = try_settings(shape, settings, memory)
+    best = best_trial(shape, first, reach)
+    if best.most is None or best.replica is None:
+        return Rejected(option=shape.name, reason=best.reason)
+    settings, memory = best.settings, best.memory
+    gpus = settings.tensor_parallel * settings.pipeline_parallel
+    weights_bytes = shape.model.checkpoint_bytes or math.ceil(memory.weights_gib * GIB * gpus)
+    return Engine(
+        name=shape.name,
+        model=shape.model,
+        gpu=shape.gpu,
+        settings=settings,
+        memory=memory,
+        replica=best.replica,
+        most=best.most,
+        rates=best.rates,
+        capped_context=capped,
+        weights_bytes=weights_bytes,
+        pod=pod_resources(settings, weights_bytes),
+    )
+
+
+def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
+    """Return the trial of which the busiest hour takes fewest; of equals the first, ``first`` where none does."""
+    workload, best, leader = shape.entry.workload, first, first
+    for settings in settings_of(shape, first.settings):
+        if best.most is not None and best.rates.replicas(workload, workload.peak_factor) <= 1:
+            break
+        same = _batch(settings) == _batch(leader.settings)
+        if settings.enable_expert_parallel == leader.settings.enable_expert_parallel and leader.too_heavy:
+            continue
+        if same and settings != first.settings and not leader.short_of_cache:
+            continue
+        trial = first if settings == first.settings else try_settings(shape, settings)
+        leader = leader if same and settings != first.settings else trial
+        if trial.replica is not None:
+            reach.add(shape, trial.replica)
+            reach.missed = reach.missed or trial.most is None
+        best = min(best, trial, key=lambda one: (one.replicas, one.replica is None))
+    return best
+
+
+def _batch(settings: EngineSettings) -> tuple[int, str, bool]:
+    return settings.max_num_batched_tokens, settings.kv_cache_dtype, settings.enable_expert_parallel
+
+
+def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]:
+    """Yield the settings to try, ``first`` first, and for each batch and cache type the most sequences first."""
+    fixed, experts = shape.entry.engine, bool(shape.model.experts) and first.tensor_parallel > 1
+    parallel = [False, True] if experts and fixed.enable_expert_parallel is None else [first.enable_expert_parallel]
+    fp8 = shape.entry.allow_fp8_kv_cache and fixed.kv_cache_dtype is None and "fp8" in shape.gpu.dense_tflops
+    least = 0 if shape.model.chunks_prompts else first.max_model_len
+    others = () if fixed.max_num_batched_tokens else (n for n in BATCHED_TOKENS if n >= least)
+    tokens = [first.max_num_batched_tokens, *others]
+    sequences = [first.max_num_seqs, *(n for n in (() if fixed.max_num_seqs else SEQUENCES) if n < first.max_num_seqs)]
+    for divided in parallel:
+        for cache in dict.fromkeys([first.kv_cache_dtype, *(["fp8"] if fp8 else [])]):
+            for batch in dict.fromkeys(tokens):
+                for count in sequences:
+                    if count <= batch:
+                        yield replace(
+                            first, max_num_batched_tokens=batch, kv_cache_dtype=cache, max_num_seqs=count,
+                            enable_expert_parallel=divided,
+                        )  # fmt: skip
+
+
+def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate | None = None) -> Trial:
+    """Return what these settings carry within the objectives, or why nothing."""
+    memory = memory or memory_of(shape.model, shape.gpu, settings)
+    if not _holds_one_request(shape.model, memory, settings.max_model_len):
+        reason = _memory_reason(memory, settings)
+        return Trial(settings=settings, memory=memory, objectives=shape.entry.objectives, reason=reason)
+    replica = replica_of(shape.model, shape.gpu, settings, memory)
+    most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
+    reason = "" if most else _objective_reason(shape.entry, replica)
+    return Trial(
+        settings=settings, memory=memory, objectives=shape.entry.objectives, replica=replica, most=most, reason=reason
+    )
+
+
+def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEstimate:
+    """Return the memory of one engine, unexplained; every workload asks the same question, so answers are kept."""
+    key = (model, gpu.name, settings)
+    found = _MEMORY.get(key)
+    if found is None or found[0] is not gpu:
+        if len(_MEMORY) >= MOST_KEPT:
+            _MEMORY.clear()
+        found = _MEMORY[key] = (gpu, estimate_memory(model, gpu, settings, explained=False))
+    return found[1]
+
+
+def settled(shape: Shape) -> tuple[EngineSettings, MemoryEstimate, bool]:
+    """Return default settings and memory; a full context that does not fit is capped to what the workload needs."""
+    entry, model, gpu, settings = shape.entry, shape.model, shape.gpu, first_settings(shape)
+    memory = memory_of(model, gpu, settings)
+    if _holds_one_request(shape.model, memory, settings.max_model_len) or entry.engine.max_model_len is not None:
+        return settings, memory, False
+    capped = replace(settings, max_model_len=_context(entry, model))
+    return capped, memory_of(model, gpu, capped), True
+
+
+def _context(entry: ModelEntry, model: ModelSpec) -> int:
+    facts, workload = serving_facts("context"), entry.workload
+    wanted: int = max(
+        facts["times_mean_request"] * (workload.input_tokens + workload.output_tokens), facts["min_tokens"]
+    )
+    return min(1 << (wanted - 1).bit_length(), model.max_position_embeddings)
+
+
+def _holds_one_request(model: ModelSpec, memory: MemoryEstimate, max_model_len: int) -> bool:
+    if not model.kv_groups:
+        return memory.fits_at_p90
+    if not memory.fits or memory.kv_cache_gib <= 0:
+        return False
+    pessimistic = memory.kv_tokens * max(memory.kv_cache_gib_interval.p10, 0.0) / memory.kv_cache_gib
+    return pessimistic >= max_model_len
+
+
+def _memory_reason(memory: MemoryEstimate, settings: EngineSettings) -> str:
+    return (
+        f"does not fit: weights {memory.weights_gib:.1f} GiB of {memory.requested_gib:.1f} GiB per GPU leave "
+        f"{max(memory.kv_cache_gib_interval.p10, 0.0):.1f} GiB of KV cache (p10), one request of "
+        f"{settings.max_model_len} tokens needs more"
+    )
+
+
+def _objective_reason(entry: ModelEntry, replica: Replica) -> str:
+    alone, wanted = traffic_at(replica, entry.workload, LEAST), entry.objectives
+    if not alone.schedulable:
+        return "the KV cache does not hold one request of the workload"
+    return (
+        f"misses the objectives even with one request in flight: TTFT p95 {alone.ttft_p95_ms:.0f} ms "
+        f"(objective {wanted.ttft_p95_ms:g}), TPOT p95 {alone.tpot_p95_ms:.1f} ms (objective {wanted.tpot_p95_ms:g})"
+    )

@@ -1,0 +1,183 @@
+"""Every way to serve one model: the engines of ``sizing.planning.search.engines`` x instance types, with replicas,
+nodes and cost.
+
+``enumerate_options`` is exhaustive over a small space and keeps the reason of each rejection; choosing among the
+options is ``sizing.planning.planner``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from sizing.catalogue import Catalogue, Instance
+from sizing.catalogue.files import serving_facts
+from sizing.cost.bill import disk_usd_per_hour, model_fixed_usd_per_hour
+from sizing.cost.spot_price import spot_price
+from sizing.inputs import Capacity, ModelEntry
+from sizing.models.spec import ModelSpec
+from sizing.nodes.loss_tolerance import check_tolerance
+from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
+from sizing.nodes.quotas import check_quotas, quota_shortage
+from sizing.nodes.zones import zones_of
+from sizing.performance.features import check_speculation
+from sizing.plan import InstanceOffer, Replicas
+from sizing.planning.search.checks import allowed_gpus, check_lengths
+from sizing.planning.search.engines import Engine, build_engine
+from sizing.planning.search.options import Option, Search, Supply
+from sizing.planning.search.pruning import beaten
+from sizing.planning.search.rates import Rates
+from sizing.planning.search.replicas import replicas_of
+from sizing.planning.search.shapes import Rejected, Shape, checkpoints, widths
+from sizing.serving.pod import disk, fits_node
+
+
+def needed_replicas(entry: ModelEntry, option: Option) -> Replicas:
+    """Return the replica counts of ``option`` without rounding to whole nodes: those of shared nodes."""
+    found = replicas_of(entry, option.engine.rates, 1, len(option.zones))
+    return option.replicas if isinstance(found, str) else found
+
+
+def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], region: str) -> tuple[InstanceOffer, ...]:
+    """Primary first, then types of the same GPU count whose price is within the pool's range, by price."""
+    most = primary.on_demand_usd_per_hour[region] * serving_facts("pool")["dearest_over_cheapest"]
+    others = [
+        instance
+        for instance in usable
+        if instance.gpus == primary.gpus
+        and instance.instance_type != primary.instance_type
+        and primary.on_demand_usd_per_hour[region] <= instance.on_demand_usd_per_hour[region] <= most
+        and set(primary.zone_ids[region]) <= set(instance.zone_ids[region])
+        and disk(engine.pod, instance).size_gib == disk(engine.pod, primary).size_gib
+    ]
+    return tuple(instance.offer(region) for instance in (primary, *others))
+
+
+def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> None:
+    """Add to ``search`` the options of one engine over the instance types of its GPU."""
+    judged = [(instance, _unusable(engine, instance)) for instance in search.machines[engine.gpu.name]]
+    for reason in sorted({reason for _, reason in judged} - {""}):
+        types = ", ".join(instance.instance_type for instance, why in judged if why == reason)
+        search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
+    usable = [instance for instance, reason in judged if not reason]
+    for instance in usable:
+        replicas = replicas_of(entry, engine.rates, instance.gpus // engine.pod.gpus, supply.capacity.zones)
+        if isinstance(replicas, str):
+            search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
+            continue
+        offers = _offers(engine, instance, usable, supply.region)
+        for bought in {len(offers): offers, 1: offers[:1]}.values():
+            option = _option(engine, instance, bought, replicas, supply)
+            short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
+            if short:
+                types = ", ".join(offer.instance_type for offer in bought)
+                search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=short))
+            else:
+                search.options.append(option)
+
+
+def _unusable(engine: Engine, instance: Instance) -> str:
+    if instance.gpus < engine.pod.gpus:
+        return f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
+    if instance.gpus % engine.pod.gpus:
+        return f"{instance.gpus} GPUs are no multiple of {engine.pod.gpus}"
+    if not fits_node(engine.pod, instance):
+        return (
+            f"pods of {engine.pod.cpu:g} vCPU and {engine.pod.memory_gib:g} GiB do not fit beside the daemonsets in "
+            f"{instance.allocatable_cpu:g} vCPU and {instance.allocatable_memory_gib:.1f} GiB"
+        )
+    return ""
+
+
+def _option(
+    engine: Engine, instance: Instance, offers: tuple[InstanceOffer, ...], replicas: Replicas, supply: Supply
+) -> Option:
+    region, catalogue, per_node = supply.region, supply.catalogue, instance.gpus // engine.pod.gpus
+    split = split_nodes(replicas, per_node, supply.capacity.spot_share)
+    spot = spot_price(instance, region)
+    cost = fleet_usd_per_hour(split, offers, spot)
+    volume = disk_usd_per_hour(disk(engine.pod, instance), region, catalogue)
+    fixed = model_fixed_usd_per_hour(engine.weights_bytes, replicas.ceiling, region, catalogue)
+    return Option(
+        engine=engine,
+        instance=instance,
+        offers=offers,
+        per_node=per_node,
+        replicas=replicas,
+        split=split,
+        spot_usd_per_hour=spot,
+        usd_per_hour=cost,
+        ceiling_usd_per_hour=cost.ceiling + split.ceiling * volume + fixed,
+        zones=tuple(sorted(zones_of(instance, region, catalogue)[: supply.capacity.zones])),
+    )
+
+
+def enumerate_options(
+    entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, *, keep: int | None = None
+) -> Search:
+    """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
+
+    With ``keep`` shapes are left out that cannot matter: those whose cost at the rate that no settings exceed is above
+    that of ``keep`` other engines, one of which has no higher ceiling either. What is left
+    out says so among the rejections; the cheapest for any budget is never left out.
+    """
+    models, search = checkpoints(entry, catalogue), Search()
+    supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
+    catalogue.region(region)
+    check_quotas(capacity, catalogue)
+    check_lengths(entry, models[0])
+    check_speculation(entry.engine, f"models.{entry.name}.engine.")
+    check_tolerance(entry, capacity)
+    search.shapes = _shapes(entry, models, supply, search)
+    for shape in search.shapes:
+        below = None if keep is None else beaten(shape, supply, search, keep)
+        if below is not None:
+            search.rejected.append(below)
+            continue
+        engine = build_engine(shape, search.reach)
+        search.rates[shape.key] = Rates(0.0) if isinstance(engine, Rejected) else engine.rates
+        if isinstance(engine, Rejected):
+            search.rejected.append(engine)
+            continue
+        search.placed = True
+        place(entry, engine, supply, search)
+    search.options.sort(key=lambda option: option.order)
+    return search
+
+
+def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
+    """Return the shapes that some machine holds, those with the cheapest machine first."""
+    found: list[tuple[float, str, Shape]] = []
+    for gpu in allowed_gpus(entry, supply.capacity, supply.catalogue):
+        instances = supply.catalogue.instances(gpu.name, supply.region)
+        for unpriced in supply.catalogue.unpriced(gpu.name, supply.region):
+            reason = f"{supply.region} sells it, but the catalogue of {supply.catalogue.date} has no price"
+            search.rejected.append(Rejected(option=unpriced, reason=reason))
+        if not instances:
+            search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {supply.region}"))
+            continue
+        most = max(instance.gpus for instance in instances)
+        buyable = search.machines[gpu.name] = [one for one in instances if _in_enough_zones(one, supply, search)]
+        for model, (tensor, pipeline) in itertools.product(models, widths(entry)):
+            shape = Shape(
+                entry=entry, model=model, gpu=gpu, tensor_parallel=tensor, pipeline_parallel=pipeline,
+                variant=model is not models[0],
+            )  # fmt: skip
+            if tensor * pipeline > most:
+                reason = f"no machine has more than {most} of them"
+                search.rejected.append(Rejected(option=shape.name, reason=reason))
+                continue
+            wide = [i.on_demand_usd_per_hour[supply.region] for i in buyable if i.gpus >= tensor * pipeline]
+            if wide:
+                found.append((min(wide), shape.name, shape))
+    return [shape for _, _, shape in sorted(found, key=lambda row: row[:2])]
+
+
+def _in_enough_zones(instance: Instance, supply: Supply, search: Search) -> bool:
+    """Tell whether as many zones sell it as the capacity asks for; where not, it is rejected."""
+    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
+    if len(zones) < wanted:
+        known, count = ", ".join(zones) or "none", f"{len(zones)} zone{'' if len(zones) == 1 else 's'}"
+        reason = f"sold in {count} of {supply.region} ({known}), capacity.zones asks for {wanted}"
+        search.rejected.append(Rejected(option=instance.instance_type, reason=reason))
+    return len(zones) >= wanted

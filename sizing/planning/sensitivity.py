@@ -1,0 +1,372 @@
+"""What surrounds a choice: cost against latency of every option, cost over a day, cost where the workload differs.
+
+Data only, drawn by ``cli.render.plan_page``. Each option and each point is planned by ``sizing.planning.planner``
+itself, so nothing here can disagree with a plan. Latencies are 95th percentiles in milliseconds, months have 730 hours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sizing.catalogue import Catalogue
+from sizing.cost.bill import beside_usd_per_hour, per_month
+from sizing.errors import BadInput, OverBudget, TonnageError
+from sizing.inputs import Capacity, ModelEntry
+from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
+from sizing.plan import Bounds, Replicas, ServingPlan
+from sizing.planning.planner import PlanResult, plan_model
+from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Option, Supply
+from sizing.planning.search.replicas import whole_replicas
+from sizing.planning.search.shapes import option_name
+from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH
+from sizing.workload.workload import Objectives, Workload
+
+LOOSENED = (0.5, 1.0, 2.0, 4.0)
+"""Objectives are tightened and loosened by these: the options that a stricter or laxer promise would allow."""
+
+
+TRAFFIC_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+OUTPUT_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+QUIETEST_HOUR = 4
+"""Hour of the least traffic where no day is stated: a cosine from there to the busiest hour, twelve hours later."""
+
+
+EVERY_OPTION = 10_000
+
+
+SAME = 0.005
+"""Differences below half a percent are not told."""
+
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionPoint:
+    """One option at the planned traffic: where it lies between cost and latency."""
+
+    name: str
+    gpu: str
+    instance_type: str
+    engine: str
+    """GPU and widths, as in the name."""
+    replicas: Replicas
+    usd_per_month: Bounds
+    ttft_p95_ms: float
+    tpot_p95_ms: float
+    meets: bool
+    chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hour:
+    """One hour of the day: its mean traffic and the burst above it, with the replicas and nodes they need."""
+
+    hour: int
+    requests_per_second: float
+    burst_requests_per_second: float
+    replicas: int
+    burst_replicas: int
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Day:
+    """Twenty-four hours of the choice; ``limit_usd_per_hour`` is what the stated limit leaves for GPU nodes."""
+
+    hours: tuple[Hour, ...]
+    stated: bool
+    """Whether the traffic of the hours is dailyShape or a cosine."""
+    replicas: Replicas
+    usd_per_hour: Bounds
+    limit_usd_per_hour: float | None
+
+    @property
+    def mean_usd_per_month(self) -> float:
+        """USD of a month of such days."""
+        return sum(hour.usd_per_hour for hour in self.hours) / len(self.hours) * HOURS_PER_MONTH
+
+    @property
+    def busiest_usd_per_month(self) -> float:
+        """USD of a month whose hours are all the busiest."""
+        return max(hour.usd_per_hour for hour in self.hours) * HOURS_PER_MONTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """The plan for another workload; ``refusal`` says why there is none, ``over_limit`` that it breaks the limit."""
+
+    factor: float
+    value: float
+    name: str = ""
+    gpu: str = ""
+    replicas: Replicas | None = None
+    usd_per_month: Bounds | None = None
+    over_limit: bool = False
+    refusal: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanStudy:
+    """A plan with everything that its page draws."""
+
+    result: PlanResult
+    objectives: Objectives
+    max_monthly_usd: float | None
+    options: tuple[OptionPoint, ...]
+    day: Day
+    traffic: tuple[Step, ...]
+    output_tokens: tuple[Step, ...]
+
+
+def study_plan(
+    result: PlanResult,
+    entry: ModelEntry,
+    capacity: Capacity,
+    region: str,
+    catalogue: Catalogue,
+    *,
+    max_monthly_usd: float | None = None,
+    progress: Progress = lambda _: None,
+) -> PlanStudy:
+    """Return what surrounds ``result``, which ``plan_model`` returned for the same arguments.
+
+    ``progress`` is told each stretch of work in one line. Raises nothing that ``plan_model`` did not.
+    """
+    progress("every option at tighter and looser objectives")
+    options = option_points(result.chosen, entry, capacity, region, catalogue)
+    progress("the day of the choice, hour by hour")
+    day = day_of(result.chosen, entry, capacity, region, catalogue, max_monthly_usd=max_monthly_usd)
+    progress(f"the plan at {len(TRAFFIC_FACTORS)} times the traffic and {len(OUTPUT_FACTORS)} lengths of the output")
+    workload, supply = entry.workload, Supply(capacity=capacity, region=region, catalogue=catalogue)
+
+    def steps(key: str, values: Sequence[tuple[float, float]]) -> tuple[Step, ...]:
+        return tuple(
+            _step(_with_workload(entry, key, value), factor, value, supply, max_monthly_usd) for factor, value in values
+        )
+
+    lengths = [(factor, max(round(workload.output_tokens * factor), 1)) for factor in OUTPUT_FACTORS]
+    return PlanStudy(
+        result=result,
+        objectives=entry.objectives,
+        max_monthly_usd=max_monthly_usd,
+        options=options,
+        day=day,
+        traffic=steps("requests_per_second", [(f, workload.requests_per_second * f) for f in TRAFFIC_FACTORS]),
+        output_tokens=steps("output_tokens", lengths),
+    )
+
+
+def plan_name(plan: ServingPlan) -> str:
+    """Name a plan as its rejections do: ``L40S TP1 on g6e.xlarge``."""
+    return f"{_engine_name(plan)} on {plan.instance_type}"
+
+
+def _engine_name(plan: ServingPlan) -> str:
+    return option_name(plan.gpu, plan.tensor_parallel, plan.pipeline_parallel)
+
+
+def p95_ms(plan: ServingPlan, figure: str) -> float:
+    """Return ``ttft_p95_ms`` or ``tpot_p95_ms`` of a plan, as its explanation states it."""
+    return next(float(one.value) for one in plan.figures if one.name == figure)
+
+
+def option_points(
+    chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
+) -> tuple[OptionPoint, ...]:
+    """Return every option that fits at the planned traffic, cheapest expected first.
+
+    An option is planned for the stated objectives, for half of them, and for two and four times as much: so a reader
+    sees what a stricter promise costs and what a laxer one would save. Those that miss the stated ones say so.
+    """
+    found: dict[tuple[str, int, float], OptionPoint] = {}
+    first = _point(chosen, entry.objectives, chosen=True)
+    found[first.name, first.replicas.expected, first.ttft_p95_ms] = first
+    for factor in LOOSENED:
+        objectives = _scaled(entry.objectives, factor)
+        wanted = entry.model_copy(update={"objectives": objectives})
+        try:
+            result = plan_model(wanted, capacity, region, catalogue, top=EVERY_OPTION)
+        except TonnageError:
+            continue
+        for plan in (result.chosen, *result.alternatives):
+            point = _point(plan, entry.objectives, chosen=False)
+            found.setdefault((point.name, point.replicas.expected, point.ttft_p95_ms), point)
+    return tuple(sorted(found.values(), key=lambda p: (p.usd_per_month.expected, p.tpot_p95_ms, p.name)))
+
+
+def _scaled(objectives: Objectives, factor: float) -> Objectives:
+    return objectives.model_copy(
+        update={
+            "ttft_p95_ms": min(objectives.ttft_p95_ms * factor, 600_000.0),
+            "tpot_p95_ms": min(objectives.tpot_p95_ms * factor, 60_000.0),
+        }
+    )
+
+
+def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> OptionPoint:
+    ttft, tpot = p95_ms(plan, "ttft_p95_ms"), p95_ms(plan, "tpot_p95_ms")
+    return OptionPoint(
+        name=plan_name(plan),
+        gpu=plan.gpu,
+        instance_type=plan.instance_type,
+        engine=_engine_name(plan),
+        replicas=plan.replicas,
+        usd_per_month=per_month(plan.usd_per_hour),
+        ttft_p95_ms=ttft,
+        tpot_p95_ms=tpot,
+        meets=plan.meets and ttft <= objectives.ttft_p95_ms and tpot <= objectives.tpot_p95_ms,
+        chosen=chosen,
+    )
+
+
+def frontier(points: Sequence[OptionPoint], latency: Callable[[OptionPoint], float]) -> tuple[OptionPoint, ...]:
+    """Return the points that no other beats in both expected cost and ``latency``, cheapest first."""
+    kept: list[OptionPoint] = []
+    for point in sorted(points, key=lambda p: (p.usd_per_month.expected, latency(p), p.name)):
+        if not kept or latency(point) < latency(kept[-1]) - 1e-9:
+            kept.append(point)
+    return tuple(kept)
+
+
+def chosen_option(
+    chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
+) -> Option:
+    """Return the option that ``chosen`` was made from."""
+    for option in enumerate_options(entry, capacity, region, catalogue).options:
+        same_engine = option.engine.settings == chosen.engine and option.engine.gpu.name == chosen.gpu
+        same_nodes = option.instance.instance_type == chosen.instance_type and option.replicas == chosen.replicas
+        if same_engine and same_nodes and option.usd_per_hour == chosen.usd_per_hour:
+            return option
+    raise BadInput("study", f"{plan_name(chosen)} is no option of this workload")
+
+
+def shares_of_day(workload: Workload) -> tuple[float, ...]:
+    """Return the traffic of 24 hours over that of the busiest: as stated, else a cosine, least at four at night."""
+    if workload.daily_shape is not None:
+        return workload.daily_shape
+    least = workload.minimum_share
+    turns = [2 * math.pi * (hour - QUIETEST_HOUR) / HOURS_PER_DAY for hour in range(HOURS_PER_DAY)]
+    return tuple(least + (1 - least) * (1 - math.cos(turn)) / 2 for turn in turns)
+
+
+def day_of(
+    chosen: ServingPlan,
+    entry: ModelEntry,
+    capacity: Capacity,
+    region: str,
+    catalogue: Catalogue,
+    *,
+    max_monthly_usd: float | None = None,
+) -> Day:
+    """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
+    option = chosen_option(chosen, entry, capacity, region, catalogue)
+    beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
+    beside += beside_usd_per_hour(entry, capacity.zones, region, catalogue)
+    hours = []
+    for hour, share in enumerate(shares_of_day(entry.workload)):
+        burst = share * entry.workload.peak_factor
+        replicas = _replicas_at(share, entry, option)
+        hours.append(
+            Hour(
+                hour=hour,
+                requests_per_second=entry.workload.requests_per_second * share,
+                burst_requests_per_second=entry.workload.requests_per_second * burst,
+                replicas=replicas,
+                burst_replicas=max(_replicas_at(burst, entry, option), replicas),
+                usd_per_hour=nodes_usd_per_hour(replicas, option, capacity),
+            )
+        )
+    return Day(
+        hours=tuple(hours),
+        stated=entry.workload.daily_shape is not None,
+        replicas=option.replicas,
+        usd_per_hour=option.usd_per_hour,
+        limit_usd_per_hour=None if max_monthly_usd is None else max_monthly_usd / HOURS_PER_MONTH - beside,
+    )
+
+
+def _replicas_at(share: float, entry: ModelEntry, option: Option) -> int:
+    """Return the replicas that run at ``share`` of the busiest hour, by the rule of the plan and within its bounds."""
+    parts = option.engine.rates.replicas(entry.workload, share)
+    counted = whole_replicas(parts, option.per_node, entry.loss_tolerance, len(option.zones))
+    return min(max(counted, option.replicas.floor), option.replicas.ceiling)
+
+
+def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
+    """Return what the nodes of ``replicas`` cost at the prices of the plan."""
+    counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
+    split = split_nodes(counts, option.per_node, capacity.spot_share)
+    return fleet_usd_per_hour(split, option.offers, option.spot_usd_per_hour).expected
+
+
+def _with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:
+    """Return the entry with another traffic or length; None where that is beyond what may be stated."""
+    try:
+        workload = entry.workload.restated({key: value})
+    except ValueError:
+        return None
+    return entry.model_copy(update={"workload": workload})
+
+
+def _step(entry: ModelEntry | None, factor: float, value: float, supply: Supply, max_monthly_usd: float | None) -> Step:
+    if entry is None:
+        return Step(factor=factor, value=value, refusal="beyond what a workload may state")
+    over = False
+    try:
+        try:
+            plan = _plan(entry, supply, max_monthly_usd)
+        except OverBudget:
+            over = True
+            plan = _plan(entry, supply, None)
+    except TonnageError as error:
+        return Step(factor=factor, value=value, refusal=error.problem)
+    return Step(
+        factor=factor,
+        value=value,
+        name=plan_name(plan),
+        gpu=_engine_name(plan),
+        replicas=plan.replicas,
+        usd_per_month=per_month(plan.usd_per_hour),
+        over_limit=over,
+    )
+
+
+def _plan(entry: ModelEntry, supply: Supply, max_monthly_usd: float | None) -> ServingPlan:
+    return plan_model(
+        entry, supply.capacity, supply.region, supply.catalogue, max_monthly_usd=max_monthly_usd, top=0
+    ).chosen
+
+
+def trade(chosen: ServingPlan, other: ServingPlan) -> tuple[str, ...]:
+    """Say what ``other`` gives and takes beside ``chosen``: cost, bounds, latency, replicas; nothing that is alike."""
+    ours, theirs = chosen.usd_per_hour, other.usd_per_hour
+    rows = [
+        _change("expected cost", ours.expected, theirs.expected),
+        _change("ceiling", ours.ceiling, theirs.ceiling),
+        _change("floor", ours.floor, theirs.floor),
+        _change("TTFT p95", p95_ms(chosen, "ttft_p95_ms"), p95_ms(other, "ttft_p95_ms")),
+        _change("TPOT p95", p95_ms(chosen, "tpot_p95_ms"), p95_ms(other, "tpot_p95_ms")),
+        _count("replicas", chosen.replicas.expected, other.replicas.expected),
+    ]
+    if other.memory.kv_tokens != chosen.memory.kv_tokens and chosen.memory.kv_tokens > 0:
+        rows.append(_change("KV tokens of a replica", chosen.memory.kv_tokens, other.memory.kv_tokens))
+    return tuple(row for row in rows if row)
+
+
+def _change(name: str, ours: float, theirs: float) -> str:
+    if ours <= 0 or abs(theirs / ours - 1) < SAME:
+        return ""
+    ratio = theirs / ours
+    return f"{name} x{ratio:.1f}" if ratio >= 2 else f"{name} {(ratio - 1) * 100:+.0f} %"
+
+
+def _count(name: str, ours: int, theirs: int) -> str:
+    return "" if ours == theirs else f"{name} {ours} -> {theirs}"

@@ -1,0 +1,82 @@
+"""The plan of one model put together from the option that won and the nodes that it got."""
+
+from __future__ import annotations
+
+from sizing.cost.spot_interruptions import spot_figures
+from sizing.engine.arguments import engine_args
+from sizing.inputs import Capacity, ModelEntry
+from sizing.memory.estimate import estimate_memory
+from sizing.nodes.loss_tolerance import lost_replicas
+from sizing.performance.prediction import estimate_of
+from sizing.performance.queueing import Traffic, traffic_for
+from sizing.plan import NodePoolPlan, ServingPlan
+from sizing.planning.explanation import plan_figures
+from sizing.planning.scaling_figures import scaling_figures
+from sizing.planning.search.options import Option
+from sizing.planning.sharing.fleets import Fleet, own_fleet
+from sizing.serving.autoscaling import scaling
+from sizing.serving.lifecycle import drain, probes, start_up
+from sizing.units import SECONDS_PER_HOUR
+
+
+def _traffic(entry: ModelEntry, option: Option) -> Traffic:
+    rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
+    return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
+
+
+def own_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
+    """Return everything decided for one model on nodes of its own."""
+    fleet = own_fleet(entry.name, option)
+    return serving_plan(entry, fleet, fleet.pools(entry.name), capacity)
+
+
+def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...], capacity: Capacity) -> ServingPlan:
+    """Return everything decided for one model on its fleet, whose pools are ``pools``."""
+    option = fleet.option(entry.name)
+    engine, settings = option.engine, option.engine.settings
+    traffic = _traffic(entry, option)
+    start, zones = start_up(engine.model, settings, option.instance, engine.weights_bytes), len(option.zones)
+    spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
+    spot = any(pool.capacity_type == "spot" for pool in pools)
+    each, least = engine.rates.arrivals(entry.workload), max(option.replicas.floor, 1)
+    thresholds = scaling(settings, entry, start, each=each, relief=engine.rates.relief, least=least, spare=spare)
+    budgets = probes(start)
+    leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
+    output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
+    return ServingPlan(
+        name=entry.name,
+        model=engine.model.name,
+        revision=entry.revision or engine.model.revision,
+        gpu=engine.gpu.name,
+        instance_type=option.instance.instance_type,
+        instances_per_replica=1,
+        replicas_per_instance=option.per_node,
+        tensor_parallel=settings.tensor_parallel,
+        pipeline_parallel=settings.pipeline_parallel,
+        engine=settings,
+        engine_args=engine_args(engine.model, settings),
+        memory=estimate_memory(engine.model, engine.gpu, settings),
+        throughput=estimate_of(
+            engine.replica, traffic.loop, concurrency=traffic.concurrency, output_tokens=entry.workload.output_tokens
+        ),
+        replicas=option.replicas,
+        scale_to_zero=entry.scale_to_zero,
+        loss_tolerance=entry.loss_tolerance,
+        start_up=start,
+        probes=budgets,
+        drain=leave,
+        scaling=thresholds,
+        resources=engine.pod,
+        surge=fleet.surge,
+        pools=tuple(pool.name for pool in pools),
+        usd_per_hour=option.usd_per_hour,
+        usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
+        weights_bytes=engine.weights_bytes,
+        meets=traffic.meets(entry.objectives),
+        figures=(
+            *plan_figures(entry, fleet, traffic, capacity),
+            *scaling_figures(entry, option, start, thresholds, budgets),
+            *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
+        ),
+        shares_with=fleet.beside(entry.name),
+    )

@@ -1,0 +1,182 @@
+"""Which models run on nodes of their own and which share: the cheapest combination of fleets within a budget.
+
+Starts from each model's own options and adds fleets that several models share where those are cheaper than the cheapest
+own options of the same models together (or, when the budget is short, have a lower ceiling). Any other shared fleet
+can be replaced by own options without loss, so it is never in a cheapest plan.
+
+``sizing.planning.sharing.candidates`` bounds what sharing could save and leaves few sets to try; where prices of large
+nodes are above those of small ones, as is usual, there is none.
+
+In a stack of up to ``sizing.planning.sharing.candidates.NEIGHBOURS`` models every partition is tried, so the answer is
+exact. More models are cut into neighbourhoods of that size, those next to each other that can save most on the same
+instance type; each is solved exactly, then their shared fleets of one instance type are joined while that is cheaper.
+The work grows about linearly with the models, and the answer is never dearer than own nodes for all.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sizing.inputs import ModelEntry
+from sizing.planning.search.options import Option, Search, Supply
+from sizing.planning.sharing.candidates import Model, Neighbourhood, neighbourhoods
+from sizing.planning.sharing.fleets import LEAST_SAVING, Fleet, own_fleet, shared_fleets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """Fleets for some models, with the sums that decide."""
+
+    fleets: tuple[Fleet, ...] = ()
+    expected: float = 0.0
+    gpus: int = 0
+    shared: int = 0
+    ceiling: float = 0.0
+
+    def with_fleet(self, fleet: Fleet) -> Combination:
+        """Return it with one fleet more."""
+        return Combination(
+            fleets=(*self.fleets, fleet),
+            expected=self.expected + fleet.usd_per_hour.expected,
+            gpus=self.gpus + fleet.gpus,
+            shared=self.shared + fleet.shared,
+            ceiling=self.ceiling + fleet.ceiling_usd_per_hour,
+        )
+
+    def with_all(self, other: Combination) -> Combination:
+        """Return it with the fleets of ``other``."""
+        return Combination(
+            fleets=(*self.fleets, *other.fleets),
+            expected=self.expected + other.expected,
+            gpus=self.gpus + other.gpus,
+            shared=self.shared + other.shared,
+            ceiling=self.ceiling + other.ceiling,
+        )
+
+    @property
+    def order(self) -> tuple[float, int, int]:
+        """Cheapest expected first, then fewer models on shared nodes, then fewer GPUs."""
+        return (round(self.expected, 9), self.shared, self.gpus)
+
+    def fleet(self, model: str) -> Fleet:
+        """Return the fleet that a model runs on."""
+        return next(fleet for fleet in self.fleets if model in fleet.models)
+
+
+def frontier(combinations: Iterable[Combination]) -> list[Combination]:
+    """Keep what no other beats in both expected cost and ceiling, cheapest expected first."""
+    kept: list[Combination] = []
+    for one in sorted(combinations, key=lambda c: c.order):  # stable: keeps the order of options
+        if not kept or one.ceiling < kept[-1].ceiling - 1e-9:
+            kept.append(one)
+    return kept
+
+
+def combinations(
+    entries: Sequence[ModelEntry], searches: Sequence[Search], supply: Supply, most_ceiling_usd_per_hour: float
+) -> list[Combination]:
+    """Return combinations worth trying, cheapest expected first; the last has the least ceiling that was found.
+
+    Their order and cost do not depend on the order of the entries.
+    """
+    pairs = sorted(zip(entries, searches, strict=True), key=lambda pair: pair[0].name)
+    models = [Model(entry=entry, search=search) for entry, search in pairs]
+    apart = _joined([_own(model)[:1] for model in models])[0]
+    cheapest = _cheapest(models, supply, apart)
+    if cheapest.ceiling <= most_ceiling_usd_per_hour - 1e-6:
+        fitting = apart.ceiling <= most_ceiling_usd_per_hour and apart is not cheapest
+        return [cheapest, apart] if fitting else [cheapest]
+    fronts = _fronts(models, supply)
+    leanest = _joined([front[-1:] for front in fronts])[0]
+    if leanest.ceiling > most_ceiling_usd_per_hour:
+        return [leanest]
+    return [*_joined(fronts, most_ceiling_usd_per_hour), leanest]
+
+
+def _joined(fronts: Sequence[Sequence[Combination]], most_ceiling: float = math.inf) -> list[Combination]:
+    """Return the frontier of one combination out of each front, with no higher ceiling than ``most_ceiling``."""
+    spare = [0.0]
+    for front in reversed(fronts):
+        spare.append(spare[-1] + front[-1].ceiling)
+    found = [Combination()]
+    for front, rest in zip(fronts, reversed(spare[:-1]), strict=True):
+        pairs = [one.with_all(other) for one in found for other in front]
+        found = frontier([pair for pair in pairs if pair.ceiling + rest <= most_ceiling + 1e-9])
+    return found
+
+
+def _cheapest(models: Sequence[Model], supply: Supply, apart: Combination) -> Combination:
+    """Return the cheapest combination whatever its ceiling."""
+    found = Combination()
+    for group in neighbourhoods(models, supply, for_ceiling=False):
+        own = {model.name: [Combination().with_fleet(own_fleet(model.name, model.best))] for model in group.models}
+        blocks = _blocks(group, supply, for_ceiling=False)
+        found = found.with_all(_partitions(tuple(own), own, blocks)[0])
+    best = {model.name: model.best for model in models}
+    joined = functools.reduce(Combination.with_fleet, _joined_fleets(list(found.fleets), best, supply), Combination())
+    return min(apart, joined, key=lambda one: one.order)
+
+
+def _joined_fleets(fleets: list[Fleet], best: Mapping[str, Option], supply: Supply) -> list[Fleet]:
+    """Join shared fleets of different neighbourhoods on one instance type, two at a time, while that is cheaper."""
+    for one, other in itertools.combinations([fleet for fleet in fleets if fleet.shared], 2):
+        guests = sorted((*one.guests, *other.guests), key=lambda guest: guest.model)
+        limit = one.usd_per_hour.expected + other.usd_per_hour.expected - LEAST_SAVING
+        if len({guest.option.instance.instance_type for guest in guests}) == 1:
+            apart = [best[guest.model] for guest in guests]
+            made = shared_fleets(guests, apart, supply, for_ceiling=False)
+            cheapest = min(map(Combination().with_fleet, made), key=lambda one: one.order, default=None)
+            if cheapest is not None and cheapest.expected < limit:
+                rest = [fleet for fleet in fleets if fleet is not one and fleet is not other]
+                return _joined_fleets([*rest, *cheapest.fleets], best, supply)
+    return fleets
+
+
+def _fronts(models: Sequence[Model], supply: Supply) -> list[list[Combination]]:
+    """Return for each neighbourhood the combinations that matter for some budget."""
+    fronts = []
+    for group in neighbourhoods(models, supply, for_ceiling=True):
+        own = {model.name: _own(model) for model in group.models}
+        fronts.append(_partitions(tuple(own), own, _blocks(group, supply, for_ceiling=True)))
+    return fronts
+
+
+Blocks = Mapping[tuple[str, ...], Sequence[Fleet]]
+
+
+def _partitions(names: tuple[str, ...], own: Mapping[str, Sequence[Combination]], blocks: Blocks) -> list[Combination]:
+    """Return the frontier over every way to divide ``names`` into own and shared fleets, smaller ones first."""
+    if not names:
+        return [Combination()]
+    first, rest = names[0], names[1:]
+    found = [one.with_all(other) for one in own[first] for other in _partitions(rest, own, blocks)]
+    for members, fleets in blocks.items():
+        if members[0] == first and set(members) <= set(names):
+            left = _partitions(tuple(name for name in rest if name not in members), own, blocks)
+            found += [other.with_fleet(fleet) for fleet in fleets for other in left]
+    return frontier(found)
+
+
+def _blocks(group: Neighbourhood, supply: Supply, *, for_ceiling: bool) -> Blocks:
+    """Return for each set of models the shared fleets that are cheaper than their own, or leaner ``for_ceiling``."""
+    found: dict[tuple[str, ...], list[Fleet]] = {}
+    guests, best = group.guests, {model.name: model.best for model in group.models if group.guests[model.name]}
+    for size in range(2, len(best) + 1):
+        for members in itertools.combinations(best, size):
+            apart = [best[name] for name in members]
+            fleets: list[Fleet] = []
+            for kind in sorted(set.intersection(*(set(guests[name]) for name in members))):
+                for chosen in itertools.product(*(guests[name][kind] for name in members)):
+                    fleets += shared_fleets(chosen, apart, supply, for_ceiling=for_ceiling)
+            if fleets:
+                found[members] = [one.fleets[0] for one in frontier(Combination().with_fleet(f) for f in fleets)]
+    return found
+
+
+def _own(model: Model) -> list[Combination]:
+    """Return the own options of a model that matter for some budget."""
+    return frontier(Combination().with_fleet(own_fleet(model.name, option)) for option in model.search.options)

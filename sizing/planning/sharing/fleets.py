@@ -1,0 +1,205 @@
+"""Fleets: the nodes of one model's option, or nodes that the options of several models share.
+
+``shared_fleets`` prices one set of guests (ways to run a model on shared nodes) on one instance type; which sets are
+worth it is ``sizing.planning.sharing.fleet_search``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sizing.cost.bill import disk_usd_per_hour
+from sizing.nodes.pools import NodeSplit, fleet_usd_per_hour, pools_of, split_nodes
+from sizing.nodes.quotas import quota_shortage
+from sizing.nodes.shared_nodes import Tenant, nodes_in_any_order, parts, shared_disk, shared_nodes, summed
+from sizing.plan import Bounds, Disk, InstanceOffer, NodePoolPlan, SharedNodes
+from sizing.planning.search.options import Option, Supply
+from sizing.serving.pod import disk
+from sizing.units import CENT
+
+LEAST_SAVING = CENT
+"""USD per hour that shared nodes must save: for less, models are kept apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Nodes with the models that run on them; ``ceiling_usd_per_hour`` has disks and logs.
+
+    Of a shared fleet each option has the split and the offers of all, its own replicas, and its part of the cost.
+    """
+
+    models: tuple[str, ...]
+    options: tuple[Option, ...]
+    usd_per_hour: Bounds
+    ceiling_usd_per_hour: float
+    apart_usd_per_hour: Bounds
+    """Of the cheapest own nodes of its models; of a model that has its own, what they cost."""
+    guests: tuple[Guest, ...] = ()
+    """What it was made of where it is shared."""
+
+    @property
+    def shared(self) -> int:
+        """Models that share the nodes, 0 where one has them alone."""
+        return len(self.models) if len(self.models) > 1 else 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs bought at the planned traffic."""
+        return self.options[0].gpus
+
+    @property
+    def split(self) -> NodeSplit:
+        """Nodes by pool."""
+        return self.options[0].split
+
+    @property
+    def disk(self) -> Disk:
+        """Root volume of each node."""
+        return shared_disk([disk(option.engine.pod, option.instance) for option in self.options])
+
+    def option(self, model: str) -> Option:
+        """Return the option of one of its models."""
+        return self.options[self.models.index(model)]
+
+    def beside(self, model: str) -> tuple[str, ...]:
+        """Return the other models on the nodes of ``model``."""
+        return tuple(name for name in self.models if name != model)
+
+    def part(self, model: str) -> float:
+        """Return a model's part of the expected cost, as a share."""
+        whole = self.usd_per_hour.expected
+        return self.option(model).usd_per_hour.expected / whole if self.shared and whole else 1.0
+
+    @property
+    def surge(self) -> int:
+        """Extra pods of each model for which the nodes at the most traffic have room beside the planned replicas."""
+        node_gpus = self.options[0].instance.gpus
+        pods = [(option.engine.pod.gpus, option.replicas.expected + 1) for option in self.options]
+        return 1 if nodes_in_any_order(pods, node_gpus) <= self.split.ceiling else 0
+
+    def pools(self, name: str) -> tuple[NodePoolPlan, ...]:
+        """Return the node pools, called ``name`` and what they are for."""
+        option = self.options[0]
+        return pools_of(
+            name,
+            self.models,
+            option.engine.gpu,
+            self.split,
+            option.offers,
+            spot_usd_per_hour=option.spot_usd_per_hour,
+            zones=option.zones,
+            disk=self.disk,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """One way to run a model on shared nodes: its option there, and what it needs without rounding to whole nodes."""
+
+    model: str
+    option: Option
+    tenant: Tenant
+    fixed_usd_per_hour: float
+    """At the ceiling, of what the model costs beside its nodes."""
+
+
+def own_fleet(model: str, option: Option) -> Fleet:
+    """Return the fleet of one model's option."""
+    return Fleet(
+        models=(model,),
+        options=(option,),
+        usd_per_hour=option.usd_per_hour,
+        ceiling_usd_per_hour=option.ceiling_usd_per_hour,
+        apart_usd_per_hour=option.usd_per_hour,
+    )
+
+
+def fleet_names(fleets: Sequence[Fleet]) -> dict[tuple[str, ...], str]:
+    """Return what the pools of each fleet are named after: its model, or for shared ones the GPU.
+
+    Several of one GPU are numbered in the order of their models' names; no name is that of a model.
+    """
+    taken = {model for fleet in fleets for model in fleet.models}
+    names: dict[tuple[str, ...], str] = {}
+    for fleet in sorted(fleets, key=lambda fleet: fleet.models):
+        if not fleet.shared:
+            names[fleet.models] = fleet.models[0]
+            continue
+        base = f"shared-{fleet.options[0].engine.gpu.name.lower()}"
+        numbered = (f"{base}-{number}" for number in itertools.count(2))
+        names[fleet.models] = next(name for name in itertools.chain((base,), numbered) if name not in taken)
+        taken.add(names[fleet.models])
+    return names
+
+
+def shared_nodes_of(fleets: Sequence[Fleet]) -> tuple[SharedNodes, ...]:
+    """Return the shared fleets as the plan states them, by name."""
+    names = fleet_names(fleets)
+    found = [
+        SharedNodes(
+            name=names[fleet.models],
+            models=fleet.models,
+            gpu=fleet.options[0].engine.gpu.name,
+            instance_type=fleet.options[0].instance.instance_type,
+            gpus_per_node=fleet.options[0].instance.gpus,
+            pools=tuple(pool.name for pool in fleet.pools(names[fleet.models])),
+            usd_per_hour=fleet.usd_per_hour,
+            apart_usd_per_hour=fleet.apart_usd_per_hour,
+        )
+        for fleet in fleets
+        if fleet.shared
+    ]
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def shared_fleets(
+    guests: Sequence[Guest], apart: Sequence[Option], supply: Supply, *, for_ceiling: bool
+) -> Iterator[Fleet]:
+    """Yield the fleets of ``guests``, which are all on one instance type: with every type that all of them may buy,
+    and with that type alone.
+
+    Only those with a lower expected cost than ``apart``, the cheapest own options of the models, or ``for_ceiling``
+    with a lower ceiling; none above a stated quota.
+    """
+    expected_below = sum(option.usd_per_hour.expected for option in apart) - LEAST_SAVING
+    ceiling_below = sum(option.ceiling_usd_per_hour for option in apart) - LEAST_SAVING if for_ceiling else 0.0
+    first, tenants = guests[0].option, [guest.tenant for guest in guests]
+    nodes = shared_nodes(tenants, first.instance.gpus)
+    split = split_nodes(nodes, 1, supply.capacity.spot_share)
+    common = [offer for offer in first.offers if all(offer in guest.option.offers for guest in guests)]
+    for offers in {len(common): tuple(common), 1: first.offers[:1]}.values():
+        cost = fleet_usd_per_hour(split, offers, first.spot_usd_per_hour)
+        if cost.expected >= expected_below and cost.ceiling >= ceiling_below:
+            continue
+        fleet = _fleet(guests, apart, supply, split=split, offers=offers, cost=cost)
+        purchases = fleet.options[0].purchases
+        wanted = fleet.usd_per_hour.expected < expected_below or fleet.ceiling_usd_per_hour < ceiling_below
+        if wanted and not quota_shortage(supply.capacity, purchases, supply.catalogue):
+            yield fleet
+
+
+def _fleet(
+    guests: Sequence[Guest], apart: Sequence[Option], supply: Supply, *,
+    split: NodeSplit, offers: tuple[InstanceOffer, ...], cost: Bounds,
+) -> Fleet:  # fmt: skip
+    tenants = [guest.tenant for guest in guests]
+    volumes = shared_disk([disk(guest.option.engine.pod, guest.option.instance) for guest in guests])
+    beside = split.ceiling * disk_usd_per_hour(volumes, supply.region, supply.catalogue)
+    beside += sum(guest.fixed_usd_per_hour for guest in guests)
+    options = tuple(
+        replace(
+            guest.option, offers=offers, replicas=guest.tenant.replicas, split=split, usd_per_hour=part,
+            ceiling_usd_per_hour=part.ceiling + guest.fixed_usd_per_hour,
+        )
+        for guest, part in zip(guests, parts(cost, tenants), strict=True)
+    )  # fmt: skip
+    return Fleet(
+        models=tuple(guest.model for guest in guests),
+        options=options,
+        usd_per_hour=cost,
+        ceiling_usd_per_hour=cost.ceiling + beside,
+        apart_usd_per_hour=summed(option.usd_per_hour for option in apart),
+        guests=tuple(guests),
+    )

@@ -1,0 +1,67 @@
+"""How long a replica takes to start, to be believed dead and to leave: start-up, probes, drain."""
+
+from __future__ import annotations
+
+import math
+
+from sizing.catalogue import Instance
+from sizing.catalogue.files import serving_facts
+from sizing.models.spec import ModelSpec
+from sizing.plan import Drain, EngineSettings, Probe, Probes, StartUp
+from sizing.units import round_up
+from sizing.workload.workload import Workload
+
+
+def start_up(model: ModelSpec, engine: EngineSettings, instance: Instance, weights_bytes: int) -> StartUp:
+    """Predict the phases from a bought node to a ready replica; the weights come from S3 through the streamer."""
+    facts, image_gb = serving_facts("start_up"), serving_facts("disk")["image_compressed_gb"]
+    gpus, gigabytes = engine.tensor_parallel * engine.pipeline_parallel, weights_bytes / 1e9
+    line_gb_per_s = instance.network_gbps / 8 * facts["network_share"]
+    compile_s = facts["compile_base_s"] + facts["compile_s_per_gb"] * gigabytes
+    graphs_s = 0.0 if engine.enforce_eager else facts["graphs_s_per_layer"] * model.num_layers
+    return StartUp(
+        node_s=float(facts["node_s"]),
+        image_pull_s=round(image_gb / min(facts["image_mb_per_s"] / 1e3, line_gb_per_s), 1),
+        weights_load_s=round(gigabytes / min(facts["weights_gb_per_s"], line_gb_per_s), 1),
+        compile_s=0.0 if engine.enforce_eager else round(compile_s, 1),
+        warm_up_s=round(facts["process_s"] + facts["process_s_per_gpu"] * gpus + graphs_s, 1),
+    )
+
+
+def probes(start: StartUp) -> Probes:
+    """Return the probe budgets: start-up covers twice the predicted load of the pod."""
+    facts = serving_facts("probes")
+    failures = math.ceil(facts["startup_load_factor"] * start.pod_s / facts["startup_period_s"])
+
+    def probe(kind: str, count: int) -> Probe:
+        return Probe(
+            path=facts[f"{kind}_path"],
+            period_s=facts[f"{kind}_period_s"],
+            timeout_s=facts[f"{kind}_timeout_s"],
+            failure_threshold=count,
+        )
+
+    return Probes(
+        startup=probe("startup", max(failures, facts["startup_min_failures"])),
+        liveness=probe("liveness", facts["liveness_failures"]),
+        readiness=probe("readiness", facts["readiness_failures"]),
+    )
+
+
+def slowest_answer_s(workload: Workload, tpot_p95_ms: float) -> float:
+    """Return the seconds of an answer at the 95th percentile of lengths."""
+    usual = workload.output_tokens * serving_facts("drain")["answer_p95_over_mean"]
+    return float((workload.output_tokens_p95 or usual) * tpot_p95_ms / 1e3)
+
+
+def drain(workload: Workload, tpot_p95_ms: float, *, spot: bool) -> Drain:
+    """Return how a replica leaves: the slowest answer ends before the grace period, which fits the spot notice."""
+    facts = serving_facts("drain")
+    most = facts["spot_notice_s"] - facts["spot_reserve_s"] if spot else facts["max_grace_s"]
+    wanted = round_up(max(slowest_answer_s(workload, tpot_p95_ms), facts["min_shutdown_s"]), facts["round_to_s"])
+    shutdown = min(wanted, most - facts["pre_stop_s"] - facts["margin_s"])
+    return Drain(
+        pre_stop_s=facts["pre_stop_s"],
+        shutdown_timeout_s=shutdown,
+        grace_period_s=facts["pre_stop_s"] + shutdown + facts["margin_s"],
+    )

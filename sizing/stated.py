@@ -1,0 +1,17 @@
+"""Base of every stated type, a frozen pydantic model that refuses unknown keys, and names as Kubernetes takes them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+KUBERNETES_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+"""RFC 1123 label, kept to 40 characters so that derived names stay under the limit of 63."""
+
+
+class Stated(BaseModel):
+    """Base of everything that a user writes: frozen, strict, camelCase keys, unknown keys refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False
+    )
