@@ -23,6 +23,8 @@ class Family(Protocol):
 class FamilyModule(Protocol):
     """A file of ``models.families``."""
 
+    __name__: str
+
     @property
     def ARCHITECTURES(self) -> Sequence[str]:  # noqa: N802 - a constant of the module
         """Names in ``config.json`` that the family understands."""
