@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.plan_problems import lengths_of, limits_of, percentile, stepper
 from benchmarks.replica_model import Call, Engine, StepTimes
-from components.documents.karpenter import consolidate_after_s
+from components.capacity.karpenter_pools.documents import consolidate_after_s
 from sizing.catalogue.files import serving_facts
 from sizing.inputs import ModelEntry
 from sizing.performance.replica import Replica

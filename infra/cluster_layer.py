@@ -6,11 +6,11 @@ from typing import Any
 
 import pulumi
 
-from components.cluster import Cluster, ClusterArgs
-from components.karpenter import KarpenterController, KarpenterControllerArgs
-from components.network import Network, NetworkArgs
-from components.operators import Operators, OperatorsArgs
-from components.registry import Registry, RegistryArgs
+from components.cluster.eks.component import Cluster, ClusterArgs
+from components.cluster.karpenter_controller.component import KarpenterController, KarpenterControllerArgs
+from components.cluster.network.component import Network, NetworkArgs
+from components.cluster.operators.component import Operators, OperatorsArgs
+from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider

@@ -10,17 +10,17 @@ from typing import Any
 
 import pulumi
 
-from components.budget import BudgetGuard, BudgetGuardArgs
-from components.documents.gateway import route_for
-from components.documents.iam import parse_arn
-from components.documents.model_store import StoredModel
-from components.gateway import Gateway, GatewayArgs
-from components.gpu_node_group import GpuNodeGroup, GpuNodeGroupArgs
-from components.karpenter import KarpenterPools, KarpenterPoolsArgs
-from components.model_service import ModelService, ModelServiceArgs
-from components.model_store import ModelStore, ModelStoreArgs
-from components.namespace import Namespace, NamespaceArgs
-from components.vector_store import VectorStore, VectorStoreArgs
+from components.capacity.gpu_node_group.component import GpuNodeGroup, GpuNodeGroupArgs
+from components.capacity.karpenter_pools.component import KarpenterPools, KarpenterPoolsArgs
+from components.common.iam import parse_arn
+from components.data.model_store.component import ModelStore, ModelStoreArgs
+from components.data.model_store.documents import StoredModel
+from components.data.vector_store.component import VectorStore, VectorStoreArgs
+from components.operations.budget.component import BudgetGuard, BudgetGuardArgs
+from components.serving.gateway.component import Gateway, GatewayArgs
+from components.serving.gateway.documents import route_for
+from components.serving.model_service.component import ModelService, ModelServiceArgs
+from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider

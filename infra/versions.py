@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from components.charts import ChartVersion
+from components.common.charts import ChartVersion
 
 KUBERNETES = "1.36"
 VLLM = "0.32.0"

@@ -31,8 +31,6 @@ from sizing.plan import EngineSettings
 
 LATENT_BLOCK = 128
 """Hybrids of MLA and recurrent layers align blocks to this many tokens (vLLM ``platforms/interface.py``)."""
-
-
 SPARSE_BLOCK = 64
 """Sparse attention with an indexer has blocks of at least this many tokens."""
 

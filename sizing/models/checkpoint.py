@@ -23,30 +23,14 @@ from sizing.models.spec import BYTES_OF_DTYPE, ModelSpec
 from sizing.units import GIB
 
 INDEX = "model.safetensors.index.json"
-
-
 SINGLE = "model.safetensors"
-
-
 INDEX_LIMIT_BYTES = 64 << 20
-
-
 MOST_FILES = 2000
-
-
 MOST_TENSORS = 2_000_000
-
-
 FLOATS = frozenset({"F16", "BF16", "F32", "F64"})
-
-
 PACKED = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "I32", "F4"})
 """Types in which checkpoints keep quantised weights."""
-
-
 SCALES = ("scale", "scales", "scale_inv", "absmax", "qzeros", "g_idx", "quant_map", "SCB", "zero_point", "weight_shape")
-
-
 SHARE_OF_CONTRADICTION = 0.2
 """Share of a checkpoint's bytes in another form that shows another checkpoint than the configuration's."""
 

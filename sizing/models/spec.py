@@ -17,8 +17,6 @@ from sizing.models.quantisation.config import Quantisation, group_bytes
 from sizing.models.weight_groups import Stage, WeightGroup
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
-
-
 VOCABULARY_PADDING = 64
 """vLLM pads the vocabulary to a multiple of this (DEFAULT_VOCAB_PADDING_SIZE)."""
 

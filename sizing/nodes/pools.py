@@ -17,11 +17,7 @@ from sizing.catalogue import Gpu
 from sizing.plan import Bounds, CapacityType, Disk, InstanceOffer, NodePoolPlan, Replicas
 
 TAINT_KEY = "nvidia.com/gpu"
-
-
 TAINT_VALUE = "present"
-
-
 POOL_LABEL = "tonnage.dev/pool"
 
 

@@ -15,8 +15,6 @@ from sizing.observe.logs.settings import Setting
 from sizing.units import GIB
 
 WHERE = "endpoint"
-
-
 CACHE = "vllm:cache_config_info"
 
 
@@ -24,14 +22,8 @@ RUNNING, WAITING = ("vllm:num_requests_running",), ("vllm:num_requests_waiting",
 
 
 USAGE = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
-
-
 PREEMPTIONS = ("vllm:num_preemptions_total",)
-
-
 PREFIX_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
-
-
 PREFIX_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
 
 
@@ -39,14 +31,8 @@ PROMPT, GENERATION = ("vllm:prompt_tokens_total",), ("vllm:generation_tokens_tot
 
 
 REQUESTS = ("vllm:request_success_total",)
-
-
 TTFT = ("vllm:time_to_first_token_seconds",)
-
-
 TPOT = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
-
-
 LABELS = {
     "block_size": "block_size",
     "cache_dtype": "kv_cache_dtype",

@@ -26,21 +26,11 @@ from sizing.workload.workload import Objectives, Workload
 
 LOOSENED = (0.5, 1.0, 2.0, 4.0)
 """Objectives are tightened and loosened by these: the options that a stricter or laxer promise would allow."""
-
-
 TRAFFIC_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-
-
 OUTPUT_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-
-
 QUIETEST_HOUR = 4
 """Hour of the least traffic where no day is stated: a cosine from there to the busiest hour, twelve hours later."""
-
-
 EVERY_OPTION = 10_000
-
-
 SAME = 0.005
 """Differences below half a percent are not told."""
 

@@ -30,35 +30,17 @@ from sizing.workload.lengths import LARGEST_RATIO
 from sizing.workload.workload import BURSTINESS_LIMITS
 
 MOST_BYTES = 64 * 2**20
-
-
 MOST_ROWS = 1_000_000
-
-
 MOST_TOKENS = 10_000_000
-
-
 MOST_SECONDS = 366 * 86_400
-
-
 LEAST_SECONDS = 60
-
-
 DAY_HOURS = 20
 """Hours that a trace must cover for its daily shape to be taken."""
-
-
 COVERED_SECONDS = 600
 """Seconds of an hour of the day that count as covering it."""
-
-
 WINDOW_S = 10.0
-
-
 WINDOWS = 120
 """Counts are taken in windows of ``WINDOW_S``, shorter where the trace has no ``WINDOWS`` of them."""
-
-
 COUNTED = 100
 """Requests from which on their burstiness is told."""
 
@@ -132,11 +114,7 @@ def _json_rows(text: str, name: str) -> Iterator[Arrival]:
 
 
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-
-
 PLAIN = ("arrival_s", "input_tokens", "output_tokens")
-
-
 MOONCAKE = ("timestamp", "input_length", "output_length")
 
 

@@ -23,8 +23,6 @@ DayShare = Annotated[float, Field(ge=0, le=1)]
 
 LEAST_REQUESTS_PER_S = 1e-6
 """A request in twelve days: what is rarer has no cost per token."""
-
-
 QUIETEST_SHARE = 0.2
 """``minimumShare`` where nothing is stated of the day."""
 

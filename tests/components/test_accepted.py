@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import pytest
 
-from components.documents.gateway import route_for
-from components.gateway import Gateway, GatewayArgs
-from components.model_service import ModelService, ModelServiceArgs
-from components.namespace import Namespace, NamespaceArgs
-from components.vector_store import VectorStore, VectorStoreArgs
+from components.data.vector_store.component import VectorStore, VectorStoreArgs
+from components.serving.gateway.component import Gateway, GatewayArgs
+from components.serving.gateway.documents import route_for
+from components.serving.model_service.component import ModelService, ModelServiceArgs
+from components.serving.namespace.component import Namespace, NamespaceArgs
 from rehearsal.control_plane import ControlPlane
 from rehearsal.crds import install_crds
 from rehearsal.objects import ObjectClient

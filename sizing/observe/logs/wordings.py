@@ -14,24 +14,12 @@ from sizing.observe.logs.settings import Setting, engine_arguments
 from sizing.units import GIB
 
 MOST_RANKS = 1024
-
-
 MOST_FAILURES = 16
-
-
 LONGEST_FAILURE = 400
-
-
 WHILE_SERVING = "out_of_memory_while_serving"
 """A failure after the start: the engine came up and ran out of memory under load."""
-
-
 NUMBER = r"(-?\d{1,9}(?:\.\d{1,9})?)"
-
-
 COUNT = r"(\d[\d,]{0,14})"
-
-
 SIZE = NUMBER + r" ?Gi?B"
 
 
@@ -210,8 +198,6 @@ USAGE_TOGETHER = (
 
 
 ENGINE_LINE = r"Initializing an? (?:(V[01]) )?LLM engine (?:\(v(\d[^)\s]{0,60}|dev)\) )?with config: (.*)"
-
-
 FIGURES: tuple[tuple[str, str, Handler], ...] = (
     ("API server version", r"vLLM API server version v?(\d[\w.+-]{0,60})", _words("vllm_version")),
     ("█  version ", r"█  version (\d[\w.+-]{0,60})", _words("vllm_version")),
@@ -282,8 +268,6 @@ FIGURES: tuple[tuple[str, str, Handler], ...] = (
 
 ALWAYS_JOINED = (_engine, _arguments)
 """Long lines: what is read of their first part is read again when the rest of a wrapped line is there."""
-
-
 FAILURES: tuple[tuple[str, str, str], ...] = (
     ("out_of_memory", "out of memory", r"(?:CUDA|HIP) out of memory(?:\. Tried to allocate| occurred| on device)"),
     ("kv_cache", "KV cache is needed", r"To serve at least one request .{1,60}GiB KV cache is needed"),
@@ -297,14 +281,8 @@ FAILURES: tuple[tuple[str, str, str], ...] = (
 
 
 _FIGURES = tuple((phrase, re.compile(pattern), handler) for phrase, pattern, handler in FIGURES)
-
-
 _FAILURES = tuple((kind, phrase, re.compile(pattern)) for kind, phrase, pattern in FAILURES)
-
-
 _PREFIX = re.compile(r"\(([A-Za-z_][\w =.-]{0,60}\bpid=\d{1,10}(?:, ip=[\w.:]{1,45})?)\)")
-
-
 PREFIX_WITHIN = 400
 """Characters in which a line names its process; what stands before them is written by collectors."""
 

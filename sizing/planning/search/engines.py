@@ -35,15 +35,9 @@ from sizing.units import GIB
 from sizing.workload.workload import Objectives
 
 BATCHED_TOKENS = (2048, 8192, 16384)
-
-
 SEQUENCES = (256, 64)
 """Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
-
-
 MOST_KEPT = 20_000
-
-
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
 
 

@@ -1,0 +1,1 @@
+"""The on-demand floor of one model: an EKS managed node group."""

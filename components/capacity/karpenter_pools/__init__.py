@@ -1,0 +1,1 @@
+"""NodePool and EC2NodeClass of each pool that Karpenter buys."""

@@ -1,0 +1,140 @@
+"""Karpenter: what the controller may do, what its queue hears, and the NodePool and EC2NodeClass of one pool.
+
+The controller's permissions follow one rule: it may create and change machines only with this cluster's tags on
+them, and end only machines that carry those tags. Read calls cannot be scoped by resource and are limited by region.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from components.common import node
+from components.common.node import node_labels
+from components.common.tags import DISCOVERY_TAG, named
+from sizing.errors import BadInput
+from sizing.plan import NodePoolPlan, ServingPlan
+
+API_VERSION = "karpenter.sh/v1"
+CLASS_API_VERSION = "karpenter.k8s.aws/v1"
+EXPIRE_AFTER_HOURS = 720
+"""Karpenter's own default: a node is replaced after 30 days, so that its image does not age without end."""
+CONSOLIDATE_FLOOR_S = 600
+"""An empty node is kept at least this long, also for models that start fast: traffic comes back in minutes."""
+TERMINATION_FLOOR_S = 1800
+PREFERENCE_STEP = 10
+HIGHEST_WEIGHT = 100
+
+
+def check_alias(alias: str) -> None:
+    """Raise ``BadInput`` for an image alias that floats: it replaces GPU nodes whenever AWS publishes an image."""
+    family, _, release = alias.partition("@")
+    if not family or not release or release == "latest":
+        raise BadInput("karpenter.amiAlias", f"{alias!r} is not pinned", way_out="name a release, as al2023@v20260714")
+
+
+def check_pool(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> None:
+    """Raise ``BadInput`` unless Karpenter can serve the pool within the plan."""
+    where = f"pools.{pool.name}"
+    if pool.kind != "karpenter":
+        raise BadInput(where, f"kind is {pool.kind}", limit="karpenter", way_out="give managed pools to GpuNodeGroup")
+    if not pool.offers or not pool.zones:
+        raise BadInput(where, "has no instance type or no zone", way_out="allow more GPUs or zones in capacity")
+    if pool.gpu_limit < 1:
+        raise BadInput(where, f"GPU limit {pool.gpu_limit}", limit="at least 1", way_out="leave the pool out")
+    unknown = sorted(set(pool.models) - {model.name for model in models})
+    if unknown:
+        raise BadInput(where, f"serves {', '.join(unknown)}, which are not in the plan")
+
+
+def served(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> list[ServingPlan]:
+    """Return the plans of the models that the pool serves."""
+    return [model for model in models if model.name in pool.models]
+
+
+def minutes(seconds: float) -> str:
+    """Return a duration in whole minutes, rounded up."""
+    return f"{math.ceil(seconds / 60)}m"
+
+
+def consolidate_after_s(models: Sequence[ServingPlan]) -> float:
+    """Seconds that an empty node is kept: longer than the slowest start-up, so that a start is never thrown away.
+
+    Rule: 1.5 x the longest predicted time from nothing to the first token, at least ten minutes.
+    """
+    return max([CONSOLIDATE_FLOOR_S, *(1.5 * model.start_up.total_s for model in models)])
+
+
+def termination_s(models: Sequence[ServingPlan]) -> float:
+    """Seconds that a leaving node may take: the replacement starts twice over, then the longest drain."""
+    return max([TERMINATION_FLOOR_S, *(2 * m.start_up.total_s + m.drain.grace_period_s for m in models)])
+
+
+def preference(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> int:
+    """Return the NodePool's weight: pools that the plan names earlier are bought first."""
+    positions = [model.pools.index(pool.name) for model in served(pool, models) if pool.name in model.pools]
+    return max(1, HIGHEST_WEIGHT - PREFERENCE_STEP * min(positions, default=0))
+
+
+def requirements(pool: NodePoolPlan) -> list[dict[str, object]]:
+    """Return what a machine of the pool must be; nothing is left to Karpenter that the plan has priced."""
+    values: dict[str, Sequence[str]] = {
+        "kubernetes.io/arch": ["amd64"],
+        "karpenter.sh/capacity-type": [pool.capacity_type],
+        "node.kubernetes.io/instance-type": [offer.instance_type for offer in pool.offers],
+        "topology.k8s.aws/zone-id": sorted(pool.zones),
+    }
+    if pool.karpenter_gpu_name:
+        values["karpenter.k8s.aws/instance-gpu-name"] = [pool.karpenter_gpu_name]
+    return [{"key": key, "operator": "In", "values": list(value)} for key, value in sorted(values.items())]
+
+
+def node_pool(pool: NodePoolPlan, models: Sequence[ServingPlan], node_class: str) -> dict[str, object]:
+    """Return the spec of the NodePool.
+
+    ``WhenEmpty``: a node that serves is never consolidated. Expiry evicts, so it comes with a termination grace
+    period; drifted nodes are replaced one at a time, and only when the pinned image or the pool itself changes.
+    """
+    plans = served(pool, models)
+    return {
+        "weight": preference(pool, models),
+        "limits": {"nvidia.com/gpu": str(pool.gpu_limit)},
+        "disruption": {
+            "consolidationPolicy": "WhenEmpty",
+            "consolidateAfter": minutes(consolidate_after_s(plans)),
+            "budgets": [
+                {"nodes": "100%", "reasons": ["Empty"]},
+                {"nodes": "1", "reasons": ["Drifted"]},
+            ],
+        },
+        "template": {
+            "metadata": {"labels": node_labels(pool)},
+            "spec": {
+                "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": node_class},
+                "requirements": requirements(pool),
+                "taints": [{"key": pool.taint_key, "value": pool.taint_value, "effect": "NoSchedule"}],
+                "expireAfter": f"{EXPIRE_AFTER_HOURS}h",
+                "terminationGracePeriod": minutes(termination_s(plans)),
+            },
+        },
+    }
+
+
+def node_class(
+    pool: NodePoolPlan, *, ami_alias: str, cluster_name: object, node_role_name: object, tags: Mapping[str, str]
+) -> dict[str, object]:
+    """Return the spec of the EC2NodeClass: pinned image, encrypted root, NVMe as RAID0, discovery by tag.
+
+    ``cluster_name`` and ``node_role_name`` may be outputs; they are only placed.
+    """
+    return {
+        "amiSelectorTerms": [{"alias": ami_alias}],
+        "role": node_role_name,
+        "subnetSelectorTerms": [{"tags": {DISCOVERY_TAG: cluster_name}}],
+        "securityGroupSelectorTerms": [{"tags": {DISCOVERY_TAG: cluster_name}}],
+        "blockDeviceMappings": [node.root_volume(pool.disk)],
+        "instanceStorePolicy": "RAID0",
+        "metadataOptions": node.metadata_options(),
+        "userData": node.user_data(node.node_config(local_disks=False)),
+        "tags": named(tags, pool.name),
+    }

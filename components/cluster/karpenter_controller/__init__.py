@@ -1,0 +1,1 @@
+"""The Karpenter controller with its queue and permissions. The pools that it serves are in ``capacity``."""

@@ -1,0 +1,180 @@
+"""Values, namespaces and permissions of the operators. Everything runs on system nodes but what must see GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from components.common.tags import POOL_LABEL, SYSTEM_NODE_SELECTOR
+from sizing.errors import BadInput
+
+PROMETHEUS_ADDRESS = "http://monitoring-prometheus.monitoring.svc.cluster.local:9090"
+STORAGE_CLASS = "gp3-encrypted"
+SECRET_STORE = "aws-secrets-manager"  # noqa: S105 - the name of the store, not a secret
+GRAFANA_SECRET = "grafana-admin"  # noqa: S105 - the name of the Secret
+POD_SECURITY: Mapping[str, str] = {"monitoring": "privileged", "nvidia-device-plugin": "privileged"}
+"""The node exporter and the GPU exporters mount the host; the rest lives with the baseline standard."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """Where an operator runs and which other operators must be there first (for their CRDs)."""
+
+    namespace: str
+    after: tuple[str, ...] = ()
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "aws-load-balancer-controller": Operator(namespace="kube-system"),
+    "dcgm-exporter": Operator(namespace="monitoring", after=("kube-prometheus-stack",)),
+    "envoy-gateway": Operator(namespace="envoy-gateway-system", after=("aws-load-balancer-controller",)),
+    "external-secrets": Operator(namespace="external-secrets", after=("aws-load-balancer-controller",)),
+    "keda": Operator(namespace="keda", after=("aws-load-balancer-controller",)),
+    "kube-prometheus-stack": Operator(namespace="monitoring", after=("external-secrets",)),
+    "nvidia-device-plugin": Operator(namespace="nvidia-device-plugin", after=("aws-load-balancer-controller",)),
+}
+"""The load balancer controller comes first: its webhook answers for every Service, so others would fail without it."""
+
+
+LOAD_BALANCERS = "aws-load-balancer-controller"
+INSTALL_ORDER = (
+    LOAD_BALANCERS,
+    "external-secrets",
+    "kube-prometheus-stack",
+    "dcgm-exporter",
+    "envoy-gateway",
+    "keda",
+    "nvidia-device-plugin",
+)
+
+
+def check_charts(charts: object) -> None:
+    """Raise ``BadInput`` unless there is exactly one chart for each operator."""
+    if not isinstance(charts, Mapping):
+        raise BadInput("operators.charts", f"{charts!r} is not a mapping", way_out="map operator names to charts")
+    unknown, missing = sorted(set(charts) - set(OPERATORS)), sorted(set(OPERATORS) - set(charts))
+    if unknown:
+        raise BadInput("operators.charts", f"{', '.join(unknown)} not known", way_out=f"one of {', '.join(OPERATORS)}")
+    if missing:
+        raise BadInput("operators.charts", f"{', '.join(missing)} missing", way_out="pin a chart for each operator")
+
+
+def own_namespaces(operators: Sequence[str]) -> list[str]:
+    """Return the namespaces that these operators need and Kubernetes does not bring."""
+    return sorted({OPERATORS[operator].namespace for operator in operators} - {"kube-system"})
+
+
+def storage_class() -> dict[str, object]:
+    """Return the class of persistent volumes: encrypted gp3, bound where the pod runs, kept room to grow."""
+    return {
+        "metadata": {
+            "name": STORAGE_CLASS,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "ebs.csi.aws.com",
+        "parameters": {"type": "gp3", "encrypted": "true"},
+        "volume_binding_mode": "WaitForFirstConsumer",
+        "allow_volume_expansion": True,
+        "reclaim_policy": "Delete",
+    }
+
+
+def secret_store(region: str) -> dict[str, object]:
+    """Return the store that ExternalSecrets name; the operator reads with its own Pod Identity role."""
+    return {"provider": {"aws": {"service": "SecretsManager", "region": region}}}
+
+
+def values(*, cluster_name: object, region: str, vpc_id: object) -> dict[str, dict[str, object]]:
+    """Return the chart values by operator; ``cluster_name`` and ``vpc_id`` may be outputs and are only placed."""
+    return {
+        "aws-load-balancer-controller": _load_balancer_values(cluster_name, region, vpc_id),
+        "dcgm-exporter": _dcgm_values(),
+        "envoy-gateway": _envoy_gateway_values(),
+        "external-secrets": _external_secrets_values(),
+        "keda": _keda_values(),
+        "kube-prometheus-stack": _monitoring_values(),
+        "nvidia-device-plugin": _device_plugin_values(),
+    }
+
+
+def _on_system_nodes() -> dict[str, object]:
+    return {"nodeSelector": dict(SYSTEM_NODE_SELECTOR)}
+
+
+def _on_gpu_nodes() -> dict[str, object]:
+    term = {"matchExpressions": [{"key": POOL_LABEL, "operator": "Exists"}]}
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    }
+
+
+def _load_balancer_values(cluster_name: object, region: str, vpc_id: object) -> dict[str, object]:
+    return {
+        **_on_system_nodes(),
+        "clusterName": cluster_name,
+        "region": region,
+        "vpcId": vpc_id,
+        "replicaCount": 2,
+        "serviceAccount": {"create": True, "name": "aws-load-balancer-controller"},
+        # A private VPC has no endpoint for these, and an NLB uses none of them.
+        "enableShield": False,
+        "enableWaf": False,
+        "enableWafv2": False,
+    }
+
+
+def _envoy_gateway_values() -> dict[str, object]:
+    return {"deployment": {"replicas": 2, "pod": {"nodeSelector": dict(SYSTEM_NODE_SELECTOR)}}}
+
+
+def _keda_values() -> dict[str, object]:
+    return {**_on_system_nodes(), "operator": {"replicaCount": 2}, "metricsServer": {"replicaCount": 2}}
+
+
+def _external_secrets_values() -> dict[str, object]:
+    placed = _on_system_nodes()
+    return {
+        **placed,
+        "webhook": placed,
+        "certController": placed,
+        "serviceAccount": {"create": True, "name": "external-secrets"},
+    }
+
+
+def _device_plugin_values() -> dict[str, object]:
+    # The critical class lets the plugin start before the pods that wait for its resource.
+    return {**_on_gpu_nodes(), "priorityClassName": "system-node-critical", "gfd": {"enabled": False}}
+
+
+def _dcgm_values() -> dict[str, object]:
+    return {**_on_gpu_nodes(), "serviceMonitor": {"enabled": True, "interval": "15s"}}
+
+
+def _monitoring_values() -> dict[str, object]:
+    volume = {
+        "spec": {
+            "storageClassName": STORAGE_CLASS,
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "50Gi"}},
+        }
+    }
+    return {
+        "fullnameOverride": "monitoring",
+        # Without a Secret the chart sets a password that everybody knows.
+        "grafana": {**_on_system_nodes(), "admin": {"existingSecret": GRAFANA_SECRET}},
+        "alertmanager": {"alertmanagerSpec": _on_system_nodes()},
+        "prometheusOperator": _on_system_nodes(),
+        "kube-state-metrics": _on_system_nodes(),
+        "prometheus": {
+            "prometheusSpec": {
+                **_on_system_nodes(),
+                "retention": "15d",
+                "retentionSize": "45GB",
+                "podMonitorSelectorNilUsesHelmValues": False,
+                "ruleSelectorNilUsesHelmValues": False,
+                "serviceMonitorSelectorNilUsesHelmValues": False,
+                "storageSpec": {"volumeClaimTemplate": volume},
+            }
+        },
+    }

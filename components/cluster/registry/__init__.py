@@ -1,0 +1,1 @@
+"""The registry of the runtime images. Building them is not done here."""

@@ -1,0 +1,1 @@
+"""Weights: the bucket and its readers (AWS), and the jobs that fill it (any cluster)."""

@@ -1,0 +1,300 @@
+"""Documents of the vector store: Qdrant on encrypted disks, guarded by a key, snapshotted, one node at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.common.kubernetes import (
+    Document,
+    aws_egress,
+    container_security_context,
+    cpu,
+    dns_egress,
+    from_namespace,
+    gib,
+    labels,
+    pod_security_context,
+    selector,
+    tcp,
+)
+from sizing.plan import VectorStorePlan
+
+COMPONENT = "vector-store"
+HTTP_PORT, GRPC_PORT, PEER_PORT = 6333, 6334, 6335
+"""Ports of Qdrant's REST API, gRPC API and cluster protocol (Qdrant documentation, configuration)."""
+
+QDRANT_USER = 1000
+"""User of Qdrant's unprivileged image (qdrant documentation, "Security": unprivileged image)."""
+
+STORAGE_FOLDER, SNAPSHOT_FOLDER = "/qdrant/storage", "/qdrant/snapshots"
+KEY_ENTRY = "api-key"
+
+
+def storage_class(tags: Mapping[str, str] | None = None) -> Document:
+    """Return the StorageClass: encrypted gp3 in the pod's zone; volumes outlive the claim, for they are the data.
+
+    ``tags`` are put on the volumes: the driver makes them, so no provider tags them, and the budget counts by tag.
+    """
+    tagged = {
+        f"tagSpecification_{place}": f"{key}={value}"
+        for place, (key, value) in enumerate(sorted((tags or {}).items()), 1)
+    }
+    return {
+        "provisioner": "ebs.csi.aws.com",
+        "parameters": {"type": "gp3", "encrypted": "true", "csi.storage.k8s.io/fstype": "ext4", **tagged},
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
+        "reclaimPolicy": "Retain",
+    }
+
+
+def peer_service(name: str) -> Document:
+    """Return the headless Service's spec: peers must find one another before they are ready."""
+    return {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": selector(name, COMPONENT),
+        "ports": [{"name": "peer", "port": PEER_PORT, "targetPort": "peer", "protocol": "TCP"}],
+    }
+
+
+def client_service(name: str) -> Document:
+    """Return the Service's spec that clients use: REST and gRPC, inside the cluster only."""
+    ports = (("http", HTTP_PORT, "http"), ("grpc", GRPC_PORT, "kubernetes.io/h2c"))
+    return {
+        "type": "ClusterIP",
+        "selector": selector(name, COMPONENT),
+        "ports": [
+            {"name": port, "port": number, "targetPort": port, "protocol": "TCP", "appProtocol": protocol}
+            for port, number, protocol in ports
+        ],
+    }
+
+
+def _key(secret: str) -> Document:
+    return {"secretKeyRef": {"name": secret, "key": KEY_ENTRY}}
+
+
+def _command(name: str, replicas: int) -> list[str]:
+    """Return the start command: alone, or as the first peer or one that joins it (ordinal 0 is the first)."""
+    if replicas == 1:
+        return ["./qdrant"]
+    own = f'"http://$POD_NAME.{name}-peers:{PEER_PORT}"'
+    first = f'"http://{name}-0.{name}-peers:{PEER_PORT}"'
+    start = f'if [ "$POD_NAME" = "{name}-0" ]; then exec ./qdrant --uri {own}; fi'
+    return ["/bin/sh", "-c", f"{start}; exec ./qdrant --bootstrap {first} --uri {own}"]
+
+
+def _environment(plan: VectorStorePlan, key_secret: str) -> list[Document]:
+    plain = {
+        # The only file that Qdrant writes beside its storage; the root file system is read-only.
+        "QDRANT_INIT_FILE_PATH": "/tmp/.qdrant-initialized",  # noqa: S108
+        "QDRANT__CLUSTER__ENABLED": "true" if plan.replicas > 1 else "false",
+        "QDRANT__SERVICE__ENABLE_TLS": "false",
+        "QDRANT__STORAGE__SNAPSHOTS_PATH": SNAPSHOT_FOLDER,
+        "QDRANT__STORAGE__STORAGE_PATH": STORAGE_FOLDER,
+        "QDRANT__TELEMETRY_DISABLED": "true",
+    }
+    if plan.replicas > 1:
+        plain |= {
+            "QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR": "2",
+            "QDRANT__STORAGE__COLLECTION__SHARD_NUMBER": str(plan.shards),
+            "QDRANT__STORAGE__COLLECTION__WRITE_CONSISTENCY_FACTOR": "1",
+        }
+    return [
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        *({"name": name, "value": plain[name]} for name in sorted(plain)),
+        {"name": "QDRANT__SERVICE__API_KEY", "valueFrom": _key(key_secret)},
+    ]
+
+
+def _probe(path: str, *, period_s: int, failures: int) -> Document:
+    """Return a probe; Qdrant leaves its health paths open when a key is set."""
+    get = {"path": path, "port": "http", "scheme": "HTTP"}
+    return {"httpGet": get, "periodSeconds": period_s, "timeoutSeconds": 5, "failureThreshold": failures}
+
+
+def _container(name: str, plan: VectorStorePlan, image: Any, key_secret: str) -> Document:
+    bound = {"memory": gib(plan.memory_gib)}
+    ports = (("http", HTTP_PORT), ("grpc", GRPC_PORT), ("peer", PEER_PORT))
+    return {
+        "name": "qdrant",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": _command(name, plan.replicas),
+        "workingDir": "/qdrant",
+        "env": _environment(plan, key_secret),
+        "ports": [{"name": port, "containerPort": number, "protocol": "TCP"} for port, number in ports],
+        "resources": {"requests": {**bound, "cpu": cpu(plan.cpu)}, "limits": bound},
+        # Segments are read back at start: an hour covers the largest planned disk at the volume's base rate.
+        "startupProbe": _probe("/healthz", period_s=10, failures=360),
+        "livenessProbe": _probe("/livez", period_s=10, failures=6),
+        "readinessProbe": _probe("/readyz", period_s=5, failures=3),
+        "securityContext": container_security_context(),
+        "volumeMounts": [
+            {"name": "storage", "mountPath": STORAGE_FOLDER, "subPath": "storage"},
+            {"name": "storage", "mountPath": SNAPSHOT_FOLDER, "subPath": "snapshots"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        ],
+    }
+
+
+def _spread(name: str, replicas: int) -> Document:
+    """Return where replicas may be: never two on one machine, zones evenly as long as every zone has room."""
+    chosen = {"matchLabels": selector(name, COMPONENT)}
+    apart = [{"labelSelector": chosen, "topologyKey": "kubernetes.io/hostname"}]
+    spread: Document = {
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "topology.kubernetes.io/zone",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": chosen,
+            }
+        ]
+    }
+    if replicas > 1:
+        spread["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": apart}}
+    return spread
+
+
+def stateful_set(
+    name: str,
+    plan: VectorStorePlan,
+    *,
+    image: Any,
+    key_secret: str,
+    service_account: str,
+    storage_class_name: str,
+    extra_labels: Mapping[str, str] | None = None,
+) -> Document:
+    """Return the StatefulSet's spec; the disk holds storage and one full set of snapshots."""
+    pod_labels = labels(name, COMPONENT, extra_labels)
+    return {
+        "replicas": plan.replicas,
+        "serviceName": f"{name}-peers",
+        # After all have stopped the first is ready only with a majority of its peers: they must start together.
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate"},
+        "selector": {"matchLabels": selector(name, COMPONENT)},
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        "template": {
+            "metadata": {"labels": pod_labels},
+            "spec": {
+                "serviceAccountName": service_account,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 120,
+                "securityContext": pod_security_context(QDRANT_USER),
+                **_spread(name, plan.replicas),
+                "containers": [_container(name, plan, image, key_secret)],
+                "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+            },
+        },
+        "volumeClaimTemplates": [
+            {
+                "metadata": {"name": "storage", "labels": selector(name, COMPONENT)},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": storage_class_name,
+                    "resources": {"requests": {"storage": gib(plan.disk_gib)}},
+                },
+            }
+        ],
+    }
+
+
+def disruption_budget(name: str) -> Document:
+    """Return the PodDisruptionBudget's spec: one replica at a time."""
+    return {"maxUnavailable": 1, "selector": {"matchLabels": selector(name, COMPONENT)}}
+
+
+def network_policy(
+    name: str, *, client_namespaces: Sequence[str], monitoring_namespace: str, snapshot_labels: Mapping[str, str]
+) -> Document:
+    """Return the NetworkPolicy's spec: clients on the APIs, peers among themselves, nothing to the outside."""
+    peers = {"podSelector": {"matchLabels": selector(name, COMPONENT)}}
+    apis = tcp(HTTP_PORT, GRPC_PORT)
+    clients = [from_namespace(namespace) for namespace in sorted(client_namespaces)]
+    ingress: list[Document] = [
+        {"from": [peers], "ports": tcp(PEER_PORT)},
+        {"from": [{"podSelector": {"matchLabels": dict(snapshot_labels)}}], "ports": tcp(HTTP_PORT)},
+        {"from": [from_namespace(monitoring_namespace)], "ports": tcp(HTTP_PORT)},
+    ]
+    if clients:
+        ingress.append({"from": clients, "ports": apis})
+    return {
+        "podSelector": {"matchLabels": selector(name, COMPONENT)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": [{"to": [peers], "ports": tcp(PEER_PORT)}, dns_egress()],
+    }
+
+
+def snapshot_network_policy(name: str, https_cidrs: Sequence[str]) -> Document:
+    """Return the NetworkPolicy's spec of the snapshot job: the store, names, S3 and pod identity."""
+    store = {"podSelector": {"matchLabels": selector(name, COMPONENT)}}
+    return {
+        "podSelector": {"matchLabels": selector(name, "vector-store-snapshot")},
+        "policyTypes": ["Ingress", "Egress"],
+        "egress": [{"to": [store], "ports": tcp(HTTP_PORT)}, dns_egress(), *aws_egress(https_cidrs)],
+    }
+
+
+def pod_monitor(name: str, key_secret: str) -> Document:
+    """Return the PodMonitor's spec; Qdrant guards ``/metrics`` with its key."""
+    endpoint = {
+        "port": "http",
+        "path": "/metrics",
+        "interval": "30s",
+        "authorization": {"type": "Bearer", "credentials": {"name": key_secret, "key": KEY_ENTRY}},
+    }
+    return {"selector": {"matchLabels": selector(name, COMPONENT)}, "podMetricsEndpoints": [endpoint]}
+
+
+def snapshot_job(
+    name: str,
+    plan: VectorStorePlan,
+    *,
+    namespace: str,
+    image: Any,
+    bucket: Any,
+    region: str,
+    key_secret: str,
+    service_account: str,
+    schedule: str,
+) -> Document:
+    """Return the CronJob's spec: a snapshot of every collection of every peer, streamed to the bucket."""
+    peers = [f"http://{name}-{place}.{name}-peers.{namespace}.svc:{HTTP_PORT}" for place in range(plan.replicas)]
+    bound = {"memory": "512Mi"}
+    container = {
+        "name": "snapshot",
+        "image": image,
+        "command": ["python3", "-m", "runtime.snapshot", "--prefix", f"snapshots/{name}", *peers],
+        "env": [
+            {"name": "AWS_REGION", "value": region},
+            {"name": "TONNAGE_BUCKET", "value": bucket},
+            {"name": "QDRANT_API_KEY", "valueFrom": _key(key_secret)},
+        ],
+        "resources": {"requests": {**bound, "cpu": "250m"}, "limits": bound},
+        "securityContext": container_security_context(),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "serviceAccountName": service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security_context(),
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+    }
+    template = {"metadata": {"labels": labels(name, "vector-store-snapshot")}, "spec": pod}
+    return {
+        "schedule": schedule,
+        "concurrencyPolicy": "Forbid",
+        "successfulJobsHistoryLimit": 1,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {"spec": {"backoffLimit": 2, "activeDeadlineSeconds": 4 * 3600, "template": template}},
+    }

@@ -1,1 +1,0 @@
-"""Pure builders of documents: pod specs, policies, routes. Plans in, plain dictionaries out; no Pulumi resource."""

@@ -1,0 +1,1 @@
+"""The gateway before all models: routes, keys, limits, timeouts."""

@@ -1,0 +1,144 @@
+"""The way in: a load balancer, Envoy proxies, one route per model, keys and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.common.kubernetes import labels, stored_secret
+from components.serving.gateway import documents
+from components.serving.gateway.documents import GatewayRoute
+
+GATEWAY_API = "gateway.networking.k8s.io/v1"
+ENVOY_API = "gateway.envoyproxy.io/v1alpha1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayArgs:
+    """What the gateway needs.
+
+    ``namespace`` holds Gateway and policies, ``serving_namespace`` the routes beside their models. Callers' keys are
+    entries of the Secret ``api_keys_secret`` (client name -> key); with ``api_keys_remote_key`` it is copied from
+    that Secrets Manager entry through the ClusterSecretStore ``secret_store``. ``certificate_arn`` makes the load
+    balancer speak TLS and is required for an ``internet-facing`` one. ``allowed_cidrs`` are the callers' networks.
+    ``controller_namespace`` is where Envoy Gateway runs its proxies.
+    """
+
+    namespace: str
+    serving_namespace: str
+    routes: tuple[GatewayRoute, ...]
+    api_keys_secret: str = "gateway-api-keys"  # noqa: S105 - the name of a Secret
+    api_keys_remote_key: str | None = None
+    secret_store: str = "aws-secrets-manager"  # noqa: S105
+    certificate_arn: pulumi.Input[str] | None = None
+    scheme: Literal["internal", "internet-facing"] = "internal"
+    allowed_cidrs: tuple[str, ...] = ()
+    controller_namespace: str = "envoy-gateway-system"
+    replicas: int = 2
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Gateway(pulumi.ComponentResource):
+    """GatewayClass, EnvoyProxy with its load balancer, Gateway, policies, and per model a route with its limits.
+
+    Outputs: ``gateway_name``, ``paths`` (model -> base path of its OpenAI API).
+    """
+
+    gateway_name: pulumi.Output[str]
+    paths: pulumi.Output[Mapping[str, str]]
+
+    def __init__(self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("tonnage:index:Gateway", name, None, opts)
+        documents.check_exposure(args.scheme, has_certificate=args.certificate_arn is not None)
+        self._name, self._args = name, args
+        gateway = self._gateway(self._class())
+        guard = self._client_policies(gateway)
+        for route in sorted(args.routes, key=lambda each: each.model):
+            self._route(route, gateway, guard)
+        self.gateway_name = pulumi.Output.from_input(name)
+        self.paths = pulumi.Output.from_input({route.model: documents.base_path(route) for route in args.routes})
+        self.register_outputs({"gatewayName": self.gateway_name, "paths": self.paths})
+
+    def _object(
+        self,
+        suffix: str,
+        kind: str,
+        spec: Any,
+        *,
+        api: str = ENVOY_API,
+        after: tuple[pulumi.Resource, ...] = (),
+        **meta: Any,
+    ) -> kubernetes.apiextensions.CustomResource:
+        """Register one custom resource; ``meta`` overrides name and namespace."""
+        metadata = {
+            "name": self._name,
+            "namespace": self._args.namespace,
+            "labels": labels(self._name, "gateway"),
+            **meta,
+        }
+        return kubernetes.apiextensions.CustomResource(
+            f"{self._name}-{suffix}",
+            api_version=api,
+            kind=kind,
+            metadata={key: value for key, value in metadata.items() if value is not None},
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+
+    def _class(self) -> kubernetes.apiextensions.CustomResource:
+        args = self._args
+        proxy = self._object(
+            "proxy",
+            "EnvoyProxy",
+            documents.envoy_proxy(
+                args.routes,
+                replicas=args.replicas,
+                scheme=args.scheme,
+                certificate_arn=args.certificate_arn,
+                allowed_cidrs=args.allowed_cidrs,
+                tags=args.tags,
+            ),
+        )
+        spec = documents.gateway_class(self._name, args.namespace)
+        return self._object("class", "GatewayClass", spec, api=GATEWAY_API, after=(proxy,), namespace=None)
+
+    def _gateway(self, gateway_class: pulumi.Resource) -> kubernetes.apiextensions.CustomResource:
+        args = self._args
+        spec = documents.gateway(
+            self._name, serving_namespace=args.serving_namespace, with_tls=args.certificate_arn is not None
+        )
+        return self._object("gateway", "Gateway", spec, api=GATEWAY_API, after=(gateway_class,))
+
+    def _client_policies(self, gateway: pulumi.Resource) -> pulumi.Resource:
+        """Register what holds for every caller; return the policy that asks for a key."""
+        args = self._args
+        needed: tuple[pulumi.Resource, ...] = (gateway,)
+        if args.api_keys_remote_key is not None:
+            spec = stored_secret(args.api_keys_secret, args.secret_store, args.api_keys_remote_key)
+            keys = self._object("keys", "ExternalSecret", spec, api="external-secrets.io/v1", name=args.api_keys_secret)
+            needed = (gateway, keys)
+        guard = self._object(
+            "auth", "SecurityPolicy", documents.security_policy(self._name, args.api_keys_secret), after=needed
+        )
+        self._object(
+            "clients", "ClientTrafficPolicy", documents.client_policy(self._name, args.routes), after=(gateway,)
+        )
+
+        monitor = documents.proxy_monitor(self._name, args.controller_namespace)
+        self._object("monitor", "PodMonitor", monitor, api="monitoring.coreos.com/v1", after=(gateway,))
+        return guard
+
+    def _route(self, route: GatewayRoute, gateway: pulumi.Resource, guard: pulumi.Resource) -> None:
+        args = self._args
+        place = {"name": route.model, "namespace": args.serving_namespace, "labels": labels(route.model, "gateway")}
+        key = self._object(f"{route.model}-key", "HTTPRouteFilter", documents.key_filter(route), **place)
+        rule = documents.http_route(route, gateway=self._name, gateway_namespace=args.namespace)
+        # The route adds the engine's key, so it must never exist without the policy that asks callers for theirs.
+        needed = (gateway, guard, key)
+        entry = self._object(f"{route.model}-route", "HTTPRoute", rule, api=GATEWAY_API, after=needed, **place)
+        limits = documents.backend_policy(route, proxies=args.replicas)
+        self._object(f"{route.model}-limits", "BackendTrafficPolicy", limits, after=(entry,), **place)

@@ -1,0 +1,324 @@
+"""Documents of the way in: Gateway API objects and the policies of Envoy Gateway 1.9.
+
+Times follow from the plan: a request may last as long as a draining engine would still answer it, so that what
+was admitted ends whether or not its replica leaves; idle limits lie above that, so that no stream is cut between
+two tokens. Limits follow from the ceiling: more than it can serve is refused early (429), not queued.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.common.kubernetes import Document
+from components.serving.model_service.pod import PORT, cold_start_s, key_secret
+from sizing.errors import BadInput
+from sizing.plan import ServingPlan
+
+IDLE_MARGIN_S = 60
+"""Idle limits lie this far above the longest request."""
+
+NLB_IDLE_BOUNDS_S = (60, 6000)
+"""Bounds of ``tcp.idle_timeout.seconds`` (facts/aws.md 9)."""
+
+LB_DEREGISTRATION_S = 15
+"""Seconds until the load balancer stops sending to a leaving proxy; not above the proxies' shortest drain."""
+
+REQUEST_BUFFER = "4Mi"
+"""A request can be sent again only while Envoy holds all of it; its own limit of 32 KiB is a prompt of some 8,000
+tokens, so that a longer one would never wake a model."""
+
+RATE_HEADROOM = 2.0
+"""Callers may send twice what the ceiling sustains before they are refused: bursts are served from the queue."""
+
+PORTS = {True: 443, False: 80}
+"""Listener port with and without TLS at the load balancer."""
+
+TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+"""TLS 1.2 and 1.3 with forward secrecy (Elastic Load Balancing documentation, security policies)."""
+
+SERVICE_ANNOTATION = "service.beta.kubernetes.io/aws-load-balancer-"
+
+PROXY_RESOURCES = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
+"""Answers are slow and few, so a proxy is idle most of the time; CPU is not limited. Two of them must fit beside the
+operators on the smallest system nodes (two of two vCPU each)."""
+
+DURATION_UNITS = ("h", 3600), ("m", 60), ("s", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayRoute:
+    """What the gateway has to know of a served model.
+
+    ``request_timeout_s`` bounds a whole answer; ``wake_s`` is how much longer the first caller of a model at zero
+    replicas may wait (0: it never sleeps). Rates and parallel requests are those of all replicas at the ceiling.
+    """
+
+    model: str
+    service: str
+    request_timeout_s: int
+    requests_per_s: float
+    parallel_requests: int
+    wake_s: int = 0
+
+
+def route_for(plan: ServingPlan) -> GatewayRoute:
+    """Return the route of a planned model; its Service has the model's name."""
+    return GatewayRoute(
+        model=plan.name,
+        service=plan.name,
+        request_timeout_s=plan.drain.shutdown_timeout_s,
+        requests_per_s=plan.replicas.ceiling * plan.throughput.requests_per_s,
+        parallel_requests=plan.replicas.ceiling * (plan.engine.max_num_seqs + plan.scaling.waiting_requests),
+        wake_s=cold_start_s(plan) if plan.scale_to_zero else 0,
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a Gateway API duration (GEP-2257): whole hours, minutes and seconds of at most five digits each."""
+    rest, text = math.ceil(seconds), ""
+    for unit, size in DURATION_UNITS:
+        count, rest = divmod(rest, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def base_path(route: GatewayRoute) -> str:
+    """Return the base path of a model's OpenAI API at the gateway."""
+    return f"/{route.model}/v1"
+
+
+def longest_s(routes: Sequence[GatewayRoute]) -> int:
+    """Return the longest that any request may last."""
+    return max((route.request_timeout_s + route.wake_s for route in routes), default=60)
+
+
+def check_exposure(scheme: str, *, has_certificate: bool) -> None:
+    """Refuse a public load balancer that would carry keys and prompts in the clear."""
+    if scheme == "internet-facing" and not has_certificate:
+        raise BadInput(
+            "gateway.scheme",
+            "internet-facing without a certificate would send keys and prompts in the clear",
+            way_out="set gateway.certificateArn, or keep the scheme internal",
+        )
+
+
+def gateway_class(name: str, namespace: str) -> Document:
+    """Return the GatewayClass's spec: Envoy Gateway with our EnvoyProxy."""
+    return {
+        "controllerName": "gateway.envoyproxy.io/gatewayclass-controller",
+        "parametersRef": {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": name, "namespace": namespace},
+    }
+
+
+def _service_annotations(idle_s: int, scheme: str, certificate_arn: Any, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the annotations that the AWS Load Balancer Controller reads from the proxies' Service."""
+    with_tls = certificate_arn is not None
+    idle = min(max(idle_s, NLB_IDLE_BOUNDS_S[0]), NLB_IDLE_BOUNDS_S[1])
+    annotations: dict[str, Any] = {
+        "type": "external",
+        "nlb-target-type": "ip",
+        "scheme": scheme,
+        "target-group-attributes": f"deregistration_delay.timeout_seconds={LB_DEREGISTRATION_S}",
+        "attributes": "load_balancing.cross_zone.enabled=true,deletion_protection.enabled=false",
+    }
+    if with_tls:
+        annotations |= {
+            "ssl-cert": certificate_arn,
+            "ssl-ports": str(PORTS[True]),
+            "ssl-negotiation-policy": TLS_POLICY,
+            "backend-protocol": "tcp",
+        }
+    else:
+        # A TLS listener keeps the default of 350 s (facts/aws.md 9); only a TCP listener takes this attribute.
+        annotations[f"listener-attributes.TCP-{PORTS[False]}"] = f"tcp.idle_timeout.seconds={idle}"
+    if tags:
+        annotations["additional-resource-tags"] = ",".join(f"{key}={tags[key]}" for key in sorted(tags))
+    return {f"{SERVICE_ANNOTATION}{key}": value for key, value in annotations.items()}
+
+
+def _proxy_pods(replicas: int) -> Document:
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "proxy"}},
+    }
+    return {
+        "replicas": replicas,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "pod": {
+            "topologySpreadConstraints": [spread, {**spread, "topologyKey": "kubernetes.io/hostname"}],
+        },
+        "container": {"resources": PROXY_RESOURCES},  # its security context is hardened by Envoy Gateway itself
+    }
+
+
+def envoy_proxy(
+    routes: Sequence[GatewayRoute],
+    *,
+    replicas: int,
+    scheme: str,
+    certificate_arn: Any = None,
+    allowed_cidrs: Sequence[str] = (),
+    tags: Mapping[str, str] | None = None,
+) -> Document:
+    """Return the EnvoyProxy's spec: the proxies and the network load balancer in front of them."""
+    longest = longest_s(routes)
+    service: Document = {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "annotations": _service_annotations(longest + IDLE_MARGIN_S, scheme, certificate_arn, tags or {}),
+    }
+    if allowed_cidrs:
+        service["loadBalancerSourceRanges"] = sorted(allowed_cidrs)
+    return {
+        "provider": {
+            "type": "Kubernetes",
+            "kubernetes": {
+                "envoyDeployment": _proxy_pods(replicas),
+                "envoyService": service,
+                "envoyPDB": {"maxUnavailable": 1},
+            },
+        },
+        "shutdown": {"drainTimeout": duration(longest), "minDrainDuration": duration(LB_DEREGISTRATION_S)},
+        "telemetry": {"metrics": {"prometheus": {}}},
+    }
+
+
+def proxy_monitor(gateway: str, controller_namespace: str) -> Document:
+    """Return the PodMonitor's spec of the proxies; waking a sleeping model depends on these figures."""
+    return {
+        "namespaceSelector": {"matchNames": [controller_namespace]},
+        "selector": {"matchLabels": {"gateway.envoyproxy.io/owning-gateway-name": gateway}},
+        "podMetricsEndpoints": [{"port": "metrics", "path": "/stats/prometheus", "interval": "15s"}],
+    }
+
+
+def gateway(name: str, *, serving_namespace: str, with_tls: bool) -> Document:
+    """Return the Gateway's spec; TLS ends at the load balancer, so the listener itself speaks HTTP."""
+    namespaces = {
+        "from": "Selector",
+        "selector": {"matchLabels": {"kubernetes.io/metadata.name": serving_namespace}},
+    }
+    listener = {
+        "name": "https" if with_tls else "http",
+        "protocol": "HTTP",
+        "port": PORTS[with_tls],
+        "allowedRoutes": {"namespaces": namespaces, "kinds": [{"kind": "HTTPRoute"}]},
+    }
+    return {"gatewayClassName": name, "listeners": [listener]}
+
+
+def _gateway_target(name: str) -> list[Document]:
+    return [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": name}]
+
+
+def security_policy(gateway_name: str, api_keys_secret: str) -> Document:
+    """Return the SecurityPolicy's spec: every route of the gateway asks for a key; none has a default.
+
+    The key is read from ``Authorization`` (a leading "Bearer " is dropped by Envoy) or ``x-api-key`` and goes no
+    further; the engine sees the client's name.
+    """
+    return {
+        "targetRefs": _gateway_target(gateway_name),
+        "apiKeyAuth": {
+            "credentialRefs": [{"group": "", "kind": "Secret", "name": api_keys_secret}],
+            "extractFrom": [{"headers": ["Authorization", "x-api-key"]}],
+            "forwardClientIDHeader": "x-client-id",
+            "sanitize": True,
+        },
+    }
+
+
+def client_policy(gateway_name: str, routes: Sequence[GatewayRoute]) -> Document:
+    """Return the ClientTrafficPolicy's spec: idle limits above the longest answer, a deadline for slow senders."""
+    idle = duration(longest_s(routes) + IDLE_MARGIN_S)
+    return {
+        "targetRefs": _gateway_target(gateway_name),
+        "timeout": {
+            "tcp": {"idleTimeout": idle},
+            "http": {"idleTimeout": idle, "streamIdleTimeout": idle, "requestReceivedTimeout": "30s"},
+        },
+        "connection": {"bufferLimit": REQUEST_BUFFER},
+        "path": {"escapedSlashesAction": "UnescapeAndRedirect"},
+        "headers": {"withUnderscoresAction": "RejectRequest"},
+    }
+
+
+def key_filter(route: GatewayRoute) -> Document:
+    """Return the HTTPRouteFilter's spec that adds the engine's own key, by reference, after callers were checked."""
+    return {
+        "credentialInjection": {
+            "overwrite": True,
+            "credential": {"valueRef": {"group": "", "kind": "Secret", "name": key_secret(route.model)}},
+        }
+    }
+
+
+def http_route(route: GatewayRoute, *, gateway: str, gateway_namespace: str) -> Document:
+    """Return the HTTPRoute's spec: ``/<model>/v1`` becomes ``/v1`` at the model's Service, nothing else is served."""
+    rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/v1"}}
+    add_key = {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": route.model}
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": base_path(route)}}],
+        "filters": [
+            {"type": "URLRewrite", "urlRewrite": rewrite},
+            {"type": "ExtensionRef", "extensionRef": add_key},
+        ],
+        "backendRefs": [{"group": "", "kind": "Service", "name": route.service, "port": PORT, "weight": 1}],
+    }
+    parent = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": gateway,
+        "namespace": gateway_namespace,
+    }
+    return {"parentRefs": [parent], "rules": [rule]}
+
+
+def _retry(route: GatewayRoute) -> Document:
+    """Return retries of what never reached an engine; for a sleeping model they go on until it has woken.
+
+    Envoy waits a random time between nothing and the interval, half of it on average, so three times the intervals
+    of the wake-up outlast it; the request timeout ends them.
+    """
+    interval_s = 10 if route.wake_s else 1
+    return {
+        "numRetries": math.ceil(3 * route.wake_s / interval_s) if route.wake_s else 2,
+        "retryOn": {"triggers": ["connect-failure", "refused-stream"]},
+        "perRetry": {"backOff": {"baseInterval": f"{interval_s}s", "maxInterval": f"{interval_s}s"}},
+    }
+
+
+def backend_policy(route: GatewayRoute, *, proxies: int) -> Document:
+    """Return the BackendTrafficPolicy's spec of one route: time limit, retries, rate and concurrency limits.
+
+    The local rate limit holds per proxy, so the ceiling is divided among them. A model that sleeps is addressed
+    through its Service's address instead of its endpoints: without endpoints Envoy would answer at once and count
+    nothing, and no traffic would ever wake it.
+    """
+    per_minute = math.ceil(route.requests_per_s * 60 * RATE_HEADROOM / proxies)
+    limit = {"requests": max(1, per_minute), "unit": "Minute"}
+    policy: Document = {
+        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": route.model}],
+        "timeout": {
+            "tcp": {"connectTimeout": "5s"},
+            "http": {
+                "requestTimeout": duration(route.request_timeout_s + route.wake_s),
+                "connectionIdleTimeout": duration(route.request_timeout_s + IDLE_MARGIN_S),
+            },
+        },
+        "retry": _retry(route),
+        "rateLimit": {"type": "Local", "local": {"rules": [{"limit": limit}]}},
+        "circuitBreaker": {
+            "maxConnections": route.parallel_requests,
+            "maxParallelRequests": route.parallel_requests,
+            "maxPendingRequests": route.parallel_requests,
+        },
+    }
+    if route.wake_s:
+        return {**policy, "routingType": "Service"}
+    return {**policy, "loadBalancer": {"type": "LeastRequest"}}

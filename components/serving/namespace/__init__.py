@@ -1,0 +1,1 @@
+"""The namespace of a serving stack: pod security, default deny, GPU quota."""
