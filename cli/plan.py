@@ -1,4 +1,4 @@
-"""``tonnage plan``: the cheapest way to serve one model, the next best, and why each other option lost."""
+"""``tonnage plan``: the cheapest way to serve one model on one screen; everything else with ``--explain``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ Top = Annotated[int, typer.Option("--top", metavar="N", min=0, max=100, help="Al
 Html = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Also write a self-contained page with plots.")
 ]
+
+Explain = Annotated[bool, typer.Option("--explain", help="Everything that the plan says; without it one screen.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,34 +123,52 @@ def plan(
     engine: TimedEngineOptions,
     top: Top = 5,
     html: Html = None,
+    explain: Explain = False,
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """The cheapest plan that meets the objectives, alternatives, and why the others lost; exit 3 when there is none."""
     from datetime import UTC, datetime
 
     from cli.output import show, tell
-    from cli.render import plan as render
+    from cli.render import plan as everything
+    from cli.render import plan_screen
     from cli.sources import find_model
     from sizing.ages import stale_prices
     from sizing.catalogue import load_catalogue
     from sizing.plan_document import plan_document
+    from sizing.plan_figures import warnings_of
+    from sizing.plan_study import study_plan, what_saves
     from sizing.planner import plan_model
+    from sizing.spot import spot_warnings
 
     catalogue = load_catalogue()
     spec, region = find_model(question.model, catalogue), question.region
     entry, capacity = _entry(spec, question, engine), _capacity(question, catalogue)
     catalogue = catalogue.with_model(spec)
+    if not (explain or html or output_format is o.Format.JSON):
+        top = min(top, plan_screen.ALTERNATIVES)
     limit = o.positive("--max-monthly-usd", question.max_monthly_usd)
     result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
     document = plan_document(result, entry, region, catalogue.date, catalogue)
     if html is not None:
-        from sizing.plan_study import study_plan
-
         study = study_plan(result, entry, capacity, region, catalogue, max_monthly_usd=limit, progress=tell)
         _write_page(html, document, study)
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
-    show(document, output_format, text=render.text, markdown=render.markdown)
+
+    def notes() -> everything.Notes:  # asked for by text and Markdown only
+        return everything.Notes(
+            cheaper=what_saves(result.chosen, entry, capacity, region, catalogue, max_monthly_usd=limit),
+            warnings=(*warnings_of(entry, result.chosen), *spot_warnings(result.chosen, result.pools)),
+        )
+
+    render = everything if explain else plan_screen
+    show(
+        document,
+        output_format,
+        text=lambda document: render.text(document, notes()),
+        markdown=lambda document: render.markdown(document, notes()),
+    )
 
 
 def _entry(spec: ModelSpec, question: Question, engine: TimedEngineOptions) -> ModelEntry:
