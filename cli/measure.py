@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import options as o
+from cli.engine_options import EngineOptions
+from cli.option_groups import with_groups
 
 if TYPE_CHECKING:
     from sizing.observe.logs.settings import Setting
@@ -34,6 +36,7 @@ GpuName = Annotated[
 ]
 
 
+@with_groups
 def measure(
     *,
     log: Log = None,
@@ -41,15 +44,7 @@ def measure(
     stack: StackToCompare = None,
     model: ModelName = None,
     gpu: GpuName = None,
-    tensor_parallel: o.TensorParallel = None,
-    pipeline_parallel: o.PipelineParallel = None,
-    max_model_len: o.MaxModelLen = None,
-    max_num_seqs: o.MaxNumSeqs = None,
-    max_num_batched_tokens: o.MaxNumBatchedTokens = None,
-    gpu_memory_utilization: o.GpuMemoryUtilization = None,
-    kv_cache_dtype: o.KvCacheDtypeOption = None,
-    vllm_version: o.VllmVersion = None,
-    enforce_eager: o.EnforceEager = False,
+    engine: EngineOptions,
     gpu_total_gib: o.GpuTotalGib = None,
     weights_gib: o.WeightsGib = None,
     output_format: o.FormatOption = o.Format.TEXT,
@@ -63,18 +58,8 @@ def measure(
     from sizing.observe.measurement import measure as compare
     from sizing.observe.measurement import measurement_document
 
-    stated: dict[str, Setting | None] = {
-        "tensor_parallel": tensor_parallel,
-        "pipeline_parallel": pipeline_parallel,
-        "max_model_len": max_model_len,
-        "max_num_seqs": max_num_seqs,
-        "max_num_batched_tokens": max_num_batched_tokens,
-        "gpu_memory_utilization": gpu_memory_utilization,
-        "kv_cache_dtype": kv_cache_dtype,
-        "vllm_version": vllm_version,
-        "enforce_eager": enforce_eager or None,
-    }
-    o.engine_overrides(**stated)
+    engine.overrides()
+    stated = engine.given()
     totals = o.positive("--gpu-total-gib", gpu_total_gib), o.positive("--weights-gib", weights_gib)
     if stack is not None:
         _refuse_beside_stack({"gpu": gpu, "gpu_total_gib": totals[0], "weights_gib": totals[1], **stated})
@@ -86,7 +71,7 @@ def measure(
         raise typer.Exit(3)
 
 
-def _refuse_beside_stack(options: dict[str, Setting | None]) -> None:
+def _refuse_beside_stack(options: Mapping[str, Setting | None]) -> None:
     from sizing.errors import BadInput
 
     for key, value in options.items():
@@ -132,7 +117,7 @@ def _of_settings(
     measured: Measured,
     model: str | None,
     gpu: str | None,
-    stated: dict[str, Setting | None],
+    stated: Mapping[str, Setting | None],
     totals: tuple[float | None, float | None],
 ) -> Prediction:
     from cli.sources import find_model

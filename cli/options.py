@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel, ValidationError
 
-    from sizing.inputs import EngineOverrides
     from sizing.memory.size import Sizing
 
     Stated = TypeVar("Stated", bound=BaseModel)
@@ -28,31 +27,12 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
-class KvCacheDtype(StrEnum):
-    """Element type of the KV cache: that of the checkpoint, or 8 bits."""
-
-    AUTO = "auto"
-    FP8 = "fp8"
-
-
-class SpeculativeMethod(StrEnum):
-    """Source of draft tokens: repeated text of the prompt, the model's own layers for it, or a model of its own."""
-
-    NGRAM = "ngram"
-    MTP = "mtp"
-    EAGLE = "eagle"
-    EAGLE3 = "eagle3"
-    MEDUSA = "medusa"
-    DRAFT = "draft"
-
-
 FormatOption = Annotated[Format, typer.Option("--format", help="How to show it; json is the stable contract.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Catalogue name, a config.json, a folder with one, or a Hub id.")
 ]
 Stack = Annotated[str, typer.Argument(metavar="STACK", help="Name of a stack: stacks/Pulumi.STACK.yaml.")]
 GpuRequired = Annotated[str, typer.Option("--gpu", metavar="GPU", help="GPU type, for example L4 or H100.")]
-GpuOptional = Annotated[str | None, typer.Option("--gpu", metavar="GPU", help="Only this GPU type. Default: any.")]
 InputTokens = Annotated[int, typer.Option("--input-tokens", metavar="N", help="Mean prompt tokens of a request.")]
 OutputTokens = Annotated[int, typer.Option("--output-tokens", metavar="N", help="Mean generated tokens of a request.")]
 RequestsPerSecondOptional = Annotated[
@@ -66,73 +46,6 @@ OutputTokensOptional = Annotated[
 ]
 Trace = Annotated[
     str | None, typer.Option("--trace", metavar="FILE", help="Requests (CSV or JSON lines) for what is not stated.")
-]
-TensorParallel = Annotated[
-    int | None, typer.Option("--tensor-parallel", metavar="N", help="GPUs that share each layer. Default: 1.")
-]
-PipelineParallel = Annotated[
-    int | None, typer.Option("--pipeline-parallel", metavar="N", help="Groups of layers in a row. Default: 1.")
-]
-MaxModelLen = Annotated[
-    int | None, typer.Option("--max-model-len", metavar="N", help="Longest request in tokens. Default: the model's.")
-]
-MaxNumSeqs = Annotated[
-    int | None, typer.Option("--max-num-seqs", metavar="N", help="Requests in one step. Default: vLLM's.")
-]
-MaxNumBatchedTokens = Annotated[
-    int | None, typer.Option("--max-num-batched-tokens", metavar="N", help="Tokens in one step. Default: vLLM's.")
-]
-GpuMemoryUtilization = Annotated[
-    float | None,
-    typer.Option("--gpu-memory-utilization", metavar="X", help="Share of the card that vLLM takes, 0 to 1."),
-]
-KvCacheDtypeOption = Annotated[
-    KvCacheDtype | None, typer.Option("--kv-cache-dtype", help="Element type of the KV cache. Default: auto.")
-]
-VllmVersion = Annotated[
-    str | None, typer.Option("--vllm-version", metavar="V", help="Account as this vLLM does. Default: the pinned one.")
-]
-EnforceEager = Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.")]
-BlockSize = Annotated[
-    int | None, typer.Option("--block-size", metavar="N", help="Tokens of a KV block. Default: vLLM's.")
-]
-PrefixCaching = Annotated[
-    bool | None,
-    typer.Option("--enable-prefix-caching/--no-enable-prefix-caching", help="Keep prefixes. Default: vLLM's."),
-]
-ExpertParallel = Annotated[
-    bool, typer.Option("--enable-expert-parallel", help="Divide experts over the GPUs instead of splitting each.")
-]
-DataParallel = Annotated[
-    int | None, typer.Option("--data-parallel", metavar="N", help="Ranks of data-parallel attention. Default: 1.")
-]
-DecodeContextParallel = Annotated[
-    int | None,
-    typer.Option("--decode-context-parallel", metavar="N", help="GPUs that share one request's KV. Default: 1."),
-]
-MaxLoras = Annotated[int | None, typer.Option("--max-loras", metavar="N", help="LoRA adapters resident at once.")]
-MaxLoraRank = Annotated[int | None, typer.Option("--max-lora-rank", metavar="N", help="Largest rank of an adapter.")]
-SpeculativeMethodOption = Annotated[
-    SpeculativeMethod | None, typer.Option("--speculative-method", help="Where draft tokens come from.")
-]
-NumSpeculativeTokens = Annotated[
-    int | None, typer.Option("--num-speculative-tokens", metavar="N", help="Draft tokens of one step.")
-]
-SpeculativeAcceptance = Annotated[
-    float | None,
-    typer.Option(
-        "--speculative-acceptance", metavar="X", help="Share of drafted tokens that vLLM's metrics count as accepted."
-    ),
-]
-DraftModel = Annotated[
-    str | None,
-    typer.Option("--draft-model", metavar="MODEL", help="Model or head that drafts tokens: named as MODEL is."),
-]
-LimitMmPerPrompt = Annotated[
-    int | None,
-    typer.Option(
-        "--limit-mm-per-prompt", metavar="N", help="Images, videos or sounds of one prompt, each; 0: text alone."
-    ),
 ]
 GpuTotalGib = Annotated[
     float | None, typer.Option("--gpu-total-gib", metavar="X", help="Memory of the card as CUDA reports it, in GiB.")
@@ -156,21 +69,6 @@ def stated(
         return kind(**given)
     except ValidationError as error:
         raise _bad_option(error, options) from error
-
-
-def engine_overrides(**values: object) -> EngineOverrides:
-    """Return the engine settings that the options fix; BadInput names the option that cannot be."""
-    from sizing.inputs import EngineOverrides
-
-    return stated(EngineOverrides, values)
-
-
-def engine_of(options: Mapping[str, object]) -> EngineOverrides:
-    """Return the engine settings among the options of a verb (``locals()`` at its start); a flag not set is absent."""
-    from sizing.inputs import EngineOverrides
-
-    names = [name for name in EngineOverrides.model_fields if name in options and name != "gpu"]
-    return engine_overrides(**{name: None if options[name] is False else options[name] for name in names})
 
 
 def does_not_fit(sizing: Sizing) -> Exception:

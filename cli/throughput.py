@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from cli import options as o
+from cli.engine_options import TimedEngineOptions
+from cli.option_groups import with_groups
 
 MOST_CONCURRENCY = 1e6
 
 
+@with_groups
 def throughput(
     *,
     model: o.Model,
@@ -18,24 +21,10 @@ def throughput(
     concurrency: Annotated[float, typer.Option("--concurrency", metavar="C", help="Requests in flight.")],
     input_tokens: o.InputTokens,
     output_tokens: o.OutputTokens,
-    tensor_parallel: o.TensorParallel = None,
-    pipeline_parallel: o.PipelineParallel = None,
-    max_model_len: o.MaxModelLen = None,
-    max_num_seqs: o.MaxNumSeqs = None,
-    max_num_batched_tokens: o.MaxNumBatchedTokens = None,
-    gpu_memory_utilization: o.GpuMemoryUtilization = None,
-    kv_cache_dtype: o.KvCacheDtypeOption = None,
-    vllm_version: o.VllmVersion = None,
-    enforce_eager: o.EnforceEager = False,
-    max_loras: o.MaxLoras = None,
-    max_lora_rank: o.MaxLoraRank = None,
-    speculative_method: o.SpeculativeMethodOption = None,
-    num_speculative_tokens: o.NumSpeculativeTokens = None,
-    speculative_acceptance: o.SpeculativeAcceptance = None,
+    engine: TimedEngineOptions,
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
     """Predicted TTFT, TPOT and tokens per second of one replica, with p10 and p90."""
-    overrides = o.engine_of(locals())
     from cli.output import show
     from cli.render import throughput as render
     from cli.sources import find_model
@@ -45,6 +34,7 @@ def throughput(
     from sizing.performance.features import check_speculation
     from sizing.performance.prediction import predict_throughput
 
+    overrides = engine.overrides()
     check_speculation(overrides, "")
     catalogue = load_catalogue()
     sizing = size_model(find_model(model, catalogue), catalogue.gpu(gpu), overrides)

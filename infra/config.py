@@ -61,6 +61,15 @@ def stack_file(stack: str, stacks_dir: Path = STACKS_DIR) -> Path:
     return path
 
 
+def cluster_stack_file(stack: str, stacks_dir: Path = STACKS_DIR) -> Path:
+    """Return the file of the cluster stack below a serving stack; BadInput says how to name another."""
+    try:
+        return stack_file(stack, stacks_dir)
+    except BadInput:
+        way_out = f"write stacks/Pulumi.{stack}.yaml or set tonnage:clusterStack"
+        raise BadInput(f"cluster stack {stack}", "has no stack file", way_out=way_out) from None
+
+
 def stacks(stacks_dir: Path = STACKS_DIR) -> tuple[str, ...]:
     """Return the names of the stacks that have a file, sorted."""
     return tuple(sorted(path.name[len("Pulumi.") : -len(".yaml")] for path in stacks_dir.glob("Pulumi.?*.yaml")))

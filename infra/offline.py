@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from infra.config import STACKS_DIR, config_values, settings_from_values, stack_file
+from infra.config import STACKS_DIR, cluster_stack_file, config_values, settings_from_values, stack_file
 from infra.recording import RecordedResource, Recording, record
 from infra.sdk import collector_paused, load_only_what_is_named
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
@@ -81,11 +81,7 @@ def _run(
 
 def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) -> Properties:
     """Return what the cluster stack exports; BadInput when there is none or it cannot carry the serving stack."""
-    try:
-        path = stack_file(stack, stacks_dir)
-    except BadInput:
-        way_out = f"write stacks/Pulumi.{stack}.yaml or set tonnage:clusterStack"
-        raise BadInput(f"cluster stack {stack}", "has no stack file", way_out=way_out) from None
+    path = cluster_stack_file(stack, stacks_dir)
     values = config_values(path)
     cluster = _settings(values, path)
     if not isinstance(cluster, ClusterSettings):

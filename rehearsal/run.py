@@ -20,7 +20,7 @@ from kubernetes.client.exceptions import ApiException
 from pulumi import automation as auto
 from urllib3.exceptions import HTTPError
 
-from infra.config import STACKS_DIR, settings_from_file, stack_file
+from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, stack_file
 from infra.settings import ServingSettings, StackSettings
 from rehearsal.clock import Clock
 from rehearsal.control_plane import ControlPlane
@@ -139,11 +139,7 @@ def read_script(
             program=program,
         )  # fmt: skip
     below = cluster_stack(settings, stack)
-    try:
-        cluster_path = stack_file(below, stacks_dir)
-    except BadInput as error:
-        way_out = f"write stacks/Pulumi.{below}.yaml or set tonnage:clusterStack"
-        raise BadInput(f"cluster stack {below}", "has no stack file", way_out=way_out) from error
+    cluster_path = cluster_stack_file(below, stacks_dir)
     settings_from_file(cluster_path)
     plan = plan_for(settings, stack)
     _refuse_unknown_pools(gpu_limits or {}, plan)

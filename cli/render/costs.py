@@ -25,6 +25,22 @@ def token_words(costs: Document) -> str:
     return f"${tokens['input']:.2f} per million tokens in, ${tokens['output']:.2f} out, all costs of the stack included"
 
 
+def bill_line(costs: Document) -> str:
+    """Return the bill in one line: three bounds per hour and per month, and the prices per million tokens."""
+    burn, tokens = costs["burn"], costs["usd_per_million_tokens"]
+    month = " / ".join(f"{burn[bound]['usd_per_month']:,.0f}" for bound in BOUNDS)
+    return f"${_sum(burn)} an hour, ${month} a month; 1M tokens ${tokens['input']:.2f} in, ${tokens['output']:.2f} out"
+
+
+def cluster_line(costs: Document) -> str:
+    """Return what the cluster costs, which is not part of the bill."""
+    burn = costs["cluster"]["burn"]["expected"]
+    return (
+        f"{usd(burn['usd_per_hour'], 2)} an hour, {usd(burn['usd_per_month'])} a month beside the bill; "
+        "several stacks may share it"
+    )
+
+
 def sentences(costs: Document) -> list[str]:
     """Return what the costs say in words: tokens, spot, hosts; what does not apply is left out."""
     found = [token_words(costs)] if costs.get("usd_per_million_tokens") else []

@@ -1,8 +1,9 @@
-"""How ``tonnage plan`` looks."""
+"""How ``tonnage plan --explain`` looks, and the pieces that its one screen takes from there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from cli.render import costs
 from cli.render.common import grid, heading, machine, middle_and_high, three, three_usd, widths
-from cli.render.markdown import folded
+from cli.render.markdown import bullets, folded, safe
 from cli.render.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
@@ -24,18 +25,30 @@ SCALING_ROWS = {
     "start_up_s": "a start takes",
 }
 MOST_REASONS = 20
+CHEAPER = "What would make it cheaper (expected cost of the GPU nodes)"
 
 
-def text(document: Document) -> RenderableType:
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """What is told beside the document."""
+
+    cheaper: tuple[tuple[str, str], ...]
+    """(change, what it saves)"""
+    warnings: tuple[str, ...]
+
+
+def text(document: Document, notes: Notes) -> RenderableType:
     """Return the choice with its reasons, the alternatives and why the others lost."""
     chosen = document["chosen"]
     parts: list[RenderableType] = [
         Text(sentence(document), style="bold green"),
         Text(command_line(document), style="dim"),
         *(Text(f"workload: {one['value']}", style="dim") for one in chosen["explanation"] if one["name"] == "trace"),
+        Text(latency(document)),
         heading("Choice and alternatives (replicas, USD per hour: floor / expected / ceiling; latency: p50 to p90)"),
         _options(document),
     ]
+    parts += notes_text(notes)
     parts += [heading("Losses, growth and start"), _pairs(("what", "says"), scaling_rows(document))]
     trades = trade_rows(document)
     if trades:
@@ -59,6 +72,45 @@ def sentence(document: Document) -> str:
         f"at most {replicas['ceiling']}; "
         f"${hourly['expected']:,.2f} an hour expected, at most ${hourly['ceiling']:,.2f}"
     )
+
+
+def p95s(option: Document) -> tuple[str, str]:
+    """Return TTFT and TPOT of an option at the 95th percentile, in milliseconds."""
+    found = {figure["name"]: figure["value"] for figure in option["explanation"]}
+    return f"{found['ttft_p95_ms']:,.0f}", f"{found['tpot_p95_ms']:,.1f}"
+
+
+def latency(document: Document) -> str:
+    """Return the predicted latencies of the choice beside the objectives."""
+    wanted, (ttft, tpot) = document["inputs"]["objectives"], p95s(document["chosen"])
+    return (
+        f"TTFT p95 {ttft} ms of {wanted['ttft_p95_ms']:,g} ms allowed, "
+        f"TPOT p95 {tpot} ms of {wanted['tpot_p95_ms']:,g} ms: {'met' if document['chosen']['meets'] else 'missed'}"
+    )
+
+
+def notes_text(notes: Notes) -> list[RenderableType]:
+    """Return what would be cheaper and what to be warned of."""
+    parts: list[RenderableType] = []
+    if notes.cheaper:
+        table = grid(("", ""))
+        table.show_header = False
+        for change, words in notes.cheaper:
+            table.add_row(Text(change), Text(words, style="dim"))
+        parts += [heading(CHEAPER), table]
+    if notes.warnings:
+        parts += [heading("Warnings"), *(Text(f"- {line}", style="yellow") for line in notes.warnings)]
+    return parts
+
+
+def notes_markdown(notes: Notes) -> list[str]:
+    """Return the same for a comment."""
+    parts = []
+    if notes.cheaper:
+        parts += [CHEAPER + ":", bullets(f"{change}: {words}" for change, words in notes.cheaper)]
+    if notes.warnings:
+        parts += ["Warnings:", bullets(notes.warnings)]
+    return parts
 
 
 def command_line(document: Document) -> str:
@@ -131,10 +183,11 @@ def _pairs(heads: tuple[str, str], rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def markdown(document: Document) -> str:
+def markdown(document: Document, notes: Notes) -> str:
     """Return the same for a comment, with the lost options folded."""
     lost = [(row["option"], row["reason"]) for row in document["rejected"]]
-    parts = [f"**{sentence(document)}**", markdown_table(HEADS, option_rows(document))]
+    parts = [f"**{sentence(document)}**", safe(latency(document)), markdown_table(HEADS, option_rows(document))]
+    parts += notes_markdown(notes)
     if trades := trade_rows(document):
         parts.append(markdown_table(("option", "what it trades against the choice"), trades))
     parts.append(markdown_table(("losses, growth and start", "says"), scaling_rows(document)))

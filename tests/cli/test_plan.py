@@ -54,9 +54,9 @@ def test_the_options_of_plan_reach_the_planner(tonnage: Tonnage) -> None:
 
 
 @pytest.mark.parametrize("output_format", ["text", "markdown"])
-def test_plan_shows_the_choice_and_why_others_lost(tonnage: Tonnage, output_format: str) -> None:
+def test_plan_explained_shows_the_choice_and_why_others_lost(tonnage: Tonnage, output_format: str) -> None:
     chosen = tonnage("plan", MODEL, *TRAFFIC, "--format", "json").document["chosen"]
-    called = tonnage("plan", MODEL, *TRAFFIC, "--format", output_format)
+    called = tonnage("plan", MODEL, *TRAFFIC, "--explain", "--format", output_format)
     assert f"{chosen['instance_type']}, {chosen['gpu']}, TP {chosen['tensor_parallel']}" in called.out
     assert "lost" in called.out
 
@@ -155,8 +155,8 @@ def test_a_model_that_no_host_sells_and_a_plan_without_spot_leave_those_parts_ou
 
 
 @pytest.mark.parametrize("output_format", ["text", "markdown"])
-def test_plan_shows_tokens_spot_terms_and_hosts(tonnage: Tonnage, output_format: str) -> None:
-    said = " ".join(tonnage("plan", MODEL, *TRAFFIC, "--format", output_format).out.split())
+def test_plan_explained_shows_tokens_spot_terms_and_hosts(tonnage: Tonnage, output_format: str) -> None:
+    said = " ".join(tonnage("plan", MODEL, *TRAFFIC, "--explain", "--format", output_format).out.split())
     for words in ("per million tokens in", "interruptions a day", "Savings Plan", "novita-ai", "self-hosting"):
         assert words in said, words
 

@@ -30,6 +30,11 @@ def test_json_has_the_keys_of_the_contract(tonnage: Tonnage) -> None:
     assert document["inputs"]["max_model_len"] == {"value": 8192, "source": "stated"}
 
 
+def test_a_flag_that_is_turned_off_reaches_the_estimate(tonnage: Tonnage) -> None:
+    call = ("size", MODEL, "--gpu", "L4", "--max-model-len", "8192", "--no-enable-prefix-caching", "--format", "json")
+    assert tonnage(*call).document["inputs"]["enable_prefix_caching"] == {"value": False, "source": "stated"}
+
+
 def test_every_option_reaches_the_estimate(tonnage: Tonnage) -> None:
     options = {
         "--tensor-parallel": "2", "--pipeline-parallel": "2", "--max-model-len": "4096", "--max-num-seqs": "8",
