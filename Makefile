@@ -56,34 +56,34 @@ check: $(STAMP) ## lint, format, types, import rules; prints function sizes
 	@$(BIN)/mypy
 	@$(BIN)/ty check --quiet
 	@$(BIN)/lint-imports --no-cache | tail -n 3
-	@$(BIN)/python benchmarks/function_sizes.py
+	@$(BIN)/python tools/generators/function_sizes.py
 
 .PHONY: bench
 bench: $(STAMP) ## accuracy against measurements, and speed as ratios
-	@$(BIN)/python -m benchmarks.fit_memory --check
-	@$(BIN)/python -m benchmarks.fit_throughput
+	@$(BIN)/python -m benchmarks.memory.fit --check
+	@$(BIN)/python -m benchmarks.throughput.fit
 	@$(BIN)/python benchmarks/speed.py
 
 .PHONY: benchmark-memory
 benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded starts; writes docs/accuracy.md (PEERS=none: ours only)
-	@$(BIN)/python -m benchmarks.memory_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
+	@$(BIN)/python -m benchmarks.memory.benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-plan
 benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six workloads beside the peers' picks; writes docs/plans-compared.md (PEERS=none: ours only)
-	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
-	@$(BIN)/python -m benchmarks.plan_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
+	@$(BIN)/python -m benchmarks.plans.prove --problems $(or $(PROBLEMS),300)
+	@$(BIN)/python -m benchmarks.plans.benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-scaling
 benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/scaling.md (PROBLEMS=20)
-	@$(BIN)/python -m benchmarks.autoscaling --problems $(or $(PROBLEMS),20) --write
+	@$(BIN)/python -m benchmarks.autoscaling.benchmark --problems $(or $(PROBLEMS),20) --write
 
 .PHONY: benchmark-fractions
 benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/fractional-gpus.md
-	@$(BIN)/python -m benchmarks.fractional_gpus
+	@$(BIN)/python -m benchmarks.plans.fractional_gpus
 
 .PHONY: benchmark-throughput
 benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/accuracy-throughput.md (PEERS=none: ours only)
-	@$(BIN)/python -m benchmarks.throughput_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
+	@$(BIN)/python -m benchmarks.throughput.benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 ORACLE := $(HOME)/.cache/tonnage/oracle
 ORACLE_STAMP := $(ORACLE)/.installed-vllm-0.32.0
@@ -104,9 +104,9 @@ oracle: $(ORACLE_STAMP) ## ask vLLM's own model classes again what they hold (OR
 .PHONY: docs
 docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import drawing, picture
 	@$(BIN)/python -m infra.settings > stacks/settings.schema.json
-	@$(BIN)/python benchmarks/draw_imports.py
-	@$(BIN)/python -m cli.reference
-	@$(BIN)/python -m cli.picture
+	@$(BIN)/python tools/generators/draw_imports.py
+	@$(BIN)/python -m tools.generators.command_reference
+	@$(BIN)/python -m tools.generators.picture
 
 .PHONY: lock
 lock: ## resolve pyproject.toml into requirements.lock (needs uv; LOCK_OPTIONS=--upgrade for newer releases)

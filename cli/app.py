@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import advise, catalogue, measure, plan, preview, rehearse, size, throughput
+from cli.verbs import advise, catalogue, measure, plan, preview, rehearse, size, throughput
 
 HELP = "Sizing, offline preview and rehearsal of self-hosted LLM serving on AWS EKS."
 EPILOGUE = (

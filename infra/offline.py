@@ -12,10 +12,10 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from infra.config import STACKS_DIR, cluster_stack_file, config_values, settings_from_values, stack_file
+from infra.provider_outputs import Properties, synthesise
 from infra.recording import RecordedResource, Recording, record
 from infra.sdk import collector_paused, load_only_what_is_named
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
-from infra.synthesis import Properties, synthesise
 from sizing.errors import BadInput
 from sizing.plan import StackPlan
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pulumi
 
-from infra.cluster_layer import compose_cluster
 from infra.config import STACKS_DIR, settings_from_pulumi
+from infra.layers.cluster import compose_cluster
+from infra.layers.serving import compose_serving
 from infra.outputs import from_reference
-from infra.serving_layer import compose_serving
 from infra.settings import ClusterSettings, ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import TonnageError

@@ -1,7 +1,7 @@
 """Runs a Pulumi program without an engine and records exactly what it asked the engine for.
 
 Under the SDK's mocks every registration reaches ``RecordingMonitor`` as the raw request, with parent, dependencies and
-options. Its answers come from ``infra.synthesis``, so that computed outputs exist and wiring mistakes show. With
+options. Its answers come from ``infra.provider_outputs``, so that computed outputs exist and wiring mistakes show. With
 ``preview=True`` the answers hold only what a real preview knows: computed outputs stay unknown.
 
 The SDK keeps its state in context variables; each run gets a fresh context and a fresh event loop, so that runs do not
@@ -27,7 +27,7 @@ from pulumi.runtime.settings import configure, set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
 from infra.outputs import READ_OUTPUTS
-from infra.synthesis import Properties, synthesise
+from infra.provider_outputs import Properties, synthesise
 
 PROJECT = "tonnage"
 ORGANIZATION = "organization"

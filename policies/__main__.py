@@ -9,7 +9,8 @@ from pulumi_policy import EnforcementLevel, PolicyPack, ReportViolation, StackVa
 from pulumi_policy.proxy import UnknownValueError
 
 from policies.graph import Resource
-from policies.registry import ALL_RULES, Rule, judge_rule
+from policies.registry import ALL_RULES, judge_rule
+from policies.rule import Rule
 
 LEVELS = {"mandatory": EnforcementLevel.MANDATORY, "advisory": EnforcementLevel.ADVISORY}
 

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from pkgutil import iter_modules
 
 from policies.graph import Resource, UnknownValue, Violation
-from policies.rules.burn_ceiling import burn_ceiling
-from policies.rules.exposure import exposure
-from policies.rules.gpu_pools import gpu_pools
-
-Level = Literal["mandatory", "advisory"]
-Check = Callable[[Sequence[Resource]], list[Violation]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One rule: ``check`` returns what is wrong with a whole stack."""
-
-    name: str
-    description: str
-    level: Level
-    check: Check
+from policies.rule import Level, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,26 +35,21 @@ class Verdict:
         }
 
 
-ALL_RULES: tuple[Rule, ...] = (
-    Rule(
-        name="burn-ceiling",
-        description="The most that the stack can cost, recomputed from its resources, is within its budget.",
-        level="mandatory",
-        check=burn_ceiling,
-    ),
-    Rule(
-        name="gpu-pools",
-        description="GPU pods tolerate, name and fit the pools that exist; pools buy the GPU they are labelled with.",
-        level="mandatory",
-        check=gpu_pools,
-    ),
-    Rule(
-        name="exposure",
-        description="No public engine, no key in the manifest, every image by digest.",
-        level="mandatory",
-        check=exposure,
-    ),
-)
+GROUPS = ("cost", "capacity", "exposure")
+"""Folders of ``policies/rules``, in the order in which verdicts are shown."""
+
+
+def find_rules(groups: Sequence[str] = GROUPS) -> tuple[Rule, ...]:
+    """Return the ``RULE`` of every file of these groups, by group and file name; a file without one is an error."""
+    found: list[Rule] = []
+    for group in groups:
+        package = import_module(f"policies.rules.{group}")
+        names = sorted(module.name for module in iter_modules(package.__path__))
+        found += [import_module(f"{package.__name__}.{name}").RULE for name in names]
+    return tuple(found)
+
+
+ALL_RULES: tuple[Rule, ...] = find_rules()
 
 
 def judge_rule(rule: Rule, resources: Sequence[Resource]) -> Verdict:

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rehearsal.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
-from rehearsal.pools import POOL_LABEL, Purchase
 from rehearsal.report import Check, Placement
+from rehearsal.simulated.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
+from rehearsal.simulated.pools import POOL_LABEL, Purchase
 from sizing.cost.spot_price import planned_spot_price
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 

@@ -23,21 +23,21 @@ from urllib3.exceptions import HTTPError
 from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, stack_file
 from infra.settings import ServingSettings, StackSettings
 from rehearsal.clock import Clock
-from rehearsal.control_plane import ControlPlane
-from rehearsal.crds import install_crds, validated_kinds
+from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.objects import ObjectClient
+from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.engine import Engine, Program, Run, engine
-from rehearsal.objects import ObjectClient
-from rehearsal.pools import Market
+from rehearsal.environment import Environment
 from rehearsal.process import Supervisor, marked
 from rehearsal.providers.aws import AwsStandIn, Fault
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
-from rehearsal.provisioner import Provisioner
 from rehearsal.report import RehearsalReport
 from rehearsal.scenarios import scenario_named
+from rehearsal.simulated.pools import Market
+from rehearsal.simulated.provisioner import Provisioner
 from rehearsal.tools import Toolbox, ensure_tools
 from rehearsal.toolset import Progress
-from rehearsal.world import World
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.plan import StackPlan
@@ -165,7 +165,7 @@ def _refuse_unknown_pools(gpu_limits: Mapping[str, int], plan: StackPlan) -> Non
 
 
 class _Rehearsal:
-    """The steps in order; what is live is in ``World``."""
+    """The steps in order; what is live is in ``Environment``."""
 
     def __init__(
         self, script: Script, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor, *,
@@ -192,7 +192,7 @@ class _Rehearsal:
                 self._collect(world)
             self._destroy(world, made)
 
-    def _start(self, stack: ExitStack) -> World:
+    def _start(self, stack: ExitStack) -> Environment:
         """Bring up the control plane, the stand-ins and the engine; ``stack`` takes them down again."""
         progress = self.clock.progress
         with self.clock.stage("control plane"):
@@ -202,7 +202,7 @@ class _Rehearsal:
             install_crds(plane.api(), self.toolbox)
         market = Market(catalogue=load_catalogue(), region=self.script.settings.region)
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
-        world = World(
+        world = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,
@@ -219,7 +219,7 @@ class _Rehearsal:
         world.baseline = world.everything()
         return world
 
-    def _act(self, world: World, made: list[auto.Stack], hold: Callable[[Path], None] | None) -> None:
+    def _act(self, world: Environment, made: list[auto.Stack], hold: Callable[[Path], None] | None) -> None:
         for name in self.script.stacks:
             with self.clock.stage(f"up {name}"):
                 made.append(_stack(world.engine, name, self.script.files[name], self.script.program))
@@ -240,20 +240,20 @@ class _Rehearsal:
         if hold is not None:
             hold(world.plane.kubeconfig)
 
-    def _second_up(self, world: World, stack: auto.Stack) -> None:
+    def _second_up(self, world: Environment, stack: auto.Stack) -> None:
         with self.clock.stage(f"second up {stack.name}"):
             run: Run = world.engine.up(stack)
             self.report.second_up[stack.name] = run.changed
             self.report.checks.append(world.unchanged(stack.name, run))
 
-    def _collect(self, world: World) -> None:
+    def _collect(self, world: Environment) -> None:
         """Copy what the API server refused, dropped or could not validate into the report."""
         self.report.refused = world.findings("refused")
         self.report.dropped = world.findings("dropped")
         self.report.not_validated = world.not_validated()
         self.report.checks += world.finding_checks()
 
-    def _destroy(self, world: World, made: list[auto.Stack]) -> None:
+    def _destroy(self, world: Environment, made: list[auto.Stack]) -> None:
         for stack in reversed(made):
             with self.clock.stage(f"destroy {stack.name}"):
                 world.engine.unprotect(stack)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rehearsal.pods import Document
-from rehearsal.pools import Market
-from rehearsal.provisioner import with_spot_closed, with_zone_closed
+from rehearsal.simulated.pods import Document
+from rehearsal.simulated.pools import Market
+from rehearsal.simulated.provisioner import with_spot_closed, with_zone_closed
 from sizing.errors import BadInput
 from sizing.nodes.shared_nodes import nodes_in_any_order
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan

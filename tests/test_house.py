@@ -25,7 +25,7 @@ def test_imports_follow_the_table_of_the_architecture() -> None:
 
 
 def test_the_drawing_of_the_imports_is_what_the_code_says() -> None:
-    done = subprocess.run([sys.executable, "benchmarks/draw_imports.py", "--check"], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "tools/generators/draw_imports.py", "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "run `make docs`"
 
 

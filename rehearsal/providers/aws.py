@@ -1,7 +1,7 @@
 """AWS stand-in: remembers every resource and answers with the outputs that AWS would compute.
 
-Outputs come from ``infra.synthesis``, the table that the offline preview uses as well. ``Fault`` makes it fail on
-purpose: answer one resource with an error, or die in the middle of the run.
+Outputs come from ``infra.provider_outputs``, the table that the offline preview uses as well. ``Fault`` makes it fail
+on purpose: answer one resource with an error, or die in the middle of the run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
-from infra.synthesis import synthesise
+from infra.provider_outputs import synthesise
 from rehearsal.providers.base import StandIn, refuse, urn_parts
 from rehearsal.providers.wire import changed_keys, from_struct, has_unknown, to_struct
 

@@ -18,13 +18,13 @@ from kubernetes.client.exceptions import ApiException
 from pulumi.runtime.proto import provider_pb2
 from urllib3.exceptions import HTTPError
 
-from rehearsal.api import reason
+from rehearsal.control_plane.api import reason
+from rehearsal.control_plane.objects import Document, ObjectClient, UnknownKind, dropped_fields
 from rehearsal.errors import RehearsalFailed
-from rehearsal.objects import Document, ObjectClient, UnknownKind, dropped_fields
-from rehearsal.pods import asked, name_of
 from rehearsal.providers.base import Refused, StandIn, StaysPending, refuse, suffix, urn_parts
 from rehearsal.providers.wire import changed_keys, from_struct, has_unknown, to_struct
-from rehearsal.readiness import pod_selector, waiting_for
+from rehearsal.simulated.pods import asked, name_of
+from rehearsal.simulated.readiness import pod_selector, waiting_for
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
 IMMUTABLE = {

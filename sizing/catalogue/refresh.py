@@ -1,8 +1,8 @@
 """The price files of the catalogue written anew from what AWS answers today, and what that changes.
 
-Pure: ``cli.aws`` asks, this module judges. A partial answer is refused as a whole: a type that zones still offer must
-keep its price, a region that had spot prices must have some, each fixed price must be there. Machines are compared:
-other processors, memory or GPUs under a known name would need other sizes, so that is refused too.
+Pure: ``cli.adapters.aws`` asks, this module judges. A partial answer is refused as a whole: a type that zones still
+offer must keep its price, a region that had spot prices must have some, each fixed price must be there. Machines are
+compared: other processors, memory or GPUs under a known name would need other sizes, so that is refused too.
 """
 
 from __future__ import annotations

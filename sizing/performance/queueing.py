@@ -21,7 +21,7 @@ sees bursts thinned by it. Then, stated in each plan:
 - TPOT p95 is that of a short answer in the step at the 95th percentile of C: its steps and the prompts among them make
   a busy period, taken at 1.645 standard deviations.
 
-``benchmarks/prove_plans.py`` judges these by simulation.
+``benchmarks/plans/prove.py`` judges these by simulation.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The arithmetic is ``sizing.performance.roofline``; this module turns a model, a GPU and engine settings into what one
 step moves, applies the calibrated constants (``sizing/catalogue/throughput_constants.json``, fitted by
-``benchmarks/fit_throughput.py``) and widens each answer by the spread of the residuals.
+``benchmarks/throughput/fit.py``) and widens each answer by the spread of the residuals.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RECOMPUTED = 0.7
 """Tokens that a request prefills again for each of its output tokens, where more are in flight than the cache holds.
 
 vLLM admits a request as soon as its prompt fits, so what others will still write takes its place again, and it starts
-anew. ``benchmarks/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9 without.
+anew. ``benchmarks/throughput/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9 without.
 """
 
 

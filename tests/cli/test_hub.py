@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cli import hub
-from cli.sources import find_model
+from cli.adapters import hub
+from cli.adapters.sources import find_model
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import endpoint
-from cli.endpoint import read_endpoint, samples, server_address
+from cli.adapters import endpoint
+from cli.adapters.endpoint import read_endpoint, samples, server_address
 from sizing.errors import BadInput
 from tests.cli.conftest import Tonnage
 

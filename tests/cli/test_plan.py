@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.plan import service_name
+from cli.verbs.plan import service_name
 from sizing.catalogue import load_catalogue
 from tests.cli.conftest import Tonnage
 

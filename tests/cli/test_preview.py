@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import preview as verb
-from cli.picture import PICTURE, draw
+from cli.verbs import preview as verb
 from tests.cli.conftest import Tonnage
+from tools.generators.picture import PICTURE, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDLESS = (
@@ -191,6 +191,6 @@ def test_prod_says_what_tokens_cost_what_spot_takes_and_what_the_floor_would_cos
 def test_the_picture_in_the_readme_is_what_the_command_prints(
     prod: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli.picture.preview_document", lambda stack, folder: prod)
+    monkeypatch.setattr("tools.generators.picture.preview_document", lambda stack, folder: prod)
     assert 'url("http' not in draw(), "a picture loads no font from elsewhere"
     assert PICTURE.read_text(encoding="utf-8") == draw(), "run `make docs`"

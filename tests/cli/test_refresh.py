@@ -11,7 +11,8 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from cli import aws, catalogue
+from cli.adapters import aws
+from cli.verbs import catalogue
 from sizing.catalogue.catalogue import HERE
 from sizing.catalogue.price_list import instance_query, price_queries
 from tests.cli.conftest import Tonnage

@@ -9,9 +9,9 @@ from components.serving.gateway.component import Gateway, GatewayArgs
 from components.serving.gateway.documents import route_for
 from components.serving.model_service.component import ModelService, ModelServiceArgs
 from components.serving.namespace.component import Namespace, NamespaceArgs
-from rehearsal.control_plane import ControlPlane
-from rehearsal.crds import install_crds
-from rehearsal.objects import ObjectClient
+from rehearsal.control_plane.crds import install_crds
+from rehearsal.control_plane.objects import ObjectClient
+from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.process import Supervisor
 from rehearsal.tools import ensure_tools
 from tests.support.plans import large_serving_plan, pools_for, serving_plan, vector_store_plan

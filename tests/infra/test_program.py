@@ -20,9 +20,9 @@ from infra.config import STACKS_DIR, config_values, settings_from_file, stack_fi
 from infra.offline import OfflineGraph, run_offline
 from infra.outputs import VERSION, ClusterOutputs, parse
 from infra.program import plan_for
+from infra.provider_outputs import synthesise
 from infra.recording import record
 from infra.settings import ServingSettings
-from infra.synthesis import synthesise
 from sizing.errors import BadInput
 from tests.support.seeds import reseeded
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from policies.graph import Resource
-from policies.registry import ALL_RULES, judge
-from policies.rules.burn_ceiling import burn_ceiling
-from policies.rules.exposure import exposure
-from policies.rules.gpu_pools import gpu_pools
+from policies.registry import ALL_RULES, GROUPS, judge
+from policies.rules.capacity.gpu_pools import gpu_pools
+from policies.rules.cost.burn_ceiling import burn_ceiling
+from policies.rules.exposure.exposure import exposure
 from sizing.catalogue import load_catalogue
 from tests.policies.graphs import DIGEST, INTERNAL, deployment, good, pool, resources
 
+RULES = Path(__file__).parents[2] / "policies" / "rules"
 NODE_POOL = "kubernetes:karpenter.sh/v1:NodePool"
 SECRET = "kubernetes:core/v1:Secret"
 PROXY = "kubernetes:gateway.envoyproxy.io/v1alpha1:EnvoyProxy"
@@ -235,3 +238,11 @@ def test_machines_outside_the_pools_are_refused(token):
     graph = good()
     graph["extra"] = (token, {})
     assert messages(burn_ceiling, graph) == ["extra buys machines outside the pools; hint: a pool of the plan"]
+
+
+def test_the_registry_finds_the_rule_of_every_file_and_every_folder_has_its_place():
+    folders = {path.parent.name for path in RULES.glob("*/*.py")}
+    files = [path for path in RULES.glob("*/*.py") if path.name != "__init__.py"]
+    assert folders == set(GROUPS)
+    assert len(ALL_RULES) == len(files)
+    assert {rule.name.replace("-", "_") for rule in ALL_RULES} == {path.stem for path in files}

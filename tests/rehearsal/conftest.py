@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from rehearsal.control_plane import ControlPlane
+from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.process import Supervisor
 from rehearsal.tools import ensure_tools
 

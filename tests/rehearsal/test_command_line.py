@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 
 from infra.config import settings_from_file
-from rehearsal.control_plane import ControlPlane
-from rehearsal.crds import install_crds, validated_kinds
-from rehearsal.objects import ObjectClient
-from rehearsal.pools import Market
+from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.objects import ObjectClient
+from rehearsal.control_plane.processes import ControlPlane
+from rehearsal.environment import Environment
 from rehearsal.process import Supervisor, marked
 from rehearsal.providers.aws import AwsStandIn
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
-from rehearsal.provisioner import Provisioner
-from rehearsal.world import World
+from rehearsal.simulated.pools import Market
+from rehearsal.simulated.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.support import language_host
 
@@ -54,7 +54,7 @@ def live(toolbox):
         install_crds(plane.api(), toolbox)
         market = Market(catalogue=load_catalogue(), region="us-east-1")
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
-        world = World(
+        world = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,

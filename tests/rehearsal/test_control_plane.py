@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from kubernetes.client.exceptions import ApiException
 
-from rehearsal import control_plane as module
-from rehearsal.api import reason, request
-from rehearsal.control_plane import ControlPlane
-from rehearsal.crds import install_crds, install_schemaless, validated_kinds
+from rehearsal.control_plane import processes as module
+from rehearsal.control_plane.api import reason, request
+from rehearsal.control_plane.crds import install_crds, install_schemaless, validated_kinds
+from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.errors import RehearsalFailed
-from rehearsal.nodes import GPU, NodeSpec, Taint, make_nodes, remove_node
 from rehearsal.process import Supervisor, marked, sweep
+from rehearsal.simulated.nodes import GPU, NodeSpec, Taint, make_nodes, remove_node
 
 pytestmark = pytest.mark.rehearsal
 PODS = "/api/v1/namespaces/default/pods"

@@ -1,5 +1,5 @@
-from rehearsal.nodes import GPU, NodeSpec, Taint, node_document, nodes_from_plan, system_nodes
-from rehearsal.volumes import volume_for
+from rehearsal.simulated.nodes import GPU, NodeSpec, Taint, node_document, nodes_from_plan, system_nodes
+from rehearsal.simulated.volumes import volume_for
 from sizing.catalogue import load_catalogue
 from sizing.plan import Bounds, BudgetPlan, Disk, InstanceOffer, NodePoolPlan, StackPlan
 

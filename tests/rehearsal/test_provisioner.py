@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from kubernetes.client import ApiClient
 
-from rehearsal.nodes import NodeSpec, node_document
-from rehearsal.pods import Room, admits, asked, number, tolerates
-from rehearsal.pools import Market, Purchase, choose, group_nodes, karpenter_pools
-from rehearsal.provisioner import Provisioner
+from rehearsal.simulated.nodes import NodeSpec, node_document
+from rehearsal.simulated.pods import Room, admits, asked, number, tolerates
+from rehearsal.simulated.pools import Market, Purchase, choose, group_nodes, karpenter_pools
+from rehearsal.simulated.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.policies.graphs import deployment, pool
 

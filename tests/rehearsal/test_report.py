@@ -17,13 +17,13 @@ from rehearsal.checks import (
     replicas_placed,
     within_ceiling,
 )
-from rehearsal.nodes import NodeSpec
-from rehearsal.objects import dropped_fields
-from rehearsal.pools import Market, Purchase
-from rehearsal.readiness import pod_selector, waiting_for
+from rehearsal.control_plane.objects import dropped_fields
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
 from rehearsal.run import read_script
 from rehearsal.scenarios import Blow, places_left, scenario_named, sharing
+from rehearsal.simulated.nodes import NodeSpec
+from rehearsal.simulated.pools import Market, Purchase
+from rehearsal.simulated.readiness import pod_selector, waiting_for
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 

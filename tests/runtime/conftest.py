@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from sizing.serving.launch import launch_document
+from tests.support.images import lay_out
 from tests.support.plans import serving_plan
-
-ROOT = Path(__file__).parents[2]
 
 ENGINE = """
     import http.server, json, os, signal, sys
@@ -61,7 +60,7 @@ class Pod:
         self.env = {
             "FAKE_LOG": str(self.log),
             "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(lay_out("engine", folder / "image")),
             "TMPDIR": str(folder / "tmp"),
             "TONNAGE_BUCKET": "weights",
             "TONNAGE_LAUNCH": str(folder / "launch.json"),
@@ -75,14 +74,20 @@ class Pod:
 
     def run(self, module, *arguments):
         return subprocess.run(
-            self.command(module, *arguments), env=self.env, capture_output=True, text=True, timeout=30, check=False
+            self.command(module, *arguments),
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
 
     @contextmanager
     def running(self):
         """Run the launcher; leave with SIGTERM and wait, whatever the test did."""
         launcher = subprocess.Popen(
-            self.command("launch"), env=self.env, stderr=subprocess.PIPE, text=True, process_group=0
+            self.command("launch"), cwd=self.folder, env=self.env, stderr=subprocess.PIPE, text=True, process_group=0
         )
         try:
             yield launcher

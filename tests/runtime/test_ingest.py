@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from runtime.ingest import MANIFEST, IngestError, ingest
-from runtime.snapshot import snapshot
+from runtime.tools.ingest import MANIFEST, IngestError, ingest
+from runtime.tools.snapshot import snapshot
 
 REVISION = "0e9e39f249a16976918f6564b8830bc894c89659"
 FILES = {"config.json": b'{"model_type": "llama"}', "model-1.safetensors": b"weights" * 1000, "README.md": b"no"}

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from runtime.document import BadDocument, parse
-from runtime.launch import command
+from runtime.engine.document import BadDocument, parse
+from runtime.engine.launch import command
 from sizing.serving.launch import launch_document
 from tests.runtime.conftest import wait_for
 from tests.support.plans import large_serving_plan, serving_plan
@@ -140,7 +140,7 @@ def test_a_replica_that_does_not_serve_yet_is_not_ready(pod):
 
 
 def test_requests_in_flight_are_those_running_and_waiting():
-    from runtime.engine_api import in_flight
+    from runtime.engine.engine_api import in_flight
 
     text = '# HELP x\nvllm:num_requests_running{a="b c"} 3.0\nvllm:num_requests_waiting 2\nvllm:other 9\n'
     assert in_flight(text) == 5

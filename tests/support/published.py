@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from benchmarks.memory_rows import Row, read_rows
+from benchmarks.memory.rows import Row, read_rows
 from sizing.models.from_config import model_from_config
 from sizing.models.spec import ModelSpec
 

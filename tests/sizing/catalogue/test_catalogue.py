@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from benchmarks import build_catalogue
 from sizing.catalogue import load_catalogue
 from sizing.catalogue.catalogue import HERE
 from sizing.errors import BadInput
+from tools.generators import build_catalogue
 
 CATALOGUE = load_catalogue()
 NAMES = (
@@ -28,7 +28,7 @@ def test_every_gpu_of_the_contract_is_known_and_those_of_measured_starts():
 
 def test_no_card_reports_less_than_it_is_planned_with():
     """CUDA totals printed by measured starts; one rounding of the last digit is allowed."""
-    lines = (build_catalogue.HERE / "data" / "memory-logs.jsonl").read_text("utf-8").splitlines()
+    lines = (build_catalogue.DATA / "memory-logs.jsonl").read_text("utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["gpu_total_gib_reported"]]
     assert len({row["gpu_type"] for row in rows}) > 10
     for row in rows:

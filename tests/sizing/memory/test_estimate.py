@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import fit_memory
+from benchmarks.folders import DATA
+from benchmarks.memory import fit as fit_memory
 from sizing.catalogue import load_catalogue
 from sizing.engine.arguments import engine_args
 from sizing.engine.settings import resolve_engine
@@ -205,7 +206,7 @@ def test_a_hundred_estimates_take_no_longer_than_a_million_squares():
 
 def test_the_committed_constants_are_what_the_fit_writes_and_say_where_each_comes_from():
     current = json.loads(fit_memory.CONSTANTS.read_text("utf-8"))
-    facts = [json.loads(line) for line in (fit_memory.HERE / "data/memory-logs.jsonl").read_text("utf-8").splitlines()]
+    facts = [json.loads(line) for line in (DATA / "memory-logs.jsonl").read_text("utf-8").splitlines()]
     assert fit_memory.fit(list(ROWS.values()), facts, current) == current
     assert all(current["provenance"].values())
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from benchmarks.memory_rows import (
+from benchmarks.memory.rows import (
     DATA,
     by_side,
     comparable_for,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.endpoint import samples
+from cli.adapters.endpoint import samples
 from sizing.errors import BadInput
 from sizing.observe.endpoint_metrics import Sample
 from sizing.observe.running import Running, running_of_log, running_of_scrapes, window

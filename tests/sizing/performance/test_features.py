@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.plan_problems import observe, requests_of
-from benchmarks.throughput_rows import DATA
+from benchmarks.plans.problems import observe, requests_of
+from benchmarks.throughput.rows import DATA
 from sizing.catalogue import load_catalogue
 from sizing.engine.settings import resolve_engine
 from sizing.errors import BadInput

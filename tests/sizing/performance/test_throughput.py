@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import fit_throughput
-from benchmarks.throughput_rows import Point, in_development, read_points
+from benchmarks.throughput import fit as fit_throughput
+from benchmarks.throughput.rows import Point, in_development, read_points
 from sizing.catalogue import load_catalogue
 from sizing.engine.settings import resolve_engine
 from sizing.errors import BadInput
@@ -275,7 +275,7 @@ def test_a_longer_tail_is_never_promised_to_be_faster(ratio: float, more: float)
 
 
 def test_published_points_lie_near_the_committed_constants() -> None:
-    """All sources; `python -m benchmarks.fit_throughput --folds` prints the errors of sources that were not fitted."""
+    """All sources; `python -m benchmarks.throughput.fit --folds` prints the errors of sources that were not fitted."""
     constants = json.loads(fit_throughput.CONSTANTS.read_text())["constants"]
     points, _ = read_points()
     dense = [p for p in points if not p.old and not p.model.experts and p.engine.tensor_parallel == 1]

@@ -1,0 +1,1 @@
+"""Whether the autoscaler keeps the promise: simulated days of whole services."""

@@ -1,0 +1,1 @@
+"""Whether plans are the cheapest (brute force), hold what they promise (simulation), and what other tools pick."""

@@ -1,0 +1,215 @@
+"""Simulated nodes: what the scheduler sees of an instance. kwok keeps them Ready."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kubernetes.client import ApiClient
+from kubernetes.client.exceptions import ApiException
+
+from rehearsal.control_plane.api import reason, request
+from rehearsal.errors import RehearsalFailed
+from sizing.catalogue import Catalogue
+from sizing.plan import NodePoolPlan, StackPlan
+
+GPU = "nvidia.com/gpu"
+ZONE = "topology.kubernetes.io/zone"
+INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+CAPACITY_TYPE = "karpenter.sh/capacity-type"
+EKS_CAPACITY_TYPE = "eks.amazonaws.com/capacityType"
+_NODES = "/api/v1/nodes"
+SYSTEM_DISK_GIB = 80
+"""Root volume of a system node; EKS gives 20 when nobody says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taint:
+    """A node taint."""
+
+    key: str
+    value: str
+    effect: str = "NoSchedule"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """One node: its allocatable resources, labels and taints. Memory and disk in GiB."""
+
+    name: str
+    instance_type: str
+    zone: str
+    capacity_type: Literal["on-demand", "spot"]
+    cpu: float
+    memory_gib: float
+    ephemeral_gib: float
+    gpus: int = 0
+    pods: int = 110
+    pool: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+
+
+def node_document(node: NodeSpec) -> dict[str, Any]:
+    """Return the Node object: capacity equals allocatable, what AWS would label is labelled."""
+    resources = {
+        "cpu": f"{round(node.cpu * 1000)}m",
+        "memory": f"{round(node.memory_gib * 1024)}Mi",
+        "ephemeral-storage": f"{round(node.ephemeral_gib * 1024)}Mi",
+        "pods": str(node.pods),
+    }
+    if node.gpus:
+        resources[GPU] = str(node.gpus)
+    labels = {
+        "kubernetes.io/arch": "amd64",
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/hostname": node.name,
+        INSTANCE_TYPE: node.instance_type,
+        ZONE: node.zone,
+        "topology.k8s.aws/zone-id": node.zone,
+        CAPACITY_TYPE: node.capacity_type,
+        EKS_CAPACITY_TYPE: node.capacity_type.replace("-", "_").upper(),
+        **({"nvidia.com/gpu.present": "true"} if node.gpus else {}),
+        **node.labels,
+    }
+    taints = [{"key": taint.key, "value": taint.value, "effect": taint.effect} for taint in node.taints]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node.name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "spec": {"taints": taints, "providerID": f"aws:///{node.zone}/{node.name}"},
+        "status": {"allocatable": resources, "capacity": resources},
+    }
+
+
+def make_nodes(api: ApiClient, nodes: Sequence[NodeSpec], *, timeout_s: float = 60) -> None:
+    """Create the nodes and wait until each is Ready and schedulable.
+
+    Raises ``RehearsalFailed`` when one is refused or is not Ready within ``timeout_s``.
+    """
+
+    def create(node: NodeSpec) -> None:
+        try:
+            request(api, "POST", _NODES, body=node_document(node))
+        except ApiException as error:
+            raise RehearsalFailed(f"node {node.name}", f"refused by the API server: {reason(error)}") from error
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(create, nodes))
+    waiting = {node.name for node in nodes}
+    deadline = time.monotonic() + timeout_s
+    while waiting:
+        waiting -= {node["metadata"]["name"] for node in request(api, "GET", _NODES)["items"] if _schedulable(node)}
+        if waiting and time.monotonic() > deadline:
+            raise RehearsalFailed(
+                f"node {min(waiting)}", f"not Ready ({len(waiting)} of {len(nodes)})", limit=f"{timeout_s:.0f} s"
+            )
+        time.sleep(0.1 if waiting else 0)
+
+
+def remove_nodes(api: ApiClient, names: Sequence[str]) -> None:
+    """Take instances away as AWS does after the notice: the nodes vanish, then their pods, without grace."""
+    for name in names:
+        _delete(api, f"{_NODES}/{name}")
+    gone = set(names)
+    for pod in request(api, "GET", "/api/v1/pods")["items"]:
+        if pod["spec"].get("nodeName") in gone:
+            _delete(api, f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}")
+
+
+def remove_node(api: ApiClient, name: str) -> None:
+    """Take one instance away; see ``remove_nodes``."""
+    remove_nodes(api, [name])
+
+
+def nodes_from_plan(
+    plan: StackPlan, catalogue: Catalogue, *, count: Literal["floor", "expected", "ceiling"] = "ceiling"
+) -> tuple[NodeSpec, ...]:
+    """Return the GPU nodes of every pool, at ``count``, spread over the zones that sell the instance type.
+
+    Instance types are taken in the pool's order. Allocatable resources are the catalogue's.
+    """
+    return tuple(node for pool in plan.pools for node in _pool_nodes(pool, catalogue, count))
+
+
+def system_nodes(
+    catalogue: Catalogue,
+    *,
+    instance_type: str,
+    zones: Sequence[str],
+    count: int,
+    labels: Mapping[str, str] | None = None,
+) -> tuple[NodeSpec, ...]:
+    """Return the nodes of the system node group: on demand, no GPU, no taint."""
+    instance = catalogue.instance(instance_type)
+    return tuple(
+        NodeSpec(
+            name=f"system-{number}",
+            instance_type=instance_type,
+            zone=zones[number % len(zones)],
+            capacity_type="on-demand",
+            cpu=instance.allocatable_cpu,
+            memory_gib=instance.allocatable_memory_gib,
+            ephemeral_gib=allocatable_disk_gib(SYSTEM_DISK_GIB),
+            pods=instance.allocatable_pods,
+            pool="system",
+            labels=labels or {},
+        )
+        for number in range(count)
+    )
+
+
+def allocatable_disk_gib(size_gib: float) -> float:
+    """Return what pods may use of a root volume: EKS nodes reserve 1 GiB and evict at 10 % free."""
+    return 0.9 * size_gib - 1
+
+
+def _pool_nodes(pool: NodePoolPlan, catalogue: Catalogue, count: str) -> list[NodeSpec]:
+    instances = {"floor": pool.floor_instances, "expected": pool.expected_instances, "ceiling": pool.ceiling_instances}
+    zones = [zone for zone in pool.zones if any(_sells(offer.zone_ids, zone) for offer in pool.offers)] or [*pool.zones]
+    return [_pool_node(pool, catalogue, number, zones[number % len(zones)]) for number in range(instances[count])]
+
+
+def _pool_node(pool: NodePoolPlan, catalogue: Catalogue, number: int, zone: str) -> NodeSpec:
+    offer = next((offer for offer in pool.offers if _sells(offer.zone_ids, zone)), pool.offers[0])
+    instance = catalogue.instance(offer.instance_type)
+    owner = {"karpenter": "karpenter.sh/nodepool", "managed": "eks.amazonaws.com/nodegroup"}[pool.kind]
+    gpu_name = {"karpenter.k8s.aws/instance-gpu-name": pool.karpenter_gpu_name} if pool.karpenter_gpu_name else {}
+    return NodeSpec(
+        name=f"{pool.name}-{number}",
+        instance_type=offer.instance_type,
+        zone=zone,
+        capacity_type=pool.capacity_type,
+        cpu=instance.allocatable_cpu,
+        memory_gib=instance.allocatable_memory_gib,
+        ephemeral_gib=allocatable_disk_gib(pool.disk.size_gib),
+        gpus=offer.gpus,
+        pods=instance.allocatable_pods,
+        pool=pool.name,
+        labels={owner: pool.name, **gpu_name, **pool.labels},
+        taints=(Taint(key=pool.taint_key, value=pool.taint_value),) if pool.taint_key else (),
+    )
+
+
+def _sells(zone_ids: Sequence[str], zone: str) -> bool:
+    """Whether an offer is sold in ``zone``; an offer without zones is sold everywhere."""
+    return not zone_ids or zone in zone_ids
+
+
+def _schedulable(node: Mapping[str, Any]) -> bool:
+    """Whether the node is Ready and the controller manager has taken its first taints away."""
+    conditions = node["status"].get("conditions") or ()
+    ready = any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+    return ready and not any(taint["key"].startswith("node.kubernetes.io/") for taint in node["spec"].get("taints", ()))
+
+
+def _delete(api: ApiClient, path: str) -> None:
+    """Delete at once; what is not there any more is fine."""
+    try:
+        request(api, "DELETE", path, query={"gracePeriodSeconds": "0"})
+    except ApiException as error:
+        if error.status != 404:
+            raise
