@@ -1,9 +1,10 @@
 """Whether the autoscaler of a plan keeps its promise over a day: every model of ``dev`` and ``prod``, random problems.
 
-``python -m benchmarks.autoscaling [--problems 20]`` prints the table; ``--write`` also writes ``docs/scaling.md`` and
-its picture. Each day is run three times: as planned; with engines as slow as the throughput estimate may be wrong; and
-scaled by the queue, the cache and TTFT alone. Plans that tolerate a loss also suffer it. Exits 1 when the autoscaler of
-a plan flaps, when fewer than 95 % of the plans meet their objectives over the day, or when a loss breaks them.
+``python -m benchmarks.autoscaling [--problems 20]`` prints the table; ``--write`` also writes
+``docs/reports/scaling.md`` and its picture. Each day is run three times: as planned; with engines as slow as the
+throughput estimate may be wrong; and scaled by the queue, the cache and TTFT alone. Plans that tolerate a loss also
+suffer it. Exits 1 when the autoscaler of a plan flaps, when fewer than 95 % of the plans meet their objectives over the
+day, or when a loss breaks them.
 """
 
 from __future__ import annotations
@@ -44,9 +45,7 @@ from sizing.planning.search.options import Option
 from sizing.planning.sensitivity import chosen_option, nodes_usd_per_hour
 from sizing.planning.serving_plan import own_plan
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
-
-
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "reports"
 STACKS = ("dev", "prod")
 
 
@@ -176,7 +175,7 @@ def main() -> None:
         service = of_stack(*DRAWN)
         draw(service, simulate(service, day_shape(service.entry), seed=0), DOCS / PICTURE)
         (DOCS / PAGE).write_text(document(rows), encoding="utf-8")
-        print(f"wrote docs/{PAGE} and docs/{PICTURE}")
+        print(f"wrote docs/reports/{PAGE} and docs/reports/{PICTURE}")
     sys.exit(not all(promise.kept for promise in promises(rows)))
 
 

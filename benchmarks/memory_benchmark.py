@@ -1,4 +1,4 @@
-"""Our memory error beside the peers' on the same recorded starts; writes docs/accuracy.md and its picture.
+"""Our memory error beside the peers' on the same recorded starts; writes docs/reports/accuracy.md and its picture.
 
     python -m benchmarks.memory_benchmark                    every peer; environments are made once
     python -m benchmarks.memory_benchmark --peers none       ours only
@@ -25,7 +25,7 @@ from benchmarks.memory_report import PICTURE, Results, document, targets
 from benchmarks.memory_score import COLUMNS, OURS, errors
 from benchmarks.peers import parser_of
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 CLONE_S = 300
 
 

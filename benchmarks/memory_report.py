@@ -1,4 +1,4 @@
-"""docs/accuracy.md, from scores alone: every figure of the page is computed here, none is written by hand."""
+"""docs/reports/accuracy.md, from scores alone: every figure of the page is computed here, none is written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our plan beside every peer's pick on six workloads; writes docs/plans-compared.md and its picture.
+"""Our plan beside every peer's pick on six workloads; writes docs/reports/plans-compared.md and its picture.
 
 python -m benchmarks.plan_benchmark                    every peer; environments are made once
 python -m benchmarks.plan_benchmark --peers none       ours only
@@ -22,7 +22,7 @@ from benchmarks.plan_report import PICTURE, Compared, Results, document, targets
 from benchmarks.plan_workloads import CAPACITY, CASES, REGION, PlanCase, plan_catalogue
 from sizing.planning.planner import plan_model
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 PAGE = "plans-compared.md"
 SPOT_SHARE = 0.5
 ALTERNATIVES = 5

@@ -1,4 +1,4 @@
-"""docs/plans-compared.md, from judged fleets alone: every figure of the page is computed here."""
+"""docs/reports/plans-compared.md, from judged fleets alone: every figure of the page is computed here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our throughput error beside the peers' on the same published points; writes docs/accuracy-throughput.md.
+"""Our throughput error beside the peers' on the same published points; writes docs/reports/accuracy-throughput.md.
 
     python -m benchmarks.throughput_benchmark                    every peer; environments are made once
     python -m benchmarks.throughput_benchmark --peers none       ours only
@@ -23,7 +23,7 @@ from benchmarks.throughput_report import PICTURE, Results, document, targets
 from benchmarks.throughput_rows import read_points
 from benchmarks.throughput_score import COLUMNS, OURS, ask, case_of, errors, ours_of
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "reports"
 PAGE = "accuracy-throughput.md"
 
 
