@@ -102,8 +102,9 @@ oracle: $(ORACLE_STAMP) ## ask vLLM's own model classes again what they hold (OR
 	@$(ORACLE)/venv/bin/python tests/oracle/record.py $(ORACLE_ONLY)
 
 .PHONY: docs
-docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import drawing, picture
+docs: $(STAMP) ## rewrite the generated pages: schema, references of keys and command, import drawing, picture
 	@$(BIN)/python -m infra.settings > stacks/settings.schema.json
+	@$(BIN)/python -m infra.settings_reference
 	@$(BIN)/python benchmarks/draw_imports.py
 	@$(BIN)/python -m cli.reference
 	@$(BIN)/python -m cli.picture
