@@ -88,7 +88,9 @@ class ClusterSettings(Stated):
         (), strict=False, description="networks that reach the Kubernetes API from outside; none: private endpoint only"
     )
     system_nodes: SystemNodes = SystemNodes()
-    protect: bool = Field(False, description="refuse to delete the cluster and its registry")
+    protect: bool = Field(
+        False, description="EKS refuses to delete the cluster until this is false again and has been deployed"
+    )
 
     @field_validator("cidr")
     @classmethod
