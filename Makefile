@@ -65,16 +65,16 @@ bench: $(STAMP) ## accuracy against measurements, and speed as ratios
 	@$(BIN)/python benchmarks/speed.py
 
 .PHONY: benchmark-memory
-benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded starts; writes docs/reports/accuracy.md (PEERS=none: ours only)
+benchmark-memory: $(STAMP) ## our memory error and that of other tools on recorded starts; writes docs/reports/accuracy.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.memory_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-plan
-benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six workloads beside the peers' picks; writes docs/reports/plans-compared.md (PEERS=none: ours only)
+benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six workloads compared with other tools' picks; writes docs/reports/plans-compared.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.prove_plans --problems $(or $(PROBLEMS),300)
 	@$(BIN)/python -m benchmarks.plan_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-scaling
-benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/reports/scaling.md (PROBLEMS=20)
+benchmark-scaling: $(STAMP) ## a simulated day of each plan with its autoscaler; writes docs/reports/scaling.md (PROBLEMS=20)
 	@$(BIN)/python -m benchmarks.autoscaling --problems $(or $(PROBLEMS),20) --write
 
 .PHONY: benchmark-fractions
@@ -82,7 +82,7 @@ benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small mod
 	@$(BIN)/python -m benchmarks.fractional_gpus
 
 .PHONY: benchmark-throughput
-benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/reports/accuracy-throughput.md (PEERS=none: ours only)
+benchmark-throughput: $(STAMP) ## our throughput error and that of other tools on published points; writes docs/reports/accuracy-throughput.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.throughput_benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 ORACLE := $(HOME)/.cache/tonnage/oracle
