@@ -16,16 +16,33 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 INDEX = DOCS / "README.md"
 DECISIONS = sorted((DOCS / "adr").glob("0*.md"))
+FOLDERS = (
+    "benchmarks",
+    "cli",
+    "components",
+    "docs",
+    "infra",
+    "policies",
+    "rehearsal",
+    "runtime",
+    "sizing",
+    "stacks",
+    "tests",
+)
 SECTIONS = ("Context", "Decision", "Alternatives", "Consequences")
+
+
+@functools.cache
+def tree() -> list[Path]:
+    """Return every file of the repository, also new ones; what git ignores is left out."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).exists()]
 
 
 def pages() -> list[Path]:
     """Return every Markdown page of the repository."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).exists()]
+    return [path for path in tree() if path.suffix == ".md"]
 
 
 def prose(page: Path) -> str:
@@ -66,6 +83,15 @@ def test_a_broken_file_and_a_broken_anchor_are_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# A `b[]`\n[gone](gone.md) [no](#a-c) [yes](#a-b) [out](https://example.com)\n```\n[x](y)\n```\n")
     assert broken(page) == ["gone.md", "page.md#a-c"]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if page.parent != DOCS / "reports"], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_every_path_that_a_page_names_is_in_the_tree(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", page.read_text(encoding="utf-8"))
+    known = {place for file in tree() for place in (file, *file.parents)}
+    assert [path for path in named if ROOT / path not in known] == []
 
 
 def test_every_page_of_the_documentation_is_one_click_from_its_index() -> None:

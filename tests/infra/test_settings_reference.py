@@ -11,7 +11,8 @@ import yaml
 
 from infra import settings_reference as reference
 from infra.config import settings_from_file
-from infra.settings import LAYER_MODELS, LAYERS, config_key, schema
+from infra.program import plan_for
+from infra.settings import LAYER_MODELS, LAYERS, ServingSettings, config_key, schema
 
 KEYS = [
     (f"{path}.{key}" if path else key, key, value)
@@ -57,6 +58,13 @@ def test_an_example_is_taken_by_the_parser_and_by_the_schema(example: Path) -> N
     settings = settings_from_file(example)
     assert settings.layer == example.stem.partition("-")[0]
     jsonschema.validate(yaml.safe_load(example.read_text(encoding="utf-8")), schema())
+
+
+@pytest.mark.parametrize("size", ["minimal", "full"])
+def test_an_example_of_the_serving_layer_can_be_planned(size: str) -> None:
+    settings = settings_from_file(reference.EXAMPLES / f"serving-{size}.yaml")
+    assert isinstance(settings, ServingSettings)
+    assert [model.name for model in plan_for(settings, size).models] == [entry.name for entry in settings.models]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
