@@ -65,24 +65,24 @@ bench: $(STAMP) ## accuracy against measurements, and speed as ratios
 	@$(BIN)/python benchmarks/speed.py
 
 .PHONY: benchmark-memory
-benchmark-memory: $(STAMP) ## our memory error beside the peers' on recorded starts; writes docs/accuracy.md (PEERS=none: ours only)
+benchmark-memory: $(STAMP) ## our memory error and that of other tools on recorded starts; writes docs/reports/accuracy.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.memory.benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-plan
-benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six workloads beside the peers' picks; writes docs/plans-compared.md (PEERS=none: ours only)
+benchmark-plan: $(STAMP) ## random planning problems (PROBLEMS=300), and six workloads compared with other tools' picks; writes docs/reports/plans-compared.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.plans.prove --problems $(or $(PROBLEMS),300)
 	@$(BIN)/python -m benchmarks.plans.benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 .PHONY: benchmark-scaling
-benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/scaling.md (PROBLEMS=20)
+benchmark-scaling: $(STAMP) ## a day of each plan behind its autoscaler; writes docs/reports/scaling.md (PROBLEMS=20)
 	@$(BIN)/python -m benchmarks.autoscaling.benchmark --problems $(or $(PROBLEMS),20) --write
 
 .PHONY: benchmark-fractions
-benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/fractional-gpus.md
+benchmark-fractions: $(STAMP) ## what shares of a GPU (MIG) would save small models; writes docs/reports/fractional-gpus.md
 	@$(BIN)/python -m benchmarks.plans.fractional_gpus
 
 .PHONY: benchmark-throughput
-benchmark-throughput: $(STAMP) ## our throughput error beside the peers' on published points; writes docs/accuracy-throughput.md (PEERS=none: ours only)
+benchmark-throughput: $(STAMP) ## our throughput error and that of other tools on published points; writes docs/reports/accuracy-throughput.md (PEERS=none: ours only)
 	@$(BIN)/python -m benchmarks.throughput.benchmark --peers $(or $(PEERS),all) $(BENCHMARK_OPTIONS)
 
 ORACLE := $(HOME)/.cache/tonnage/oracle
@@ -102,8 +102,9 @@ oracle: $(ORACLE_STAMP) ## ask vLLM's own model classes again what they hold (OR
 	@$(ORACLE)/venv/bin/python tests/oracle/record.py $(ORACLE_ONLY)
 
 .PHONY: docs
-docs: $(STAMP) ## rewrite the generated pages: schema, command reference, import drawing, picture
+docs: $(STAMP) ## rewrite the generated pages: schema, references of keys and command, import drawing, picture
 	@$(BIN)/python -m infra.settings > stacks/settings.schema.json
+	@$(BIN)/python -m infra.settings_reference
 	@$(BIN)/python tools/generators/draw_imports.py
 	@$(BIN)/python -m tools.generators.command_reference
 	@$(BIN)/python -m tools.generators.picture

@@ -7,4 +7,4 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "benchmarks" / "data"
 CATALOGUE = ROOT / "sizing" / "catalogue"
-DOCS = ROOT / "docs"
+REPORTS = ROOT / "docs" / "reports"

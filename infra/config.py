@@ -230,7 +230,7 @@ def _wrong_value(place: str, problem: Any) -> BadInput:
     if kind == "value_error":
         return BadInput(place, str(context.get("error", problem["msg"])))
     if kind == "string_pattern_mismatch":
-        return BadInput(place, f"{shown} does not have the form needed", limit=_form(context["pattern"]))
+        return BadInput(place, f"{shown} does not have the form needed", limit=form(context["pattern"]))
     if kind == "tuple_type":
         return BadInput(place, f"{shown} is not a list", way_out="write a list, also for one item")
     if kind in {"model_type", "dict_type"}:
@@ -263,11 +263,13 @@ _FORMS = {
     ":acm:": "the ARN of an ACM certificate",
     r"1\.": "a quoted minor version, for example '1.36'",
     "[a-z]{2}(-": "a region name, for example us-east-1",
+    "L-[0-9A-F]": "a quota code: L- and eight hexadecimal digits, for example L-DB2E81BA",
     "^[a-z]([-a-z0-9]": "a Kubernetes name: lower-case letters, digits and -, from a letter, at most 40 characters",
 }
 
 
-def _form(pattern: str) -> str:
+def form(pattern: str) -> str:
+    """Return in words what a pattern of the settings asks for."""
     return next((form for mark, form in _FORMS.items() if mark in pattern), pattern)
 
 

@@ -23,7 +23,10 @@ NAMESPACE = "tonnage"
 REGION_KEY = "aws:region"
 LAYERS = ("cluster", "serving")
 
-Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region")]
+Region = Annotated[
+    str,
+    Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="AWS region of everything in the stack, also of its prices"),
+]
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$")]
 SecretArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+$")]
 CertificateArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/\S+$")]
@@ -49,28 +52,45 @@ class SystemNodes(Stated):
 class ClusterSettings(Stated):
     """Stack file of the layer ``cluster``: what changes rarely."""
 
-    layer: Literal["cluster"]
+    layer: Literal["cluster"] = Field(description="which of the two documents the file is")
     region: Region
-    zones: int = Field(3, ge=2, le=5, description="availability zones of the network: those with most GPU types")
+    zones: int = Field(
+        3, ge=2, le=5, description="number of availability zones of the network: those with most GPU types"
+    )
     zone_ids: tuple[ZoneId, ...] | None = Field(
-        None, min_length=2, max_length=5, strict=False, description="zone ids, for example use1-az1, instead of `zones`"
+        None,
+        min_length=2,
+        max_length=5,
+        strict=False,
+        description="zones of the network by id, for example use1-az1; replaces `zones`",
     )
     cidr: str = Field("10.40.0.0/16", description="private address range of the network, /16 to /20")
-    nat_per_zone: bool = Field(False, description="one NAT gateway per zone: survives a zone, costs more")
-    interface_endpoints: tuple[str, ...] = Field(
-        (), strict=False, description="interface endpoints, for example ecr.api; billed per zone and hour"
+    nat_per_zone: bool = Field(
+        False,
+        description="a NAT gateway in every zone, so that losing one does not cut the others off from the internet;"
+        " false: one for all zones, which costs less",
     )
-    kubernetes_version: str = Field(versions.KUBERNETES, pattern=r"^1\.\d{2}$", description="EKS minor version")
+    interface_endpoints: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="AWS services that nodes reach through a private endpoint and not through NAT, by short name, for"
+        " example ecr.api or sts; each is billed per zone and hour. The endpoint of S3 is free and always there",
+    )
+    kubernetes_version: str = Field(
+        versions.KUBERNETES, pattern=r"^1\.\d{2}$", description="minor version of Kubernetes on EKS"
+    )
     admin_role_arns: tuple[RoleArn, ...] = Field(
         min_length=1,
         strict=False,
         description="IAM roles with cluster-admin rights; the one that deploys is among them",
     )
     public_access_cidrs: tuple[str, ...] = Field(
-        (), strict=False, description="networks that reach the API from outside; none: private endpoint only"
+        (), strict=False, description="networks that reach the Kubernetes API from outside; none: private endpoint only"
     )
     system_nodes: SystemNodes = SystemNodes()
-    protect: bool = Field(False, description="refuse to delete the cluster and its registry")
+    protect: bool = Field(
+        False, description="EKS refuses to delete the cluster until this is false again and has been deployed"
+    )
 
     @field_validator("cidr")
     @classmethod
@@ -90,18 +110,26 @@ class ClusterSettings(Stated):
 class RuntimeImages(Stated):
     """Images built from runtime/Dockerfile and pushed to the cluster stack's registry, by digest."""
 
-    image_digest: ImageDigest = Field(description="target `server`: vLLM with the launcher")
+    image_digest: ImageDigest = Field(description="target `engine` of the Dockerfile: vLLM with the launcher")
     tools_digest: ImageDigest = Field(
-        versions.PLACEHOLDER_DIGEST, description="target `tools`: ingest of weights, snapshots of the vector store"
+        versions.PLACEHOLDER_DIGEST,
+        description="target `tools` of the Dockerfile: ingest of weights, snapshots of the vector store",
     )
 
 
 class GatewaySettings(Stated):
     """How callers reach the models."""
 
-    scheme: Literal["internal", "internet-facing"] = "internal"
-    certificate_arn: CertificateArn | None = Field(None, description="ACM certificate; required for internet-facing")
-    allowed_cidrs: tuple[str, ...] = Field((), strict=False, description="networks of the callers")
+    scheme: Literal["internal", "internet-facing"] = Field(
+        "internal",
+        description="whether the load balancer has an address inside the VPC only, or one that the internet reaches",
+    )
+    certificate_arn: CertificateArn | None = Field(
+        None, description="ACM certificate: the load balancer speaks TLS; required for internet-facing"
+    )
+    allowed_cidrs: tuple[str, ...] = Field(
+        (), strict=False, description="networks that may connect to the load balancer; none: no restriction by address"
+    )
     api_keys_secret_arn: SecretArn | None = Field(
         None, description="Secrets Manager entry with client name -> key; default tonnage/<stack>/gateway-api-keys"
     )
@@ -123,12 +151,14 @@ class GatewaySettings(Stated):
 class ServingSettings(Stated):
     """Stack file of the layer ``serving``: what is served, for whom, for how much."""
 
-    layer: Literal["serving"]
+    layer: Literal["serving"] = Field(description="which of the two documents the file is")
     region: Region
-    models: tuple[ModelEntry, ...] = Field(min_length=1, max_length=50, strict=False)
+    models: tuple[ModelEntry, ...] = Field(
+        min_length=1, max_length=50, strict=False, description="the served models, each under its own name"
+    )
     capacity: Capacity = Capacity()
     budget: Budget
-    vector_store: VectorStore | None = None
+    vector_store: VectorStore | None = Field(None, description="a Qdrant cluster in the same stack; absent: none")
     runtime: RuntimeImages
     gateway: GatewaySettings = GatewaySettings()
     cluster_stack: KubernetesName | None = Field(None, description="stack to deploy on; default <stack>-cluster")

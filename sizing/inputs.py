@@ -18,36 +18,74 @@ from sizing.workload.workload import Objectives, Workload
 class EngineOverrides(Stated):
     """Engine settings that the user fixes; what is absent is derived and explained."""
 
-    gpu: str | None = None
-    tensor_parallel: int | None = Field(None, ge=1, le=64)
-    pipeline_parallel: int | None = Field(None, ge=1, le=64)
-    max_model_len: int | None = Field(None, ge=16, le=10_000_000)
-    max_num_seqs: int | None = Field(None, ge=1, le=8192)
-    max_num_batched_tokens: int | None = Field(None, ge=16, le=1_000_000)
-    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
-    kv_cache_dtype: Literal["auto", "fp8"] | None = None
-    enforce_eager: bool | None = None
-    vllm_version: str | None = None
-    block_size: int | None = Field(None, ge=1, le=1024)
-    enable_prefix_caching: bool | None = None
-    enable_expert_parallel: bool | None = None
-    data_parallel: int | None = Field(None, ge=1, le=64)
-    decode_context_parallel: int | None = Field(None, ge=1, le=64)
-    max_loras: int | None = Field(None, ge=0, le=1024)
-    max_lora_rank: int | None = Field(None, ge=1, le=512)
-    speculative_method: Literal["ngram", "mtp", "eagle", "eagle3", "medusa", "draft"] | None = None
-    num_speculative_tokens: int | None = Field(None, ge=0, le=64)
+    gpu: str | None = Field(None, description="GPU type, a name of the catalogue, for example L40S")
+    tensor_parallel: int | None = Field(None, ge=1, le=64, description="GPUs that share every layer of a replica")
+    pipeline_parallel: int | None = Field(
+        None, ge=1, le=64, description="stages into which the layers of a replica are cut, all on one instance"
+    )
+    max_model_len: int | None = Field(
+        None,
+        ge=16,
+        le=10_000_000,
+        description="longest prompt and answer together, in tokens; default: the model's context",
+    )
+    max_num_seqs: int | None = Field(None, ge=1, le=8192, description="most requests that one step computes")
+    max_num_batched_tokens: int | None = Field(
+        None, ge=16, le=1_000_000, description="most tokens that one step computes: prompts and answers together"
+    )
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="share of the GPU's memory that vLLM may take; default: that of the version"
+    )
+    kv_cache_dtype: Literal["auto", "fp8"] | None = Field(
+        None, description="number format of the KV cache; auto is that of the checkpoint"
+    )
+    enforce_eager: bool | None = Field(
+        None, description="run without CUDA graphs: less memory, slower steps; default false"
+    )
+    vllm_version: str | None = Field(
+        None, description="version of vLLM whose rules the estimate follows; default: newest of the catalogue"
+    )
+    block_size: int | None = Field(
+        None, ge=1, le=1024, description="tokens in one block of the KV cache, a power of two; default: vLLM's"
+    )
+    enable_prefix_caching: bool | None = Field(
+        None, description="keep the KV cache of prompts for requests that start alike; default: that of the version"
+    )
+    enable_expert_parallel: bool | None = Field(
+        None, description="spread whole experts over the GPUs and do not cut each one; default: what the search finds"
+    )
+    data_parallel: int | None = Field(
+        None, ge=1, le=64, description="data-parallel ranks in one replica, as vLLM counts them; default 1"
+    )
+    decode_context_parallel: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="GPUs over which the cache of one request is spread; divides tensorParallel; default 1",
+    )
+    max_loras: int | None = Field(
+        None, ge=0, le=1024, description="LoRA adapters that one step may use; every request is planned with one"
+    )
+    max_lora_rank: int | None = Field(None, ge=1, le=512, description="largest rank of the adapters; default 16")
+    speculative_method: Literal["ngram", "mtp", "eagle", "eagle3", "medusa", "draft"] | None = Field(
+        None, description="how tokens are drafted; only ngram and mtp can be deployed, the others need a draft model"
+    )
+    num_speculative_tokens: int | None = Field(
+        None, ge=0, le=64, description="tokens drafted for each step; stated together with speculativeMethod"
+    )
     speculative_acceptance: float | None = Field(
         None, ge=0, le=1, description="share of drafted tokens that are accepted, as vLLM's metrics count them"
     )
-    limit_mm_per_prompt: int | None = Field(None, ge=0, le=999)
+    limit_mm_per_prompt: int | None = Field(
+        None, ge=0, le=999, description="images, videos or audio clips in one prompt; 0 serves text alone"
+    )
 
 
 class ReplicaBounds(Stated):
     """Bounds on replicas that the user fixes; what is absent is derived from the traffic."""
 
-    floor: int | None = Field(None, ge=0, le=1000)
-    ceiling: int | None = Field(None, ge=1, le=1000)
+    floor: int | None = Field(None, ge=0, le=1000, description="replicas that always run, on demand")
+    ceiling: int | None = Field(None, ge=1, le=1000, description="most replicas that scaling may start")
 
     @model_validator(mode="after")
     def _ordered(self) -> ReplicaBounds:
@@ -64,9 +102,11 @@ class ModelEntry(Stated):
     """One served model: what it is, for what traffic, at what latency."""
 
     name: str = Field(pattern=KUBERNETES_NAME, description="name of the service in Kubernetes and at the gateway")
-    model: str = Field(min_length=1, max_length=200, description="catalogue name of the model")
+    model: str = Field(
+        min_length=1, max_length=200, description="name of the model in the catalogue, which is that of the hub"
+    )
     revision: str | None = Field(
-        None, min_length=1, max_length=64, description="revision at the hub; default: catalogue"
+        None, min_length=1, max_length=64, description="revision at the hub; default: that of the catalogue"
     )
     workload: Workload
     objectives: Objectives = Objectives()
@@ -91,7 +131,7 @@ class ModelEntry(Stated):
 class Quota(Stated):
     """One service quota of the account in the stack's region."""
 
-    code: str = Field(pattern=r"^L-[0-9A-F]{8}$", description="code in Service Quotas, for example L-DB2E81BA")
+    code: str = Field(pattern=r"^L-[0-9A-F]{8}$", description="its code in Service Quotas")
     vcpus: int = Field(ge=0, le=10_000_000, description="vCPUs that it allows")
 
 
@@ -105,15 +145,15 @@ class Capacity(Stated):
         description="share of the nodes above the floor that may be spot, rounded up; they are bought before those on"
         " demand",
     )
-    zones: int = Field(2, ge=1, le=6, description="availability zones used")
+    zones: int = Field(2, ge=1, le=6, description="number of availability zones that the GPU nodes use")
     gpus: tuple[str, ...] | None = Field(
         None, strict=False, description="GPU types allowed; default: all of the region"
     )
     share_pools: bool = Field(
         True,
         description="several models may share nodes where that is cheaper, those with a lossTolerance never; false "
-        "keeps each on its own: a lost node or a spot reclaim takes replicas of one model only, and none is slowed by "
-        "another's use of CPU, disk and network",
+        "gives each model nodes of its own: a lost node or a spot reclaim then takes replicas of one model only, and "
+        "none is slowed by another's use of CPU, disk and network",
     )
     quotas: tuple[Quota, ...] = Field(
         (), strict=False, max_length=32, description="vCPU quotas that bound the fleet; what is left out bounds nothing"
@@ -141,8 +181,13 @@ class Capacity(Stated):
 class Budget(Stated):
     """Monthly limit and what happens when the forecast passes it."""
 
-    monthly_usd: float = Field(gt=0, le=1_000_000_000)
-    on_exceed: Literal["notify", "freeze"] = Field("notify", description="freeze denies new GPU instances by policy")
+    monthly_usd: float = Field(
+        gt=0, le=1_000_000_000, description="most that a month may cost; a stack whose ceiling is above it is refused"
+    )
+    on_exceed: Literal["notify", "freeze"] = Field(
+        "notify",
+        description="when the month's limit is reached: notify sends mail, freeze also denies Karpenter new machines",
+    )
     notify: tuple[str, ...] = Field((), strict=False, description="e-mail addresses of the alarms")
 
     @field_validator("notify")
@@ -159,7 +204,7 @@ class Budget(Stated):
 class VectorStore(Stated):
     """Vector store beside the models, sized from vectors x dimensions."""
 
-    vectors: int = Field(ge=1, le=10_000_000_000)
-    dimensions: int = Field(ge=1, le=65_536)
-    replicas: int = Field(3, ge=1, le=99)
+    vectors: int = Field(ge=1, le=10_000_000_000, description="vectors that are stored")
+    dimensions: int = Field(ge=1, le=65_536, description="numbers in each vector")
+    replicas: int = Field(3, ge=1, le=99, description="pods of the store, on the system nodes")
     on_disk: bool = Field(False, description="keep vectors in memory-mapped files instead of RAM")

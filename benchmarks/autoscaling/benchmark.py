@@ -1,10 +1,10 @@
 """Whether the autoscaler of a plan keeps its promise over a day: every model of ``dev`` and ``prod``, random problems.
 
 ``python -m benchmarks.autoscaling.benchmark [--problems 20]`` prints the table; ``--write`` also writes
-``docs/scaling.md`` and its picture. Each day is run three times: as planned; with engines as slow as the throughput
-estimate may be wrong; and scaled by the queue, the cache and TTFT alone. Plans that tolerate a loss also suffer it.
-Exits 1 when the autoscaler of a plan flaps, when fewer than 95 % of the plans meet their objectives over the day, or
-when a loss breaks them.
+``docs/reports/scaling.md`` and its picture. Each day is run three times: as planned; with engines as slow as the
+throughput estimate may be wrong; and scaled by the queue, the cache and TTFT alone. Plans that tolerate a loss also
+suffer it. Exits 1 when the autoscaler of a plan flaps, when fewer than 95 % of the plans meet their objectives over the
+day, or when a loss breaks them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from benchmarks.autoscaling.rows import (
     row_of,
 )
 from benchmarks.autoscaling.service_model import Day, Fleet, Service, day_shape, simulate
-from benchmarks.folders import DOCS
+from benchmarks.folders import REPORTS
 from benchmarks.plans.problems import random_problem
 from infra.config import settings_from_file, stack_file
 from infra.settings import ServingSettings
@@ -172,9 +172,9 @@ def main() -> None:
     print(summary(rows))
     if options.write:
         service = of_stack(*DRAWN)
-        draw(service, simulate(service, day_shape(service.entry), seed=0), DOCS / PICTURE)
-        (DOCS / PAGE).write_text(document(rows), encoding="utf-8")
-        print(f"wrote docs/{PAGE} and docs/{PICTURE}")
+        draw(service, simulate(service, day_shape(service.entry), seed=0), REPORTS / PICTURE)
+        (REPORTS / PAGE).write_text(document(rows), encoding="utf-8")
+        print(f"wrote docs/reports/{PAGE} and docs/reports/{PICTURE}")
     sys.exit(not all(promise.kept for promise in promises(rows)))
 
 

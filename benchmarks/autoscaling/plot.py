@@ -1,4 +1,4 @@
-"""docs/pictures/scaling.svg: a day of one service, its traffic, replicas and queue; same bytes always."""
+"""docs/reports/pictures/scaling.svg: a day of one service, its traffic, replicas and queue; same bytes always."""
 
 from __future__ import annotations
 

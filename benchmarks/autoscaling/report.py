@@ -1,4 +1,4 @@
-"""docs/scaling.md, from simulated days alone: every figure of the page is computed here or read from the catalogue."""
+"""docs/reports/scaling.md, from simulated days alone: every figure is computed here or read from the catalogue."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ were in view.
 The rule behind the plans: a replica is added when arrivals pass what the running ones carry within the objectives,
 less the rise within the lag of a start, and let go when they are the tolerance lower: {facts["tolerance"]:.0%}, and
 {facts["tolerance_deviations"]} standard deviations of what a window counts where the first replica is added
-([decision 10](adr/0010-scaling-from-chance-in-the-arrivals.md)). Arrivals do not depend on the number of replicas,
+([decision 10](../adr/0010-scaling-from-chance-in-the-arrivals.md)). Arrivals do not depend on the number of replicas,
 which is why nothing swings; queue, cache and TTFT add replicas where requests are not those that were planned.
 """
 

@@ -1,4 +1,4 @@
-"""Our memory error beside the peers' on the same recorded starts; writes docs/accuracy.md and its picture.
+"""Our memory error beside the peers' on the same recorded starts; writes docs/reports/accuracy.md and its picture.
 
     python -m benchmarks.memory.benchmark                    every peer; environments are made once
     python -m benchmarks.memory.benchmark --peers none       ours only
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.folders import DOCS
+from benchmarks.folders import REPORTS
 from benchmarks.memory.cases import Start, read_starts
 from benchmarks.memory.peers import PEERS, peer
 from benchmarks.memory.peers.case import Prediction
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = parser_of("memory error of Tonnage and of its peers on recorded starts", PEERS, DOCS, "accuracy.md")
+    parser = parser_of("memory error of Tonnage and of its peers on recorded starts", PEERS, REPORTS, "accuracy.md")
     parser.add_argument("--sources", type=Path, help="folder with clones of the repositories that rules are read from")
     return parser.parse_args()
 

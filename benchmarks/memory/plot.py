@@ -1,4 +1,4 @@
-"""docs/pictures/accuracy.svg: predicted against measured, ours by family, peers in grey. Same bytes for same scores."""
+"""docs/reports/pictures/accuracy.svg: predicted against measured, ours by family, peers in grey. Same bytes always."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/accuracy.md, from scores alone: every figure of the page is computed here, none is written by hand."""
+"""docs/reports/accuracy.md, from scores alone: every figure of the page is computed here, none is written by hand."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Written by `make benchmark-memory`; nothing on this page is typed by hand. Every
 recorded vLLM starts (`benchmarks/data/memory-logs.jsonl`: public logs, issues and notebooks; none was run for this
 page). The constants of ours are fitted on one side of a split by family and source; the first tables show the side
 that was **not** fitted. An error is the absolute difference as a share of what the column names; a cell reads
-`median / 90th percentile (rows)`. A peer is compared only where it answers: a dash means that it does not speak of it.
+`median / 90th percentile (rows)`. A peer is compared only where it answers: a dash means that it has no such figure.
 
 No hub is reached. Peers that read a checkpoint there get its bytes as ours counts them from the shapes (where ours
 refuses the model: two bytes a parameter of unquantised models), so on weights they differ from ours by what they do

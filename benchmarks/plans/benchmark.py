@@ -1,4 +1,4 @@
-"""Our plan beside every peer's pick on six workloads; writes docs/plans-compared.md and its picture.
+"""Our plan beside every peer's pick on six workloads; writes docs/reports/plans-compared.md and its picture.
 
 python -m benchmarks.plans.benchmark                    every peer; environments are made once
 python -m benchmarks.plans.benchmark --peers none       ours only
@@ -12,7 +12,7 @@ import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.folders import DOCS
+from benchmarks.folders import REPORTS
 from benchmarks.memory.peers.environments import NotRun
 from benchmarks.peers import parser_of
 from benchmarks.plans.ask import ask, question_for
@@ -31,7 +31,7 @@ WORKERS = 2
 
 def main() -> None:
     """Plan, ask everybody, judge, write the page, print the short of it."""
-    options = parser_of("our plan beside the peers' picks on six workloads", PEERS, DOCS, PAGE).parse_args()
+    options = parser_of("our plan beside the peers' picks on six workloads", PEERS, REPORTS, PAGE).parse_args()
     results = run(options.peers, offline=options.offline)
     if options.out:
         write(results, options.out)

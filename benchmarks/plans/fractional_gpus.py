@@ -3,7 +3,7 @@
 Every profile of every card that AWS rents serves the same workload as the whole cards do, judged by the same memory
 estimate and queue. A share is given the most that it can have: its price is the node's divided by all shares of the
 node, as if every other share were sold, and memory is the card's times its share. ``python -m
-benchmarks.fractional_gpus`` writes docs/fractional-gpus.md.
+benchmarks.fractional_gpus`` writes docs/reports/fractional-gpus.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from benchmarks.folders import DATA, DOCS
+from benchmarks.folders import DATA, REPORTS
 from benchmarks.memory.report import table
 from sizing.catalogue import Catalogue, Gpu, load_catalogue
 from sizing.inputs import ModelEntry
@@ -21,7 +21,7 @@ from sizing.planning.search.engines import Reach, build_engine
 from sizing.planning.search.shapes import Rejected, Shape
 from sizing.workload.workload import Workload
 
-PAGE = DOCS / "fractional-gpus.md"
+PAGE = REPORTS / "fractional-gpus.md"
 REGION = "us-east-1"
 MODELS = (
     "BAAI/bge-m3", "openai/whisper-large-v3", "rednote-hilab/dots.ocr", "Qwen/Qwen3-4B", "Qwen/Qwen3-8B-FP8",
@@ -119,7 +119,7 @@ def main() -> None:
     )  # fmt: skip
     text = table(head, [row_of(model, catalogue) for model in MODELS])
     PAGE.write_text(f"{INTRODUCTION.format(region=REGION)}\n{text}", encoding="utf-8")
-    print(f"wrote docs/{PAGE.name}")
+    print(f"wrote docs/reports/{PAGE.name}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/pictures/plans-compared.svg: USD per million output tokens of every planner; same bytes always."""
+"""docs/reports/pictures/plans-compared.svg: USD per million output tokens of every planner; same bytes always."""
 
 from __future__ import annotations
 

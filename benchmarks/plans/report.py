@@ -1,4 +1,4 @@
-"""docs/plans-compared.md, from judged fleets alone: every figure of the page is computed here."""
+"""docs/reports/plans-compared.md, from judged fleets alone: every figure of the page is computed here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHEAPER, WORKLOADS = 0.30, 4
 """Promise: so much cheaper than the peers' median in at least so many workloads."""
 CENT = 0.005
 REASONS = 5
-INTRODUCTION = """# What the plans cost beside the peers' picks
+INTRODUCTION = """# What the plans cost compared with the peers' picks
 
 Written by `make benchmark-plan`; nothing on this page is typed by hand. Six workloads are put to our planner and to
 every peer. Each answer is bought by the same bill (whole GPU nodes on demand in us-east-1; what the cluster costs

@@ -1,4 +1,4 @@
-"""Our throughput error beside the peers' on the same published points; writes docs/accuracy-throughput.md.
+"""Our throughput error beside the peers' on the same published points; writes docs/reports/accuracy-throughput.md.
 
     python -m benchmarks.throughput.benchmark                    every peer; environments are made once
     python -m benchmarks.throughput.benchmark --peers none       ours only
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.folders import DOCS
+from benchmarks.folders import REPORTS
 from benchmarks.memory.peers.environments import NotRun
 from benchmarks.peers import parser_of
 from benchmarks.throughput.fit import folds
@@ -30,7 +30,7 @@ PAGE = "accuracy-throughput.md"
 def main() -> None:
     """Fit without each source, ask everybody, write the page, print the short of it."""
     options = parser_of(
-        "throughput error of Tonnage and of its peers on published points", PEERS, DOCS, PAGE
+        "throughput error of Tonnage and of its peers on published points", PEERS, REPORTS, PAGE
     ).parse_args()
     results = run([(name, peer(name)) for name in options.peers], offline=options.offline)
     if options.out:

@@ -1,4 +1,4 @@
-"""docs/pictures/accuracy-throughput.svg: predicted against measured, ours by kind, peers in grey; same bytes always."""
+"""docs/reports/pictures/accuracy-throughput.svg: predicted against measured, ours by kind; same bytes always."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/accuracy-throughput.md, from scores alone: every figure of the page is computed here."""
+"""docs/reports/accuracy-throughput.md, from scores alone: every figure of the page is computed here."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def advise(
     ] = None,
     output_format: o.FormatOption = o.Format.TEXT,
 ) -> None:
-    """What to change in a stack, given what runs, and what that saves; nothing is edited.
+    """Compare what runs with the plan of a stack and propose changes with their savings; edits nothing.
 
     Exit 0: keep it, the change would be below 5 %. Exit 3: a change is proposed, as by `measure`; it is shown all the
     same and is no error.

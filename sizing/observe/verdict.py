@@ -17,7 +17,7 @@ from sizing.observe.prediction import OTHER_CARD, Prediction
 from sizing.plan import EngineSettings, Interval
 
 WEIGHTS_P90 = 0.03
-"""The estimate's own limit for nine models out of ten (docs/accuracy.md): beyond it the description is another one."""
+"""The estimate's own limit for nine models out of ten (docs/reports/accuracy.md): beyond it the description differs."""
 ROUNDING_GIB = 0.1
 """Differences below are those of two decimals, block rounding and the driver."""
 ROUNDING_TOKENS = 0.005

@@ -15,10 +15,10 @@ LAUNCH_SCHEMA = 1
 """Version of the document; the launcher refuses any other."""
 
 STREAMER_CHUNK_BYTES = 4 * 2**30
-"""Bytes per concurrent read of the weights: facts/serving.md 3.9 (AWS tuning of the Run:ai streamer)."""
+"""Bytes per concurrent read of the weights, as AWS tunes the Run:ai Model Streamer for S3."""
 
 STREAMER_MEMORY_LIMIT_BYTES = 40 * 10**9
-"""Host memory that the Run:ai streamer takes by default (facts/serving.md 3.9); small pods get less."""
+"""Host memory that the Run:ai streamer takes by default (its RUNAI_STREAMER_MEMORY_LIMIT); small pods get less."""
 
 
 def weights_prefix(model: str, revision: str) -> str:

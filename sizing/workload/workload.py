@@ -64,11 +64,13 @@ class Workload(Stated):
         " timestamp (ms), input_length, output_length",
     )
     requests_per_second: float = Field(
-        ge=LEAST_REQUESTS_PER_S, le=100_000, description="mean arrival rate at the peak hour"
+        ge=LEAST_REQUESTS_PER_S, le=100_000, description="mean arrival rate at the busiest hour"
     )
     input_tokens: PositiveTokens = Field(description="mean prompt tokens of a request")
     output_tokens: PositiveTokens = Field(description="mean generated tokens of a request")
-    peak_factor: float = Field(1.5, ge=1, le=100, description="ceiling of traffic over requestsPerSecond")
+    peak_factor: float = Field(
+        1.5, ge=1, le=100, description="most traffic that is served, as a multiple of requestsPerSecond"
+    )
     daily_shape: tuple[DayShare, ...] | None = Field(
         None,
         strict=False,
@@ -88,7 +90,7 @@ class Workload(Stated):
         ge=0,
         lt=1,
         description="share of requests without objectives that may wait: they come evenly over the day, and count"
-        " like the others on the replicas that they share; peakFactor and minimumShare are of the others",
+        " like the others on the replicas that they share; peakFactor and minimumShare refer to the others",
     )
     burstiness: float = Field(
         1.0,
@@ -176,5 +178,7 @@ class Workload(Stated):
 class Objectives(Stated):
     """Latency that the service promises, at the 95th percentile."""
 
-    ttft_p95_ms: float = Field(2000, gt=0, le=600_000, description="time to first token")
-    tpot_p95_ms: float = Field(80, gt=0, le=60_000, description="time per output token after the first")
+    ttft_p95_ms: float = Field(2000, gt=0, le=600_000, description="time to first token, in milliseconds")
+    tpot_p95_ms: float = Field(
+        80, gt=0, le=60_000, description="time per output token after the first, in milliseconds"
+    )

@@ -1,4 +1,4 @@
-"""Draw the import graph of our folders into docs/architecture.md, measured from the code.
+"""Draw the import graph of our folders into docs/concepts/architecture.md, measured from the code.
 
 The drawing stands between two markers; the rest of the page is written by hand. ``--check`` fails when the
 page is not what the code says.
@@ -12,7 +12,7 @@ from pathlib import Path
 import grimp
 
 FOLDERS = ("cli", "rehearsal", "policies", "infra", "components", "sizing", "runtime")
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "concepts" / "architecture.md"
 BEGIN, END = "<!-- imports: begin -->", "<!-- imports: end -->"
 
 

@@ -1,4 +1,4 @@
-"""Draws ``docs/pictures/preview-prod.svg``, the text preview of ``prod`` as a terminal shows it.
+"""Draws ``docs/reports/pictures/preview-prod.svg``, the text preview of ``prod`` as a terminal shows it.
 
 ``python -m tools.generators.picture``; the figures are those of the stack file, nothing is edited by hand.
 """
@@ -16,7 +16,7 @@ from cli.render.preview import text
 from cli.verbs.preview import preview_document
 
 ROOT = Path(__file__).resolve().parents[2]
-PICTURE = ROOT / "docs" / "pictures" / "preview-prod.svg"
+PICTURE = ROOT / "docs" / "reports" / "pictures" / "preview-prod.svg"
 WIDTH = 120
 
 

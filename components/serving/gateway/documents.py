@@ -21,7 +21,7 @@ IDLE_MARGIN_S = 60
 """Idle limits lie this far above the longest request."""
 
 NLB_IDLE_BOUNDS_S = (60, 6000)
-"""Bounds of ``tcp.idle_timeout.seconds`` (facts/aws.md 9)."""
+"""Bounds of ``tcp.idle_timeout.seconds`` (Elastic Load Balancing documentation, Network Load Balancers)."""
 
 LB_DEREGISTRATION_S = 15
 """Seconds until the load balancer stops sending to a leaving proxy; not above the proxies' shortest drain."""
@@ -132,7 +132,7 @@ def _service_annotations(idle_s: int, scheme: str, certificate_arn: Any, tags: M
             "backend-protocol": "tcp",
         }
     else:
-        # A TLS listener keeps the default of 350 s (facts/aws.md 9); only a TCP listener takes this attribute.
+        # A TLS listener keeps the default of 350 s (same documentation); only a TCP listener takes this attribute.
         annotations[f"listener-attributes.TCP-{PORTS[False]}"] = f"tcp.idle_timeout.seconds={idle}"
     if tags:
         annotations["additional-resource-tags"] = ",".join(f"{key}={tags[key]}" for key in sorted(tags))

@@ -121,7 +121,7 @@ def pod_monitor(plan: ServingPlan) -> Document:
 
 
 def scaling_queries(plan: ServingPlan, namespace: str) -> dict[str, str]:
-    """Return the PromQL of each trigger; metric names are those of vLLM 0.32 (facts/serving.md 3.4).
+    """Return the PromQL of each trigger; metric names are those of vLLM 0.32 (``v1/metrics/loggers.py``).
 
     A model that never scales to zero has no ``or vector(0)`` on its queue: no series means a dead target, the
     scaler must see the error and fall back. Time to first token is empty without traffic, hence its zero.
