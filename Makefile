@@ -103,8 +103,8 @@ oracle: $(ORACLE_STAMP) ## ask vLLM's own model classes again what they hold (OR
 
 .PHONY: docs
 docs: $(STAMP) ## rewrite the generated pages: schema, references of keys and command, import drawing, picture
-	@$(BIN)/python -m infra.settings > stacks/settings.schema.json
-	@$(BIN)/python -m infra.settings_reference
+	@$(BIN)/python -m infra.settings.schema > stacks/settings.schema.json
+	@$(BIN)/python -m tools.generators.stack_file_reference
 	@$(BIN)/python tools/generators/draw_imports.py
 	@$(BIN)/python -m tools.generators.command_reference
 	@$(BIN)/python -m tools.generators.picture

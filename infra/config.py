@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from infra.settings import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, ServingSettings, StackSettings, config_key
+from infra.settings.schema import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, StackSettings, config_key
+from infra.settings.serving import ServingSettings
 from infra.traces import told_by_trace
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput

@@ -15,7 +15,9 @@ from infra.config import STACKS_DIR, cluster_stack_file, config_values, settings
 from infra.provider_outputs import Properties, synthesise
 from infra.recording import RecordedResource, Recording, record
 from infra.sdk import collector_paused, load_only_what_is_named
-from infra.settings import ClusterSettings, ServingSettings, StackSettings
+from infra.settings.cluster import ClusterSettings
+from infra.settings.schema import StackSettings
+from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.plan import StackPlan
 

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from infra.settings import ClusterSettings, ServingSettings, StackSettings
+from infra.settings.cluster import ClusterSettings
+from infra.settings.schema import StackSettings
+from infra.settings.serving import ServingSettings
 from sizing.catalogue import Catalogue, load_catalogue
 from sizing.cost.bill import total
 from sizing.cost.budget import least_budget

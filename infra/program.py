@@ -18,7 +18,8 @@ from infra.config import STACKS_DIR, settings_from_pulumi
 from infra.layers.cluster import compose_cluster
 from infra.layers.serving import compose_serving
 from infra.outputs import from_reference
-from infra.settings import ClusterSettings, ServingSettings
+from infra.settings.cluster import ClusterSettings
+from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import TonnageError
 from sizing.plan import StackPlan

@@ -21,7 +21,8 @@ from pulumi import automation as auto
 from urllib3.exceptions import HTTPError
 
 from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, stack_file
-from infra.settings import ServingSettings, StackSettings
+from infra.settings.schema import StackSettings
+from infra.settings.serving import ServingSettings
 from rehearsal.clock import Clock
 from rehearsal.control_plane.crds import install_crds, validated_kinds
 from rehearsal.control_plane.objects import ObjectClient

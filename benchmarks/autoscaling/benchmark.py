@@ -33,7 +33,7 @@ from benchmarks.autoscaling.service_model import Day, Fleet, Service, day_shape,
 from benchmarks.folders import REPORTS
 from benchmarks.plans.problems import random_problem
 from infra.config import settings_from_file, stack_file
-from infra.settings import ServingSettings
+from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.inputs import Capacity, ModelEntry
@@ -101,7 +101,7 @@ def of_problem(seed: int) -> Service | None:
 
 def variants(service: Service) -> Iterator[tuple[str, Service]]:
     """Return the plan, on slower engines, and scaled by what is left without its traffic trigger."""
-    slower = spread_of(service.replica.load)["tpot_ms"]["p90"]
+    slower = spread_of(service.replica.work)["tpot_ms"]["p90"]
     blind = replace(
         service.plan.scaling,
         requests_per_s=math.inf,

@@ -196,7 +196,7 @@ def _shares(case: PlanCase, seen: Seen) -> tuple[float, float]:
 def judge(case: PlanCase, pick: Pick, replica: Replica, replicas: int, replicas_by: str) -> Fleet:
     """Buy ``replicas`` of the pick and simulate one."""
     usd, instance, nodes = bought(pick, replicas)
-    seen, spread = simulated(case, replica, replicas), spread_of(replica.load)
+    seen, spread = simulated(case, replica, replicas), spread_of(replica.work)
     ttft, tpot = _shares(case, seen)
     return Fleet(
         pick=replace(pick, instance_type=instance.instance_type),

@@ -151,8 +151,8 @@ def stepper(roofline: Roofline) -> Callable[[Step], float]:
 
 def limits_of(replica: Replica) -> Limits:
     """Return the limits of one batch of a replica's pipeline, with its share of sequences and cache."""
-    load, stages = replica.load, replica.stages
-    drafted = load.extras.draft_tokens if load.extras else 0
+    load, stages = replica.work, replica.stages
+    drafted = load.features.draft_tokens if load.features else 0
     return Limits(
         max_num_seqs=replica.max_num_seqs // stages,
         max_num_batched_tokens=load.chunk_tokens,

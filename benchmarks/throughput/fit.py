@@ -99,7 +99,7 @@ Weighted = tuple[float, float]
 def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
     """Return tokens/s, TPOT and TTFT of one point; a finite run lasts as many cycles as it has batches."""
     replica = Replica(
-        load=point.load,
+        work=point.work,
         speed=_speed(constants, point),
         max_num_seqs=point.engine.max_num_seqs,
         kv_tokens=point.memory.kv_tokens,
@@ -129,7 +129,7 @@ def _together(roofline: Roofline, loop: Loop, point: Point) -> float:
 
     Of the same lengths they end in one step too, and so begin their successors; of others chance parts them.
     """
-    return max(min(loop.batch, roofline.load.chunk_tokens // point.input_tokens), 1.0) if point.alike else 1.0
+    return max(min(loop.batch, roofline.work.chunk_tokens // point.input_tokens), 1.0) if point.alike else 1.0
 
 
 def _client_ttft_s(roofline: Roofline, loop: Loop, point: Point) -> float:
@@ -156,7 +156,7 @@ def first_wave_s(roofline: Roofline, batch: float, inputs: float, *, beside: flo
 
     ``beside`` are decodes of others.
     """
-    chunks = max(math.ceil(batch * inputs / roofline.load.chunk_tokens), 1)
+    chunks = max(math.ceil(batch * inputs / roofline.work.chunk_tokens), 1)
     decodes = beside + batch * (chunks - 1) / (2 * chunks)
     prompts = batch * inputs / chunks
     step = roofline.step_s(decodes, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)

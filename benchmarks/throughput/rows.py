@@ -24,8 +24,8 @@ from sizing.inputs import EngineOverrides
 from sizing.memory.estimate import estimate_memory
 from sizing.models.from_config import model_from_config
 from sizing.models.spec import ModelSpec
-from sizing.performance.replica import load_of
-from sizing.performance.roofline import Load
+from sizing.performance.replica import step_work
+from sizing.performance.roofline import StepWork
 from sizing.plan import EngineSettings, MemoryEstimate
 
 SHORT_PROMPT_TOKENS = 40
@@ -69,7 +69,7 @@ class Point:
     gpu: Gpu
     engine: EngineSettings
     memory: MemoryEstimate
-    load: Load
+    work: StepWork
     concurrency: float
     """Requests in flight; of a burst, all of them."""
     burst: bool
@@ -282,7 +282,7 @@ def _point(row: Mapping[str, Any]) -> Point:
         gpu=gpu,
         engine=engine,
         memory=memory,
-        load=load_of(model, engine),
+        work=step_work(model, engine),
         median_ttft="p50 TTFT" in notes,
         concurrency=concurrency,
         burst=burst,

@@ -75,7 +75,7 @@ def advise(
 def _stack(name: str) -> Stack:
     from cli.adapters.stacks import stacks_dir
     from infra.config import settings_from_file, stack_file
-    from infra.settings import ServingSettings
+    from infra.settings.serving import ServingSettings
     from sizing.catalogue import load_catalogue
     from sizing.errors import BadInput
     from sizing.observe.advice import Stack

@@ -141,7 +141,7 @@ def _of_settings(
 def _of_stack(measured: Measured, stack: str, model: str | None) -> Prediction:
     from cli.adapters.stacks import stacks_dir
     from infra.config import settings_from_file, stack_file
-    from infra.settings import ServingSettings
+    from infra.settings.serving import ServingSettings
     from sizing.catalogue import load_catalogue
     from sizing.errors import BadInput
     from sizing.observe.prediction import stack_prediction

@@ -14,7 +14,7 @@ from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
-from infra.settings import ClusterSettings
+from infra.settings.cluster import ClusterSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.zones import network_zones as zones_by_offer

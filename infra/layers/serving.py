@@ -24,7 +24,7 @@ from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
-from infra.settings import ServingSettings
+from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 

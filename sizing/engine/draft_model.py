@@ -83,7 +83,7 @@ def as_head(draft: ModelSpec, method: str) -> ModelSpec:
 
 
 @lru_cache(maxsize=256)
-def beside(draft: ModelSpec, target: ModelSpec, engine: EngineSettings) -> ModelSpec:
+def draft_as_loaded(draft: ModelSpec, target: ModelSpec, engine: EngineSettings) -> ModelSpec:
     """Return the draft as it is loaded beside ``target``: without what it shares, in the target's type."""
     method = engine.speculative_method
     head = as_head(draft, method)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sizing.catalogue import Gpu, load_catalogue
 from sizing.engine.as_loaded import as_loaded
-from sizing.engine.draft_model import beside, check_draft, with_caches
+from sizing.engine.draft_model import check_draft, draft_as_loaded, with_caches
 from sizing.engine.multimodal import as_served
 from sizing.engine.versions import VersionRules, version_rules, version_tuple
 from sizing.memory.kv_cache import CacheLayout, cache_layout
@@ -66,7 +66,7 @@ def case_of(
     loaded = as_loaded(model, engine.vllm_version, gpu.compute_capability)
     loaded = as_served(loaded, engine.limit_mm_per_prompt, version_tuple(engine.vllm_version))
     if draft is not None:
-        draft = as_loaded(beside(draft, loaded, engine), engine.vllm_version, gpu.compute_capability)
+        draft = as_loaded(draft_as_loaded(draft, loaded, engine), engine.vllm_version, gpu.compute_capability)
         loaded = with_caches(loaded, draft)
     return Case(
         model=loaded,

@@ -14,7 +14,7 @@ from sizing.inputs import EngineOverrides
 from sizing.memory.terms import lora_bytes
 from sizing.models.spec import BYTES_OF_DTYPE, ModelSpec, group_on_rank
 from sizing.models.weight_groups import Stage
-from sizing.performance.roofline import Extras, Load, Speed
+from sizing.performance.roofline import Speed, StepFeatures, StepWork
 from sizing.plan import EngineSettings, Figure
 
 DRAFTLESS = ("mtp", "ngram")
@@ -35,7 +35,7 @@ def check_speculation(stated: EngineOverrides | EngineSettings, where: str) -> N
 
 
 @lru_cache(maxsize=256)
-def extras_of(model: ModelSpec, engine: EngineSettings, head_parameters: int, head_bytes: int) -> Extras:
+def step_features(model: ModelSpec, engine: EngineSettings, head_parameters: int, head_bytes: int) -> StepFeatures:
     """Return what eager mode, LoRA adapters and a draft add to a step.
 
     Layers of multi-token prediction draft one pass a token, in turn, each with the output head (its parameters, and
@@ -43,24 +43,26 @@ def extras_of(model: ModelSpec, engine: EngineSettings, head_parameters: int, he
     and counts no pass.
     """
     drafted, whole = engine.num_speculative_tokens, Stage(first=0, layers=model.num_layers, of=model.num_layers)
-    extras = Extras(
+    features = StepFeatures(
         eager=engine.enforce_eager,
         draft_tokens=drafted,
         tokens_per_step=1 + drafted * (engine.speculative_acceptance or 0.0),
     )
     if engine.max_loras:
-        extras = _with_adapters(extras, model, replace(engine, max_loras=1), whole, engine.max_loras)
+        features = _with_adapters(features, model, replace(engine, max_loras=1), whole, engine.max_loras)
     if engine.speculative_method == "mtp":
-        extras = _with_draft(extras, model, engine.tensor_parallel, whole)
-        extras = replace(
-            extras,
-            draft_bytes=extras.draft_bytes + head_bytes,
-            draft_parameters=extras.draft_parameters + head_parameters,
+        features = _with_draft(features, model, engine.tensor_parallel, whole)
+        features = replace(
+            features,
+            draft_bytes=features.draft_bytes + head_bytes,
+            draft_parameters=features.draft_parameters + head_parameters,
         )
-    return extras
+    return features
 
 
-def _with_adapters(extras: Extras, model: ModelSpec, one: EngineSettings, whole: Stage, slots: int) -> Extras:
+def _with_adapters(
+    features: StepFeatures, model: ModelSpec, one: EngineSettings, whole: Stage, slots: int
+) -> StepFeatures:
     """Add adapters of the largest rank on every linear layer; ``one`` has a single slot."""
     alone, element = replace(one, tensor_parallel=1), BYTES_OF_DTYPE[model.dtype]
     every = lora_bytes(model, alone, whole) / element
@@ -69,7 +71,7 @@ def _with_adapters(extras: Extras, model: ModelSpec, one: EngineSettings, whole:
     if model.experts:
         met += (every - met) * model.experts_per_token / model.experts
     return replace(
-        extras,
+        features,
         slots=slots,
         adapters=slots,
         adapter_bytes=float(lora_bytes(model, one, whole)),
@@ -77,7 +79,7 @@ def _with_adapters(extras: Extras, model: ModelSpec, one: EngineSettings, whole:
     )
 
 
-def _with_draft(extras: Extras, model: ModelSpec, tensor_parallel: int, whole: Stage) -> Extras:
+def _with_draft(features: StepFeatures, model: ModelSpec, tensor_parallel: int, whole: Stage) -> StepFeatures:
     """Add the passes of the model's own draft layers, without the output head."""
     read = experts = parameters = 0.0
     for group in model.weights:
@@ -88,23 +90,23 @@ def _with_draft(extras: Extras, model: ModelSpec, tensor_parallel: int, whole: S
         parameters += chosen * group.elements / model.draft_layers
         read, experts = read + size * (not group.expert), experts + size * group.expert
     return replace(
-        extras,
-        draft_passes=extras.draft_tokens,
+        features,
+        draft_passes=features.draft_tokens,
         draft_bytes=read,
         draft_expert_bytes=experts,
         draft_parameters=parameters,
     )
 
 
-def extra_figures(load: Load, speed: Speed) -> tuple[Figure, ...]:
+def extra_figures(work: StepWork, speed: Speed) -> tuple[Figure, ...]:
     """Return what eager mode, adapters and drafts are taken to do, where they are used."""
-    extras, source = load.extras or Extras(), "throughput_constants.json"
+    features, source = work.features or StepFeatures(), "throughput_constants.json"
     drafted = Figure(
         name="tokens_per_step",
-        value=round(extras.tokens_per_step, 3),
+        value=round(features.tokens_per_step, 3),
         unit="tokens",
         rule="1 + drafted tokens x acceptance",
-        inputs={"drafted": extras.draft_tokens, "passes of the draft": extras.draft_passes},
+        inputs={"drafted": features.draft_tokens, "passes of the draft": features.draft_passes},
         source="speculativeAcceptance as stated",
     )
     adapters = Figure(
@@ -112,7 +114,7 @@ def extra_figures(load: Load, speed: Speed) -> tuple[Figure, ...]:
         value=round(speed.adapters_s * 1e3, 3),
         unit="ms",
         rule="kernels of LoRA in every layer, besides those for each slot and each adapter in use",
-        inputs={"slots": extras.slots, "adapter_mib": round(extras.adapter_bytes / 2**20, 1)},
+        inputs={"slots": features.slots, "adapter_mib": round(features.adapter_bytes / 2**20, 1)},
         source=source,
     )
     launch = Figure(
@@ -120,8 +122,8 @@ def extra_figures(load: Load, speed: Speed) -> tuple[Figure, ...]:
         value=round(speed.launch_s * 1e3, 3),
         unit="ms",
         rule="a step without CUDA graphs takes at least this long",
-        inputs={"layers": load.layers},
+        inputs={"layers": work.layers},
         source=source,
     )
-    used = ((drafted, extras.draft_tokens), (adapters, extras.slots), (launch, extras.eager))
+    used = ((drafted, features.draft_tokens), (adapters, features.slots), (launch, features.eager))
     return tuple(figure for figure, is_used in used if is_used)

@@ -18,9 +18,9 @@ def estimate_of(replica: Replica, loop: Loop, *, concurrency: float, output_toke
     """Return the steady state ``loop`` as an estimate with intervals and the rules that produced it."""
     return ThroughputEstimate(
         concurrency=concurrency,
-        output_tokens_per_s=interval(replica.load, "output_tok_s", loop.output_tokens_per_s),
-        ttft_ms=interval(replica.load, "ttft_ms", loop.ttft_s * 1e3),
-        tpot_ms=interval(replica.load, "tpot_ms", loop.tpot_s * 1e3),
+        output_tokens_per_s=interval(replica.work, "output_tok_s", loop.output_tokens_per_s),
+        ttft_ms=interval(replica.work, "ttft_ms", loop.ttft_s * 1e3),
+        tpot_ms=interval(replica.work, "tpot_ms", loop.tpot_s * 1e3),
         requests_per_s=loop.output_tokens_per_s / output_tokens,
         figures=_figures(replica, loop),
     )
@@ -77,7 +77,7 @@ def predict_throughput(
 def _figures(replica: Replica, loop: Loop) -> tuple[Figure, ...]:
     document = throughput_constants()
     source = f"throughput_constants.json of {document['date']}, fitted on {document['rows']} rows"
-    load, speed = replica.load, replica.speed
+    work, speed = replica.work, replica.speed
     return (
         Figure(
             name="step_ms",
@@ -87,8 +87,8 @@ def _figures(replica: Replica, loop: Loop) -> tuple[Figure, ...]:
             " + collectives + host",
             inputs={
                 "batch": round(loop.batch, 2),
-                "weights_gib": round(load.weights_bytes / GIB, 3),
-                "kv_bytes_per_token": round(load.kv_bytes_per_token, 1),
+                "weights_gib": round(work.weights_bytes / GIB, 3),
+                "kv_bytes_per_token": round(work.kv_bytes_per_token, 1),
                 "bandwidth_gb_s": round(speed.bandwidth_bytes_per_s / 1e9, 1),
                 "compute_tflops": round(speed.compute_flops_per_s / 1e12, 1),
                 "host_step_ms": round(speed.host_step_s * 1e3, 3),
@@ -100,8 +100,8 @@ def _figures(replica: Replica, loop: Loop) -> tuple[Figure, ...]:
             value=round(loop.prefill_s * 1e3, 3),
             unit="ms",
             rule="(2 x parameters x tokens + 2 x layers x attention width x tokens^2) / compute + collectives",
-            inputs={"gpus": load.gpus, "compute_tflops": round(speed.compute_flops_per_s / 1e12, 1)},
+            inputs={"gpus": work.gpus, "compute_tflops": round(speed.compute_flops_per_s / 1e12, 1)},
             source=source,
         ),
-        *extra_figures(load, speed),
+        *extra_figures(work, speed),
     )

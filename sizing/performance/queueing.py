@@ -148,7 +148,7 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         return of_poisson if usual else wait_of(busy, arrivals, prompt.variation), of_poisson
 
     ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share, waits)
-    token_s = crowded_s / replica.load.tokens_per_step
+    token_s = crowded_s / replica.work.tokens_per_step
     tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, token_s, answer, followers=max(bursts - 1.0, 0.0))
     tpot_mean_s = (once.steps * once.step_s + max(batch - 1, 0.0) * once.prefill_s) / tokens_out
     return Traffic(
@@ -159,8 +159,8 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
         slots=replica.slots(context),
         requests_per_s=rate * stages,
         kv_tokens_p95=concurrency * context + NORMAL_P95 * math.sqrt(held),
-        ttft_margin=error_margin(replica.load, "ttft_ms", p95=ttft_s, mean=ttft_mean_s),
-        tpot_margin=error_margin(replica.load, "tpot_ms", p95=tpot_s, mean=tpot_mean_s),
+        ttft_margin=error_margin(replica.work, "ttft_ms", p95=ttft_s, mean=ttft_mean_s),
+        tpot_margin=error_margin(replica.work, "tpot_ms", p95=tpot_s, mean=tpot_mean_s),
         requests_ttft_p95_ms=ttft_s * 1e3,
         requests_tpot_p95_ms=tpot_s * 1e3,
     )
@@ -190,7 +190,7 @@ def _ttft_s(  # noqa: PLR0917
     """95th percentile and mean of the time to the first token: the running step, then a prompt among the others."""
     prompt = lengths.prompt
     new = prompt.mean * (1 - workload.prefix_share)
-    busy = rate * (once.prefill_s + once.step_s * new / replica.load.chunk_tokens)
+    busy = rate * (once.prefill_s + once.step_s * new / replica.work.chunk_tokens)
 
     def own_s(times_mean: float) -> float:
         tokens = min(times_mean * prompt.mean, max(replica.longest - 1, prompt.mean))
@@ -198,10 +198,10 @@ def _ttft_s(  # noqa: PLR0917
         return replica.roofline.first_token_s(concurrency, lengths.context, tokens=tokens - cached, cached=cached)
 
     mean, usual, running = own_s(1.0), own_s(EXPONENTIAL.p95_over_mean), crowded_s * min(concurrency, 1.0)
-    served = running + stretched_s(usual, busy)
+    served = running + slowed_s(usual, busy)
     wait, poisson = waits(busy)
     if busy >= 1 or wait is poisson:
-        return served, running + stretched_s(mean, busy)
+        return served, running + slowed_s(mean, busy)
     long, unit = own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
     more = sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
     return served + more, running + mean + unit * wait.mean
@@ -223,7 +223,7 @@ def _lengths(replica: Replica, workload: Workload) -> RequestLengths:
     )  # fmt: skip
 
 
-def stretched_s(alone_s: float, busy: float) -> float:
+def slowed_s(alone_s: float, busy: float) -> float:
     """Seconds of work that takes ``alone_s`` where others take the share ``busy`` (infinite from 1)."""
     return alone_s / (1 - busy) if busy < 1 else math.inf
 

@@ -17,8 +17,8 @@ from sizing.models.spec import BYTES_OF_DTYPE, ModelSpec, group_on_rank
 from sizing.models.weight_groups import Stage
 from sizing.performance.all_reduce import all_reduce
 from sizing.performance.constants import throughput_constants
-from sizing.performance.features import extras_of
-from sizing.performance.roofline import Load, Loop, Roofline, Speed, closed_loop
+from sizing.performance.features import step_features
+from sizing.performance.roofline import Loop, Roofline, Speed, StepWork, closed_loop
 from sizing.plan import EngineSettings, MemoryEstimate
 
 RECOMPUTED = 0.7
@@ -37,20 +37,20 @@ UNBOUNDED_TOKENS = 10**12
 class Replica:
     """One replica as the arithmetic sees it: what a step moves, how fast the GPUs are, what can be scheduled."""
 
-    load: Load
+    work: StepWork
     speed: Speed
     max_num_seqs: int
     kv_tokens: int
     longest: int = 10_000_000
     """Tokens of the longest request that is taken (max_model_len)."""
     stages: int = 1
-    """Stages of a pipeline: each serves its share of the requests at a time, so ``load`` is that of all stages in
+    """Stages of a pipeline: each serves its share of the requests at a time, so ``work`` is that of all stages in
     turn on the GPUs of one, and that many batches are in flight."""
 
     @cached_property
     def roofline(self) -> Roofline:
         """Times of its steps."""
-        return Roofline(self.load, self.speed)
+        return Roofline(self.work, self.speed)
 
     def slots(self, tokens_per_request: float) -> float:
         """Requests that can be scheduled at once: by the engine's limit and by the KV cache."""
@@ -125,14 +125,14 @@ def _flops(constants: Mapping[str, float], group: str, model: ModelSpec, gpu: Gp
     return best * (constants["experts.compute"] if model.experts else 1.0)
 
 
-def load_of(model: ModelSpec, engine: EngineSettings) -> Load:
+def step_work(model: ModelSpec, engine: EngineSettings) -> StepWork:
     """Return what one step of ``model`` moves and computes on each GPU."""
     tp, ranks = engine.tensor_parallel, engine.tensor_parallel * engine.pipeline_parallel
-    load = _load(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
+    work = _work_of(model, tp, ranks, model.kv_element_bytes(engine.kv_cache_dtype), engine.max_num_batched_tokens)
     if not (engine.enforce_eager or engine.max_loras or engine.num_speculative_tokens):
-        return load
+        return work
     matrices = _matrices(model, tp)
-    return replace(load, extras=extras_of(model, engine, matrices.head, matrices.head_bytes))
+    return replace(work, features=step_features(model, engine, matrices.head, matrices.head_bytes))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _matrices(model: ModelSpec, tp: int) -> _Matrices:
 
 
 @lru_cache(maxsize=1024)
-def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int) -> Load:
+def _work_of(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int) -> StepWork:
     matrices, stages = _matrices(model, tp), gpus // tp
     windows: dict[int, float] = {}
     growing, states, full = 0.0, 0.0, 0
@@ -181,7 +181,7 @@ def _load(model: ModelSpec, tp: int, gpus: int, element: int, chunk_tokens: int)
         elif kept.window:
             windows[kept.window] = windows.get(kept.window, 0.0) + layers * kept.token_bytes(element, tp) / stages
     share = min(full / model.num_layers, 1.0)
-    return Load(
+    return StepWork(
         weights_bytes=matrices.read / stages,
         kv_bytes_per_token=growing / stages,
         parameters_active=float(model.active_parameters - matrices.skipped),
@@ -209,10 +209,10 @@ def replica_of(model: ModelSpec, gpu: Gpu, engine: EngineSettings, memory: Memor
 
 
 def replica_with(model: ModelSpec, gpu: Gpu, engine: EngineSettings, *, kv_tokens: int) -> Replica:
-    """Return one replica with a cache of ``kv_tokens``; ``load`` and ``speed`` are those of one stage's GPUs."""
+    """Return one replica with a cache of ``kv_tokens``; ``work`` and ``speed`` are those of one stage's GPUs."""
     speed, stages = gpu_speed(model, gpu, engine.tensor_parallel), engine.pipeline_parallel
     return Replica(
-        load=load_of(model, replace(engine, pipeline_parallel=1)),
+        work=step_work(model, replace(engine, pipeline_parallel=1)),
         speed=replace(speed, host_step_s=speed.host_step_s + (stages - 1) * speed.link_latency_s),
         stages=stages,
         max_num_seqs=engine.max_num_seqs,

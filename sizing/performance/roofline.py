@@ -10,7 +10,7 @@
     step     = larger of the two times of the matrices (rounded where they cross) + cache + pairs + passes
                + smaller of direct and ring + host
 
-Three settings add to a step what ``Extras`` holds:
+Three settings add to a step what ``StepFeatures`` holds:
 
     eager    = step without CUDA graphs: larger of the step and the time to launch its kernels
     adapters = distinct LoRA adapters x (their bytes / bandwidth, and the blocks that kernels start for each), their
@@ -39,7 +39,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extras:
+class StepFeatures:
     """What settings that most engines leave alone add to a step of one GPU; nothing by default."""
 
     eager: bool = False
@@ -64,7 +64,7 @@ class Extras:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class StepWork:
     """What one step of one model moves and computes on each GPU of the replica."""
 
     weights_bytes: float
@@ -91,13 +91,13 @@ class Load:
     """Bits of one element of the cache."""
     head_parameters: float = 0.0
     """Parameters of the output head: it is used for decodes and the last token of a prompt only."""
-    extras: Extras | None = None
+    features: StepFeatures | None = None
     """None where nothing is added."""
 
     @property
     def tokens_per_step(self) -> float:
         """Tokens that a request gains in a step."""
-        return self.extras.tokens_per_step if self.extras else 1.0
+        return self.features.tokens_per_step if self.features else 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,36 +179,51 @@ class Cycle:
 
 
 class Roofline:
-    """Times of one engine: what each token, sequence and pair of tokens adds to a step, taken once from its load.
+    """Times of one engine: what each token, sequence and pair of tokens adds to a step, taken once from its work.
 
     A plan asks for tens of thousands of steps, so everything that does not depend on the batch is divided out here.
     """
 
     __slots__ = (
-        "_attended_s", "_compute_s", "_context_s", "_direct", "_experts_s", "_head_s", "_met_tokens", "_missed",
-        "_pair_s", "_prompt_s", "_queries", "_ring", "_sequence_s", "_weights_s", "_windows", "load", "speed",
+        "_attended_s",
+        "_compute_s",
+        "_context_s",
+        "_direct",
+        "_experts_s",
+        "_head_s",
+        "_met_tokens",
+        "_missed",
+        "_pair_s",
+        "_prompt_s",
+        "_queries",
+        "_ring",
+        "_sequence_s",
+        "_weights_s",
+        "_windows",
+        "speed",
+        "work",
     )  # fmt: skip
 
-    def __init__(self, load: Load, speed: Speed) -> None:
+    def __init__(self, work: StepWork, speed: Speed) -> None:
         """Divide out what no batch changes."""
-        bandwidth, flops = speed.bandwidth_bytes_per_s, load.gpus * speed.compute_flops_per_s
-        attention = (speed.attention_bytes_per_s or bandwidth) * (speed.attention_fp8 if load.cache_bits == 8 else 1.0)
-        self.load, self.speed = load, speed
-        self._queries = 1 + load.extras.draft_tokens if load.extras else 1
-        self._weights_s = load.weights_bytes / bandwidth
-        self._experts_s = load.expert_bytes / (speed.expert_bytes_per_s or bandwidth)
-        chosen = load.experts_per_token / load.experts if load.experts else 0.0
+        bandwidth, flops = speed.bandwidth_bytes_per_s, work.gpus * speed.compute_flops_per_s
+        attention = (speed.attention_bytes_per_s or bandwidth) * (speed.attention_fp8 if work.cache_bits == 8 else 1.0)
+        self.work, self.speed = work, speed
+        self._queries = 1 + work.features.draft_tokens if work.features else 1
+        self._weights_s = work.weights_bytes / bandwidth
+        self._experts_s = work.expert_bytes / (speed.expert_bytes_per_s or bandwidth)
+        chosen = work.experts_per_token / work.experts if work.experts else 0.0
         self._missed = math.log1p(-min(chosen, 1 - 1e-12))
-        self._compute_s = 2 * load.parameters_active / flops
-        self._head_s = 2 * load.head_parameters / flops
-        self._context_s = load.kv_bytes_per_token / attention
-        self._windows = tuple((tokens, size / attention) for tokens, size in load.windows)
-        self._attended_s = load.state_bytes / attention
-        self._pair_s = 2 * load.layers * load.attention_width / flops
+        self._compute_s = 2 * work.parameters_active / flops
+        self._head_s = 2 * work.head_parameters / flops
+        self._context_s = work.kv_bytes_per_token / attention
+        self._windows = tuple((tokens, size / attention) for tokens, size in work.windows)
+        self._attended_s = work.state_bytes / attention
+        self._pair_s = 2 * work.layers * work.attention_width / flops
         self._sequence_s, self._prompt_s = speed.host_sequence_s, speed.prompt_step_s
         self._ring = self._fixed(speed.link_latency_s, speed.link_bytes_per_s)
         self._direct, self._met_tokens = self._ring, 0.0
-        if load.gpus > 1 and speed.direct_bytes_per_s:
+        if work.gpus > 1 and speed.direct_bytes_per_s:
             self._direct = self._fixed(speed.direct_latency_s, speed.direct_bytes_per_s)
             sooner, slower = self._ring[0] - self._direct[0], self._direct[1] - self._ring[1]
             self._met_tokens = sooner / slower if slower > 0 else math.inf
@@ -218,12 +233,12 @@ class Roofline:
 
         The all-reduces start after ``latency_s`` and carry ``bytes_per_s``.
         """
-        load, speed = self.load, self.speed
-        passes = load.layers * load.hidden_size * 2 * speed.passes / speed.bandwidth_bytes_per_s
-        if load.gpus == 1:
+        work, speed = self.work, self.speed
+        passes = work.layers * work.hidden_size * 2 * speed.passes / speed.bandwidth_bytes_per_s
+        if work.gpus == 1:
             return speed.host_step_s, passes
-        row = 2 * (load.gpus - 1) / load.gpus * load.hidden_size * 2 / bytes_per_s
-        return speed.host_step_s + 2 * load.layers * latency_s, passes + 2 * load.layers * row
+        row = 2 * (work.gpus - 1) / work.gpus * work.hidden_size * 2 / bytes_per_s
+        return speed.host_step_s + 2 * work.layers * latency_s, passes + 2 * work.layers * row
 
     def touched(self, tokens: float) -> float:
         """Share of the experts that ``tokens`` tokens are sent to; tokens of like texts share some (``routing``)."""
@@ -244,33 +259,33 @@ class Roofline:
         rest = fixed + (seen + self._sequence_s) * batch + row * tokens + self._pair_s * pairs
         if prompt_tokens:
             rest += self._prompt_s
-        step = rounded(memory, compute) + rest
-        return self._with_extras(self.load.extras, step, batch, tokens) if self.load.extras else step
+        step = smooth_max(memory, compute) + rest
+        return self._with_features(self.work.features, step, batch, tokens) if self.work.features else step
 
-    def _with_extras(self, extras: Extras, step: float, batch: float, tokens: float) -> float:
+    def _with_features(self, features: StepFeatures, step: float, batch: float, tokens: float) -> float:
         """Add adapters and draft to a step of ``tokens`` tokens and ``batch`` decodes, or wait for its launches."""
         speed = self.speed
-        if extras.slots:
-            step += speed.adapters_s + extras.slots * speed.adapter_slot_s
-        if extras.adapters:
+        if features.slots:
+            step += speed.adapters_s + features.slots * speed.adapter_slot_s
+        if features.adapters:
             requests = batch + (tokens > batch * self._queries)  # and one whose prompt is read
-            distinct = extras.adapters * (1 - (1 - 1 / extras.adapters) ** requests)
-            step += distinct * (extras.adapter_bytes / speed.bandwidth_bytes_per_s + speed.adapter_s)
-            step += 2 * extras.adapter_parameters * tokens / (self.load.gpus * speed.adapter_flops_per_s)
-        if extras.eager:
+            distinct = features.adapters * (1 - (1 - 1 / features.adapters) ** requests)
+            step += distinct * (features.adapter_bytes / speed.bandwidth_bytes_per_s + speed.adapter_s)
+            step += 2 * features.adapter_parameters * tokens / (self.work.gpus * speed.adapter_flops_per_s)
+        if features.eager:
             step = max(step, speed.launch_s)
-        if extras.draft_passes and batch:
-            experts = extras.draft_expert_bytes / (speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s)
-            read = extras.draft_bytes / speed.bandwidth_bytes_per_s
+        if features.draft_passes and batch:
+            experts = features.draft_expert_bytes / (speed.expert_bytes_per_s or speed.bandwidth_bytes_per_s)
+            read = features.draft_bytes / speed.bandwidth_bytes_per_s
             read += experts * self.touched(batch) if self._missed else experts
-            compute = 2 * extras.draft_parameters * batch / (self.load.gpus * speed.compute_flops_per_s)
-            once = rounded(read, compute) + speed.draft_pass_s
-            step += extras.draft_passes * once
+            compute = 2 * features.draft_parameters * batch / (self.work.gpus * speed.compute_flops_per_s)
+            once = smooth_max(read, compute) + speed.draft_pass_s
+            step += features.draft_passes * once
         return step
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:
         """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
-        chunks = max(math.ceil(tokens / self.load.chunk_tokens), 1)
+        chunks = max(math.ceil(tokens / self.work.chunk_tokens), 1)
         size, pairs = tokens / chunks, prompt_pairs(tokens, cached) / chunks
         step = self.step_s(batch, context_tokens, prompt_tokens=size, pairs=pairs)
         return chunks * step + self.speed.request_s
@@ -283,8 +298,8 @@ class Roofline:
         ``together`` of them arrive at once: their prompts are computed in one step, where only the first finds the
         weights read anyway.
         """
-        room = max(self.load.chunk_tokens - batch * self._queries, 1.0)
-        steps = max(output_tokens / self.load.tokens_per_step, 1.0)
+        room = max(self.work.chunk_tokens - batch * self._queries, 1.0)
+        steps = max(output_tokens / self.work.tokens_per_step, 1.0)
         mixed = max(min(batch, steps) / together, batch * new / room)
         share = batch / mixed
         with_prompts = self.step_s(batch, context, prompt_tokens=share * new, pairs=share * pairs)
@@ -298,7 +313,7 @@ class Roofline:
         )
 
 
-def rounded(one_s: float, other_s: float) -> float:
+def smooth_max(one_s: float, other_s: float) -> float:
     """Join the times of memory and of compute by their fourth-power norm.
 
     The square would add them like sides of a triangle, infinity takes the larger; near the crossing real kernels
@@ -333,7 +348,7 @@ def closed_loop(
     served = roofline.first_token_s(batch - 1, context, tokens=new, cached=cached) + prefill * others / (1 - others)
     served += plain / 2 * min(batch - 1, 1.0)  # the step that runs when the request arrives
     if token_s:
-        cycle = rounded(cycle, batch * output_tokens * token_s)
+        cycle = smooth_max(cycle, batch * output_tokens * token_s)
     waiting = max(concurrency / batch - 1, 0.0) * cycle
     return Loop(
         batch=batch,

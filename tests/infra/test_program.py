@@ -22,7 +22,7 @@ from infra.outputs import VERSION, ClusterOutputs, parse
 from infra.program import plan_for
 from infra.provider_outputs import synthesise
 from infra.recording import record
-from infra.settings import ServingSettings
+from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from tests.support.seeds import reseeded
 

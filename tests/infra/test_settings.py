@@ -11,7 +11,9 @@ import yaml
 
 from infra.config import STACKS_DIR, settings_from_file, settings_from_pulumi, stack_file, stacks
 from infra.recording import record
-from infra.settings import ClusterSettings, ServingSettings, SystemNodes, schema
+from infra.settings.cluster import ClusterSettings, SystemNodes
+from infra.settings.schema import schema
+from infra.settings.serving import ServingSettings
 from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
 

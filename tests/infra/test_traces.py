@@ -11,7 +11,8 @@ import yaml
 
 from infra.config import settings_from_file, settings_from_pulumi
 from infra.recording import record
-from infra.settings import ServingSettings, schema
+from infra.settings.schema import schema
+from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.workload.workload import Workload
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sizing.performance.roofline import Load, Speed
+from sizing.performance.roofline import Speed, StepWork
 
-LOAD = Load(
+LOAD = StepWork(
     weights_bytes=16e9, kv_bytes_per_token=131072, parameters_active=8e9, layers=32, hidden_size=4096,
     attention_width=4096, gpus=1, chunk_tokens=2048,
 )  # fmt: skip

@@ -64,7 +64,7 @@ def test_a_page_is_its_host_and_a_repository_its_name_and_both_sides_have_source
 
 def _seconds(point: Point, requests: float, *, varied: bool, longest: float = math.inf) -> float:
     shaped = replace(point, varied=varied, longest_output=longest * point.output_tokens)
-    roofline = Roofline(point.load, SPEED)
+    roofline = Roofline(point.work, SPEED)
     loop = closed_loop(
         roofline, concurrency=8, slots=8, input_tokens=point.input_tokens, output_tokens=point.output_tokens
     )
@@ -98,7 +98,7 @@ def test_a_run_that_kept_its_seats_empty_is_left_out_unless_it_says_how_many_it_
 
 
 def test_the_first_wave_waits_for_the_chunks_before_it(points: dict[str, Point]) -> None:
-    load = replace(next(iter(points.values())).load, chunk_tokens=1000)
+    load = replace(next(iter(points.values())).work, chunk_tokens=1000)
     roofline = Roofline(load, SPEED)
     alone = first_wave_s(roofline, 1, 1000)
     assert first_wave_s(roofline, 10, 100) == pytest.approx(alone, rel=0.2)
@@ -106,7 +106,7 @@ def test_the_first_wave_waits_for_the_chunks_before_it(points: dict[str, Point])
 
 
 def test_requests_of_one_length_prefill_together_in_the_simulator_too(points: dict[str, Point]) -> None:
-    load = replace(next(iter(points.values())).load, chunk_tokens=8192)
+    load = replace(next(iter(points.values())).work, chunk_tokens=8192)
     roofline = Roofline(load, replace(SPEED, compute_flops_per_s=1e15))
 
     def step(now: Step) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from sizing.catalogue import load_catalogue
 from sizing.engine.arguments import engine_args
-from sizing.engine.draft_model import as_head, beside, draft_bytes
+from sizing.engine.draft_model import as_head, draft_as_loaded, draft_bytes
 from sizing.engine.settings import resolve_engine
 from sizing.engine.versions import version_rules
 from sizing.errors import BadInput
@@ -75,14 +75,16 @@ def test_two_layers_of_a_head_for_qwen3_hold_what_the_class_of_vllm_0_32_allocat
 
 def test_an_eagle_head_takes_the_embedding_of_its_model_and_a_rotary_cache_as_long_as_the_context():
     engine = sized("eagle3", head("eagle3")).engine
-    assert draft_bytes(beside(head("eagle3"), LLAMA, engine), 1) == 1_900_308_480 - EMBEDDING + ROTARY
+    assert draft_bytes(draft_as_loaded(head("eagle3"), LLAMA, engine), 1) == 1_900_308_480 - EMBEDDING + ROTARY
     staged = replace(engine, pipeline_parallel=2)
-    assert draft_bytes(beside(head("eagle3"), LLAMA, staged), 1) == 1_900_308_480 + ROTARY
+    assert draft_bytes(draft_as_loaded(head("eagle3"), LLAMA, staged), 1) == 1_900_308_480 + ROTARY
 
 
 def test_medusa_loads_a_head_for_each_token_over_the_vocabulary_of_its_model():
     engine = sized("medusa", head("medusa"), tokens=2).engine
-    assert draft_bytes(beside(head("medusa", vocab_size=32_001), LLAMA, engine), 1) == 2 * (EMBEDDING + 4096**2 * 2)
+    assert draft_bytes(draft_as_loaded(head("medusa", vocab_size=32_001), LLAMA, engine), 1) == 2 * (
+        EMBEDDING + 4096**2 * 2
+    )
 
 
 def test_the_layer_of_an_eagle_head_joins_the_cache_and_medusa_caches_nothing():

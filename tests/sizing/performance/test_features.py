@@ -18,8 +18,8 @@ from sizing.inputs import Capacity, EngineOverrides, ModelEntry
 from sizing.models.spec import ModelSpec
 from sizing.performance.constants import throughput_constants
 from sizing.performance.queueing import most_traffic
-from sizing.performance.replica import load_of, replica_with
-from sizing.performance.roofline import Extras, Roofline, closed_loop
+from sizing.performance.replica import replica_with, step_work
+from sizing.performance.roofline import Roofline, StepFeatures, closed_loop
 from sizing.planning.search.enumeration import enumerate_options
 from sizing.workload.workload import Objectives, Workload
 from tests.support.rooflines import LOAD
@@ -31,11 +31,11 @@ SPEED = replace(
     PLAIN, launch_s=0.05, adapters_s=0.001, adapter_slot_s=2e-5, adapter_s=1e-4, adapter_flops_per_s=5e12,
     draft_pass_s=0.0005,
 )  # fmt: skip
-DRAFT = Extras(draft_tokens=3, draft_passes=3, draft_bytes=1e9, draft_parameters=5e8, tokens_per_step=2.5)
+DRAFT = StepFeatures(draft_tokens=3, draft_passes=3, draft_bytes=1e9, draft_parameters=5e8, tokens_per_step=2.5)
 
 
-def step_s(extras: Extras | None, batch: float = 1, context: float = 1000, **prompt: float) -> float:
-    return Roofline(replace(LOAD, extras=extras), SPEED).step_s(batch, context, **prompt)
+def step_s(features: StepFeatures | None, batch: float = 1, context: float = 1000, **prompt: float) -> float:
+    return Roofline(replace(LOAD, features=features), SPEED).step_s(batch, context, **prompt)
 
 
 def engine(model: ModelSpec, gpu: str, tp: int = 1, **stated: object):
@@ -44,12 +44,12 @@ def engine(model: ModelSpec, gpu: str, tp: int = 1, **stated: object):
 
 
 def test_eager_mode_waits_for_its_launches_only_where_the_card_is_faster_than_they_are():
-    assert step_s(None) < 0.05 == step_s(Extras(eager=True))
-    assert step_s(Extras(eager=True), batch=4000) == step_s(None, batch=4000) > 0.05
+    assert step_s(None) < 0.05 == step_s(StepFeatures(eager=True))
+    assert step_s(StepFeatures(eager=True), batch=4000) == step_s(None, batch=4000) > 0.05
 
 
 def test_a_step_reads_the_adapters_that_its_requests_chose():
-    adapters = Extras(slots=8, adapters=4, adapter_bytes=5e7, adapter_parameters=2.5e7)
+    adapters = StepFeatures(slots=8, adapters=4, adapter_bytes=5e7, adapter_parameters=2.5e7)
     each, flops, always = 5e7 / 500e9 + 1e-4, 2 * 2.5e7 / 5e12, 0.001 + 8 * 2e-5
     assert step_s(adapters) - step_s(None) == pytest.approx(each + flops + always)
     chosen = 4 * (1 - 0.75**2)
@@ -58,7 +58,7 @@ def test_a_step_reads_the_adapters_that_its_requests_chose():
 
 def test_a_drafted_step_checks_every_token_at_once_and_reads_the_draft_for_each():
     alone = Roofline(LOAD, replace(SPEED, bandwidth_bytes_per_s=1e15, host_step_s=0.0))
-    drafted = Roofline(replace(LOAD, extras=DRAFT), alone.speed)
+    drafted = Roofline(replace(LOAD, features=DRAFT), alone.speed)
     checked = 4 * alone.step_s(1, 0)
     assert drafted.step_s(1, 0) == pytest.approx(checked + 3 * (2 * 5e8 / 50e12 + 0.0005), rel=1e-3)
     assert step_s(DRAFT) - step_s(None) == pytest.approx(3 * (1e9 / 500e9 + 0.0005), rel=0.02)
@@ -68,7 +68,7 @@ def test_answers_take_as_many_fewer_steps_as_tokens_are_accepted():
     free = replace(SPEED, draft_pass_s=0.0)
     rates = [
         closed_loop(
-            Roofline(replace(LOAD, extras=Extras(draft_tokens=1, tokens_per_step=gained)), free),
+            Roofline(replace(LOAD, features=StepFeatures(draft_tokens=1, tokens_per_step=gained)), free),
             concurrency=1, slots=8, input_tokens=1, output_tokens=1000,
         ).output_tokens_per_s
         for gained in (1.0, 1.5)
@@ -80,7 +80,7 @@ def test_answers_take_as_many_fewer_steps_as_tokens_are_accepted():
 def test_a_draft_of_which_more_is_accepted_is_never_slower(one: float, other: float, batch: int):
     few, many = (
         closed_loop(
-            Roofline(replace(LOAD, extras=replace(DRAFT, tokens_per_step=1 + 3 * share)), SPEED),
+            Roofline(replace(LOAD, features=replace(DRAFT, tokens_per_step=1 + 3 * share)), SPEED),
             concurrency=batch, slots=64, input_tokens=500, output_tokens=200,
         )
         for share in sorted((one, other))
@@ -89,28 +89,28 @@ def test_a_draft_of_which_more_is_accepted_is_never_slower(one: float, other: fl
 
 
 def test_the_layer_that_drafts_is_read_once_a_token_with_its_experts_and_the_head():
-    extras = load_of(R1, engine(R1, "H200", 8, speculative_method="mtp", num_speculative_tokens=2,
-                                speculative_acceptance=0.7)).extras  # fmt: skip
-    assert extras is not None
-    assert (extras.draft_passes, extras.tokens_per_step) == (2, pytest.approx(2.4))
+    features = step_work(R1, engine(R1, "H200", 8, speculative_method="mtp", num_speculative_tokens=2,
+                                speculative_acceptance=0.7)).features  # fmt: skip
+    assert features is not None
+    assert (features.draft_passes, features.tokens_per_step) == (2, pytest.approx(2.4))
     experts = 256 * 3 * 7168 * 2048 / 8
-    assert extras.draft_expert_bytes == pytest.approx(experts, rel=0.01)  # one byte each, and scales
+    assert features.draft_expert_bytes == pytest.approx(experts, rel=0.01)  # one byte each, and scales
     head = 129_280 * 7168 * 2 / 8
     joint = 2 * 7168**2 * 2  # the projection of hidden state and embedding, whole on every rank
-    assert head + joint < extras.draft_bytes < head + joint + 1e9 / 8
+    assert head + joint < features.draft_bytes < head + joint + 1e9 / 8
 
 
 def test_an_adapter_is_as_large_as_its_slot_in_memory():
-    extras = load_of(LLAMA, engine(LLAMA, "L40S", max_loras=8, max_lora_rank=64)).extras
-    assert extras is not None
+    features = step_work(LLAMA, engine(LLAMA, "L40S", max_loras=8, max_lora_rank=64)).features
+    assert features is not None
     qkv, wide = 3 * 4096 + 4096 + 1024 + 1024, 3 * (4096 + 14336)  # an A and a B for each of the seven matrices
     vocabulary = 2 * (128_256 + 4096)
-    assert extras.adapter_parameters == 64 * (32 * (qkv + 2 * 4096 + wide) + vocabulary)
-    assert (extras.adapters, extras.adapter_bytes) == (8, 2 * extras.adapter_parameters)
+    assert features.adapter_parameters == 64 * (32 * (qkv + 2 * 4096 + wide) + vocabulary)
+    assert (features.adapters, features.adapter_bytes) == (8, 2 * features.adapter_parameters)
 
 
 def test_nothing_is_added_by_default():
-    assert load_of(LLAMA, engine(LLAMA, "L40S")).extras is None
+    assert step_work(LLAMA, engine(LLAMA, "L40S")).features is None
 
 
 def entry(**stated: object) -> ModelEntry:
@@ -171,11 +171,11 @@ DRAFTED = json.loads((DATA / "draft-runs.json").read_text(encoding="utf-8"))
 def test_published_drafts_save_as_much_time_per_token_as_predicted(run):
     draft = DRAFTED["draft"]
     plain = replica_with(LLAMA, CATALOGUE.gpu("A100-80GB"), engine(LLAMA, "A100-80GB"), kv_tokens=300_000)
-    extras = Extras(
+    features = StepFeatures(
         draft_tokens=draft["tokens"], draft_passes=draft["tokens"], draft_bytes=draft["bytes"],
         draft_parameters=draft["parameters"], tokens_per_step=1 + draft["tokens"] * run["acceptance"],
     )  # fmt: skip
-    drafted = replace(plain, load=replace(plain.load, extras=extras))
+    drafted = replace(plain, work=replace(plain.work, features=features))
     said, shown = (
         [
             closed_loop(one.roofline, concurrency=run["in_flight"], slots=256, input_tokens=run["input_tokens"],

@@ -21,14 +21,14 @@ from sizing.performance.queueing import (
     STEP_ASIDE,
     most_traffic,
     rate_bound,
-    stretched_s,
+    slowed_s,
     tpot_p95_s,
     traffic_at,
     traffic_for,
     variance_of,
 )
 from sizing.performance.replica import RECOMPUTED, Replica, replica_of
-from sizing.performance.roofline import Cycle, Load, Roofline, Speed, closed_loop, prompt_pairs
+from sizing.performance.roofline import Cycle, Roofline, Speed, StepWork, closed_loop, prompt_pairs
 from sizing.performance.spread import error_margin, spread_of
 from sizing.plan import ThroughputEstimate
 from sizing.planning.search.engines import memory_of
@@ -68,34 +68,34 @@ def test_a_large_batch_is_bound_by_compute() -> None:
 
 
 def test_a_step_with_a_prompt_adds_the_flops_of_its_matrices_and_attention_but_not_of_the_head() -> None:
-    load = Load(**{**LOAD.__dict__, "head_parameters": 1e9})
+    load = StepWork(**{**LOAD.__dict__, "head_parameters": 1e9})
     flops = 2 * (8e9 * 9001 - 1e9 * 9000) + 2 * 32 * 4096 * 9000**2
     step = Roofline(load, SPEED).step_s(1, 0, prompt_tokens=9000, pairs=prompt_pairs(9000))
     assert step == pytest.approx(flops / 50e12 + 0.002, rel=1e-3)
 
 
 def test_one_token_touches_the_chosen_experts_and_many_touch_all() -> None:
-    load = Load(**{**LOAD.__dict__, "experts": 128, "experts_per_token": 8, "expert_bytes": 50e9})
+    load = StepWork(**{**LOAD.__dict__, "experts": 128, "experts_per_token": 8, "expert_bytes": 50e9})
     assert Roofline(load, SPEED).touched(1) == pytest.approx(8 / 128)
     assert Roofline(load, SPEED).touched(1000) == pytest.approx(1.0)
     assert Roofline(LOAD, SPEED).touched(1000) == 0
 
 
 def test_a_window_is_read_to_its_end_and_a_state_twice() -> None:
-    load = Load(**{**LOAD.__dict__, "windows": ((512, 1000.0),), "state_bytes": 4e6})
+    load = StepWork(**{**LOAD.__dict__, "windows": ((512, 1000.0),), "state_bytes": 4e6})
     extra = Roofline(load, SPEED).step_s(1, 2000) - Roofline(LOAD, SPEED).step_s(1, 2000)
     assert extra == pytest.approx((512 * 1000 + 4e6) / 500e9)
 
 
 def test_one_gpu_needs_no_collective_and_more_need_two_a_layer() -> None:
-    two = Load(**{**LOAD.__dict__, "gpus": 2})
-    halved = Load(**{**LOAD.__dict__, "parameters_active": LOAD.parameters_active / 2})
+    two = StepWork(**{**LOAD.__dict__, "gpus": 2})
+    halved = StepWork(**{**LOAD.__dict__, "parameters_active": LOAD.parameters_active / 2})
     added = Roofline(two, SPEED).step_s(64, 0) - Roofline(halved, SPEED).step_s(64, 0)
     assert added == pytest.approx(2 * 32 * (10e-6 + 64 * 4096 * 2 / 25e9))
 
 
 def test_few_tokens_are_reduced_directly_and_many_by_a_ring() -> None:
-    eight = Load(**{**LOAD.__dict__, "gpus": 8})
+    eight = StepWork(**{**LOAD.__dict__, "gpus": 8})
     direct = {"direct_latency_s": 6e-6, "direct_bytes_per_s": 2.5e9}
     ring, both = Roofline(eight, SPEED), Roofline(eight, Speed(**{**SPEED.__dict__, **direct}))
     row = 2 * 7 / 8 * 4096 * 2
@@ -110,7 +110,7 @@ def test_few_tokens_are_reduced_directly_and_many_by_a_ring() -> None:
 
 def test_a_cache_of_8_bits_is_read_more_slowly_for_its_size() -> None:
     slow = Speed(**{**SPEED.__dict__, "attention_fp8": 0.5})
-    short = Load(**{**LOAD.__dict__, "cache_bits": 8})
+    short = StepWork(**{**LOAD.__dict__, "cache_bits": 8})
     assert Roofline(LOAD, slow).step_s(4, 1000) == Roofline(LOAD, SPEED).step_s(4, 1000)
     added = Roofline(short, slow).step_s(4, 1000) - Roofline(short, SPEED).step_s(4, 1000)
     assert added == pytest.approx(4 * 1000 * 131072 / 500e9)
@@ -130,10 +130,10 @@ def test_a_closed_loop_gives_each_request_one_prefill_and_its_output() -> None:
 
 
 def test_more_in_flight_than_the_cache_holds_prefill_again_and_fewer_do_not() -> None:
-    replica = Replica(load=LOAD, speed=SPEED, max_num_seqs=64, kv_tokens=30_000)
+    replica = Replica(work=LOAD, speed=SPEED, max_num_seqs=64, kv_tokens=30_000)
     assert replica.recomputed(20, 1500, 1000) == 0
     assert replica.recomputed(21, 1500, 1000) == RECOMPUTED * 1000
-    assert Replica(load=LOAD, speed=SPEED, max_num_seqs=20, kv_tokens=30_000).recomputed(500, 1500, 1000) == 0
+    assert Replica(work=LOAD, speed=SPEED, max_num_seqs=20, kv_tokens=30_000).recomputed(500, 1500, 1000) == 0
     given = {"concurrency": 21, "slots": 20, "input_tokens": 1000, "output_tokens": 1000}
     again = closed_loop(Roofline(LOAD, SPEED), **given, recomputed_tokens=700)
     longer = closed_loop(Roofline(LOAD, SPEED), **given | {"input_tokens": 1700})
@@ -190,9 +190,9 @@ def test_a_request_longer_than_the_engine_takes_is_refused() -> None:
 
 
 def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_of_it() -> None:
-    assert stretched_s(0.2, 0.0) == 0.2
-    assert stretched_s(0.2, 0.5) == pytest.approx(0.4)
-    assert stretched_s(0.2, 1.0) == math.inf
+    assert slowed_s(0.2, 0.0) == 0.2
+    assert slowed_s(0.2, 0.5) == pytest.approx(0.4)
+    assert slowed_s(0.2, 1.0) == math.inf
 
 
 def test_the_number_in_flight_is_poisson_where_none_slows_another_and_unbounded_where_more_add_nothing() -> None:

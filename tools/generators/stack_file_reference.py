@@ -1,7 +1,7 @@
 """Writes ``docs/reference/stack-file.md``: every key of a stack file, from the JSON schema of the settings.
 
-``python -m infra.settings_reference``; nothing on the page is written by hand but its introduction and the examples in
-``docs/reference/examples``. A mapping without a description of its own takes that of its class.
+``python -m tools.generators.stack_file_reference``; nothing on the page is written by hand but its introduction and the
+examples in ``docs/reference/examples``. A mapping without a description of its own takes that of its class.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from infra.config import form
-from infra.settings import LAYER_MODELS, LAYERS, schema
+from infra.settings.schema import LAYER_MODELS, LAYERS, schema
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "stack-file.md"
 EXAMPLES = ROOT / "docs" / "reference" / "examples"
 INTRODUCTION = """# Every key of a stack file
 
-Written by `make docs` from the settings (`infra/settings.py` and the types of `sizing/` that it holds); do not edit.
+Written by `make docs` from the settings (`infra/settings/` and the types of `sizing/` that it holds); do not edit.
 A stack file is `stacks/Pulumi.<stack>.yaml`. Its keys stand under `config:`, and `tonnage:layer` says which of two
 documents it is: the [cluster layer](#layer-cluster) or the [serving layer](#layer-serving).
 `stacks/settings.schema.json` holds the same keys for editors. A key that is not on this page is refused, and the error

@@ -9,10 +9,11 @@ import jsonschema
 import pytest
 import yaml
 
-from infra import settings_reference as reference
 from infra.config import settings_from_file
 from infra.program import plan_for
-from infra.settings import LAYER_MODELS, LAYERS, ServingSettings, config_key, schema
+from infra.settings.schema import LAYER_MODELS, LAYERS, config_key, schema
+from infra.settings.serving import ServingSettings
+from tools.generators import stack_file_reference as reference
 
 KEYS = [
     (f"{path}.{key}" if path else key, key, value)

@@ -1,0 +1,77 @@
+"""Stack file of the layer ``cluster``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from infra import versions
+from infra.settings.types import Region, RoleArn, ZoneId, check_network
+from sizing.stated import Stated
+
+
+class SystemNodes(Stated):
+    """Nodes without GPU for the cluster's own pods."""
+
+    count: int = Field(2, ge=2, le=20, description="nodes; two survive the loss of one")
+    instance_type: str = Field("m7i.large", min_length=1, description="instance type without GPU")
+    disk_gib: int = Field(50, ge=20, le=16384, description="root volume (gp3)")
+
+
+class ClusterSettings(Stated):
+    """Stack file of the layer ``cluster``: what changes rarely."""
+
+    layer: Literal["cluster"] = Field(description="which of the two documents the file is")
+    region: Region
+    zones: int = Field(
+        3, ge=2, le=5, description="number of availability zones of the network: those with most GPU types"
+    )
+    zone_ids: tuple[ZoneId, ...] | None = Field(
+        None,
+        min_length=2,
+        max_length=5,
+        strict=False,
+        description="zones of the network by id, for example use1-az1; replaces `zones`",
+    )
+    cidr: str = Field("10.40.0.0/16", description="private address range of the network, /16 to /20")
+    nat_per_zone: bool = Field(
+        False,
+        description="a NAT gateway in every zone, so that losing one does not cut the others off from the internet;"
+        " false: one for all zones, which costs less",
+    )
+    interface_endpoints: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="AWS services that nodes reach through a private endpoint and not through NAT, by short name, for"
+        " example ecr.api or sts; each is billed per zone and hour. The endpoint of S3 is free and always there",
+    )
+    kubernetes_version: str = Field(
+        versions.KUBERNETES, pattern=r"^1\.\d{2}$", description="minor version of Kubernetes on EKS"
+    )
+    admin_role_arns: tuple[RoleArn, ...] = Field(
+        min_length=1,
+        strict=False,
+        description="IAM roles with cluster-admin rights; the one that deploys is among them",
+    )
+    public_access_cidrs: tuple[str, ...] = Field(
+        (), strict=False, description="networks that reach the Kubernetes API from outside; none: private endpoint only"
+    )
+    system_nodes: SystemNodes = SystemNodes()
+    protect: bool = Field(
+        False, description="EKS refuses to delete the cluster until this is false again and has been deployed"
+    )
+
+    @field_validator("cidr")
+    @classmethod
+    def _cidr(cls, value: str) -> str:
+        return check_network(value)
+
+    @field_validator("public_access_cidrs")
+    @classmethod
+    def _cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            if check_network(network) in {"0.0.0.0/0", "::/0"}:
+                msg = f"{network} opens the Kubernetes API to everybody; name the networks of your people and CI"
+                raise ValueError(msg)
+        return value
