@@ -80,4 +80,5 @@ def plan_for(settings: ServingSettings, stack: str) -> StackPlan:
         load_catalogue(),
         vector_store=settings.vector_store,
         internet_facing=settings.gateway.scheme == "internet-facing",
+        gateway_proxies=settings.gateway.replicas,
     )

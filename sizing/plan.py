@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from sizing.operation import Fallback, GatewayPlan, Ingest, NodeLifetime, Placement, Probes, Rollout
 from sizing.units import CENT
 
 CapacityType = Literal["on-demand", "spot"]
@@ -167,25 +168,6 @@ class StartUp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """One HTTP probe of the engine."""
-
-    path: str
-    period_s: int
-    timeout_s: int
-    failure_threshold: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probes:
-    """Probe budgets; start-up covers twice the predicted load."""
-
-    startup: Probe
-    liveness: Probe
-    readiness: Probe
-
-
-@dataclass(frozen=True, kw_only=True)
 class Drain:
     """How a replica leaves: grace_period_s > pre_stop_s + shutdown_timeout_s, and within the spot notice."""
 
@@ -277,6 +259,10 @@ class ServingPlan:
     weights_bytes: int
     meets: bool
     figures: tuple[Figure, ...]
+    rollout: Rollout
+    placement: Placement
+    fallback: Fallback
+    ingest: Ingest
     shares_with: tuple[str, ...] = ()
     """Names of the other models on the same nodes; its cost is its part of them by GPUs."""
 
@@ -322,6 +308,9 @@ class NodePoolPlan:
     disk: Disk
     models: tuple[str, ...]
     usd_per_hour: Bounds
+    lifetime: NodeLifetime | None = None
+    """None for a managed group, whose size is fixed."""
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,6 +361,12 @@ class VectorStorePlan:
     cpu: float
     disk_gib: int
     shards: int
+    copies: int
+    """Replicas that keep each shard."""
+    probes: Probes
+    grace_period_s: int
+    snapshot_deadline_s: int
+    """Time after which a snapshot is given up."""
     figures: tuple[Figure, ...]
 
 
@@ -386,6 +381,12 @@ class BudgetPlan:
     forecast_threshold_percent: float
     fast_burn_gpu_nodes: int
     """More GPU nodes than this running means that something outside the plan buys machines."""
+    fast_burn_vcpus: int
+    """The same in vCPUs, which the alarm counts."""
+    alarm_period_s: int
+    alarm_periods: int
+    freeze_at_percent: float
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -402,4 +403,9 @@ class StackPlan:
     budget: BudgetPlan
     catalogue_date: str
     warnings: tuple[str, ...]
+    gateway: GatewayPlan
+    gpu_quota: int
+    """GPUs that the pods of the stack may ask for together."""
     shared: tuple[SharedNodes, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    """Of what is no single model's: the gateway, the quota."""

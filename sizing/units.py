@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 HOURS_PER_DAY = 24
+SECONDS_PER_MINUTE = 60
 SECONDS_PER_HOUR = 3600
 GIB = 2**30
 CENT = 0.01

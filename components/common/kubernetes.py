@@ -60,6 +60,16 @@ def gib(size_gib: float) -> str:
     return f"{whole}Gi" if whole == size_gib else f"{round(size_gib * 1024)}Mi"
 
 
+def seconds(count: int) -> str:
+    """Return a duration in seconds."""
+    return f"{count}s"
+
+
+def minutes(whole_s: int) -> str:
+    """Return a duration in minutes; plans give whole ones."""
+    return f"{whole_s // 60}m"
+
+
 def cpu(cores: float) -> str:
     """Return a CPU quantity in cores or millicores."""
     return str(int(cores)) if cores == int(cores) else f"{round(cores * 1000)}m"
@@ -94,9 +104,9 @@ def aws_egress(https_cidrs: Sequence[str]) -> list[Document]:
     ]
 
 
-def generated_password(length: int = 40) -> Document:
+def generated_password(length: int = 40, digits: int = 10) -> Document:
     """Return the spec of an External Secrets ``Password`` generator: letters and digits, so that headers take it."""
-    return {"length": length, "digits": length // 4, "symbols": 0, "noUpper": False, "allowRepeat": True}
+    return {"length": length, "digits": digits, "symbols": 0, "noUpper": False, "allowRepeat": True}
 
 
 def generated_key_secret(secret: str, generator: str, templates: Mapping[str, str]) -> Document:

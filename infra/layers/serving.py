@@ -226,7 +226,6 @@ class _Layer:
             plan=self.plan.budget,
             stack=self.plan.stack,
             burn=self.plan.burn_usd_per_hour,
-            pools=self.plan.pools,
             cluster_name=self.cluster.cluster_name,
             cluster_arn=self.cluster.cluster_arn,
             frozen_role_names=[self.cluster.karpenter_role_name],

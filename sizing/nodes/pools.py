@@ -142,3 +142,8 @@ def pools_of(
         pool("burst", "karpenter", "on-demand", burst, primary),
     )
     return tuple(one for one in made if one.ceiling_instances > 0)
+
+
+def gpu_quota(pools: Sequence[NodePoolPlan]) -> int:
+    """Return the GPUs that the pods of the stack may ask for together: the limits of all its pools."""
+    return sum(pool.gpu_limit for pool in pools)

@@ -19,9 +19,12 @@ from sizing.cost.spot_interruptions import spot_warnings
 from sizing.cost.transfer import StackTraffic
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.nodes.lifecycle import with_lifetime
+from sizing.nodes.pools import gpu_quota
 from sizing.nodes.quotas import purchases_of, quota_shortage
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.planning.explanation import sharing_warning, warnings_of
+from sizing.planning.operation_figures import stack_figures
 from sizing.planning.refusals import no_plan, no_plan_way_out, option_title, why_more_expensive
 from sizing.planning.search.enumeration import enumerate_options
 from sizing.planning.search.options import Option, Search, Supply
@@ -29,6 +32,7 @@ from sizing.planning.search.shapes import Rejected
 from sizing.planning.serving_plan import own_plan, serving_plan
 from sizing.planning.sharing.fleet_search import Combination, combinations
 from sizing.planning.sharing.fleets import fleet_names, own_fleet, shared_nodes_of
+from sizing.serving.gateway import gateway_plan
 from sizing.serving.vector_store import plan_vector_store
 from sizing.units import HOURS_PER_MONTH
 
@@ -71,11 +75,13 @@ def plan_model(
     dearer = tuple(
         Rejected(option=option_title(option), reason=why_more_expensive(option, shown[0])) for option in rest
     )
+    chosen = own_plan(entry, shown[0], capacity)
+    pools = own_fleet(entry.name, shown[0]).pools(entry.name)
     return PlanResult(
-        chosen=own_plan(entry, shown[0], capacity),
+        chosen=chosen,
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
         rejected=(*search.rejected, *above, *dearer),
-        pools=own_fleet(entry.name, shown[0]).pools(entry.name),
+        pools=tuple(with_lifetime(pool, (chosen,)) for pool in pools),
     )
 
 
@@ -128,6 +134,7 @@ class _Request:
     catalogue: Catalogue
     vector_store: VectorStore | None
     internet_facing: bool = False
+    gateway_proxies: int = 2
 
     def combinations(self, most_ceiling_usd_per_hour: float) -> list[Combination]:
         """Return what to try, cheapest expected first; the last has the least ceiling."""
@@ -161,8 +168,11 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
     vector_store: VectorStore | None = None,
     *,
     internet_facing: bool = False,
+    gateway_proxies: int = 2,
 ) -> StackPlan:
     """Plan a whole serving stack within its budget; ``internet_facing`` adds transfer out to the bill.
+
+    ``gateway_proxies`` share the limits of the gateway.
 
     Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
     """
@@ -176,6 +186,7 @@ def plan_stack(  # noqa: PLR0917 (the contract of the core)
         catalogue=catalogue,
         vector_store=vector_store,
         internet_facing=internet_facing,
+        gateway_proxies=gateway_proxies,
     )
     short = ""
     for combination in request.combinations(request.most_ceiling_usd_per_hour):
@@ -203,32 +214,37 @@ def _check_names(models: Sequence[ModelEntry]) -> None:
 def _assemble(request: _Request, combination: Combination) -> StackPlan:
     capacity, region, budget = request.capacity, request.region, request.budget
     plans: list[ServingPlan] = []
-    pools: dict[str, NodePoolPlan] = {}
+    bought: dict[str, NodePoolPlan] = {}
     names = fleet_names(combination.fleets)
     for entry in request.models:
         fleet = combination.fleet(entry.name)
         own = fleet.pools(names[fleet.models])
         plans.append(serving_plan(entry, fleet, own, capacity))
-        pools |= {pool.name: pool for pool in own}
+        bought |= {pool.name: pool for pool in own}
+    pools = tuple(with_lifetime(pool, plans) for pool in bought.values())
+    gateway, quota = gateway_plan(plans, proxies=request.gateway_proxies), gpu_quota(pools)
     store = request.store
-    bill = bill_of(plans, tuple(pools.values()), store, region, request.catalogue, traffic=request.traffic)
+    bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
     shared = shared_nodes_of(combination.fleets)
     warnings += [sharing_warning(one) for one in shared]
-    warnings += [text for plan in plans for text in spot_warnings(plan, tuple(pools.values()))]
+    warnings += [text for plan in plans for text in spot_warnings(plan, pools)]
     return StackPlan(
         stack=request.stack,
         region=region,
         models=tuple(plans),
-        pools=tuple(pools.values()),
+        pools=pools,
         vector_store=store,
         bill=bill,
         burn_usd_per_hour=burn,
-        budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, tuple(pools.values())),
+        budget=budget_plan(budget.monthly_usd, budget.on_exceed, budget.notify, burn, pools),
         catalogue_date=request.catalogue.date,
         warnings=tuple(warnings),
+        gateway=gateway,
+        gpu_quota=quota,
         shared=shared,
+        figures=stack_figures(gateway, plans, pools, quota),
     )
 
 

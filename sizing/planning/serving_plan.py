@@ -11,11 +11,15 @@ from sizing.performance.prediction import estimate_of
 from sizing.performance.queueing import Traffic, traffic_for
 from sizing.plan import NodePoolPlan, ServingPlan
 from sizing.planning.explanation import plan_figures
+from sizing.planning.operation_figures import operation_figures
 from sizing.planning.scaling_figures import scaling_figures
 from sizing.planning.search.options import Option
 from sizing.planning.sharing.fleets import Fleet, own_fleet
-from sizing.serving.autoscaling import scaling
+from sizing.serving.autoscaling import fallback, scaling
+from sizing.serving.ingest import ingest
 from sizing.serving.lifecycle import drain, probes, start_up
+from sizing.serving.placement import placement
+from sizing.serving.rollout import rollout
 from sizing.units import SECONDS_PER_HOUR
 
 
@@ -42,6 +46,17 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     thresholds = scaling(settings, entry, start, each=each, relief=engine.rates.relief, least=least, spare=spare)
     budgets = probes(start)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
+    surge, weights = fleet.surge, engine.weights_bytes
+    replace_how = rollout(start, budgets, option.replicas, per_node=option.per_node, surge=surge)
+    where = placement(
+        option.replicas,
+        per_node=option.per_node,
+        zones=zones,
+        pools=len(pools),
+        tolerance=entry.loss_tolerance,
+        shared=bool(fleet.shared),
+    )
+    without, copied = fallback(option.replicas, scale_to_zero=entry.scale_to_zero), ingest(weights)
     output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
@@ -67,16 +82,34 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         drain=leave,
         scaling=thresholds,
         resources=engine.pod,
-        surge=fleet.surge,
+        surge=surge,
         pools=tuple(pool.name for pool in pools),
         usd_per_hour=option.usd_per_hour,
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
-        weights_bytes=engine.weights_bytes,
+        weights_bytes=weights,
         meets=traffic.meets(entry.objectives),
         figures=(
             *plan_figures(entry, fleet, traffic, capacity),
             *scaling_figures(entry, option, start, thresholds, budgets),
             *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
+            *operation_figures(
+                entry,
+                option.replicas,
+                rollout=replace_how,
+                placement=where,
+                fallback=without,
+                ingest=copied,
+                start=start,
+                probes=budgets,
+                per_node=option.per_node,
+                zones=zones,
+                surge=surge,
+                weights_bytes=weights,
+            ),
         ),
+        rollout=replace_how,
+        placement=where,
+        fallback=without,
+        ingest=copied,
         shares_with=fleet.beside(entry.name),
     )

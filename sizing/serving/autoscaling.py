@@ -9,7 +9,8 @@ import math
 
 from sizing.catalogue.files import serving_facts
 from sizing.inputs import ModelEntry
-from sizing.plan import EngineSettings, Scaling, StartUp
+from sizing.operation import Fallback
+from sizing.plan import EngineSettings, Replicas, Scaling, StartUp
 from sizing.units import round_up
 from sizing.workload.workload import Objectives, Workload
 
@@ -117,3 +118,12 @@ def ttft_threshold_s(objectives: Objectives) -> float:
     """
     wanted = objectives.ttft_p95_ms / 1e3
     return next((bound for bound in serving_facts("scaling")["ttft_buckets_s"] if bound >= wanted), wanted)
+
+
+def fallback(replicas: Replicas, *, scale_to_zero: bool) -> Fallback:
+    """Return where the autoscaler ends below, and what runs without metrics: the planned replicas."""
+    return Fallback(
+        least_replicas=0 if scale_to_zero else max(1, replicas.floor),
+        failures=serving_facts("rollout")["fallback_failures"],
+        replicas=min(max(1, replicas.expected), replicas.ceiling),
+    )

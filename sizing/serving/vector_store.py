@@ -10,6 +10,7 @@ import math
 from sizing.catalogue.files import serving_facts, serving_source
 from sizing.errors import BadInput
 from sizing.inputs import VectorStore
+from sizing.operation import Probe, Probes
 from sizing.plan import Figure, VectorStorePlan
 from sizing.units import GIB
 
@@ -19,7 +20,7 @@ LARGEST_NODE_GIB = 4096.0
 
 def plan_vector_store(store: VectorStore) -> VectorStorePlan:
     """Return the size of one replica; BadInput when one replica would need more than a machine has."""
-    facts = serving_facts("vector_store")
+    facts, operation = serving_facts("vector_store"), serving_facts("vector_store_operation")
     copies = min(facts["replication"], store.replicas)
     raw_gib = store.vectors * store.dimensions * facts["bytes_per_dimension"] / GIB
     share = copies / store.replicas
@@ -42,7 +43,45 @@ def plan_vector_store(store: VectorStore) -> VectorStorePlan:
         cpu=min(cpu, 64.0),
         disk_gib=disk_gib,
         shards=shards,
-        figures=(_figure(store, memory, copies, resident),),
+        copies=copies,
+        probes=vector_store_probes(),
+        grace_period_s=operation["grace_period_s"],
+        snapshot_deadline_s=operation["snapshot_deadline_s"],
+        figures=(_figure(store, memory, copies, resident), *_operation_figures(store, copies)),
+    )
+
+
+def vector_store_probes() -> Probes:
+    """Return the probe budgets; at start all segments are read back from the disk."""
+    facts = serving_facts("vector_store_operation")
+
+    def probe(kind: str, count: int) -> Probe:
+        return Probe(
+            path=facts[f"{kind}_path"],
+            period_s=facts[f"{kind}_period_s"],
+            timeout_s=facts["probe_timeout_s"],
+            failure_threshold=count,
+        )
+
+    return Probes(
+        startup=probe("startup", math.ceil(facts["start_up_s"] / facts["startup_period_s"])),
+        liveness=probe("liveness", facts["liveness_failures"]),
+        readiness=probe("readiness", facts["readiness_failures"]),
+    )
+
+
+def _operation_figures(store: VectorStore, copies: int) -> tuple[Figure, ...]:
+    """Return the figures of how it is operated."""
+    facts, source = serving_facts("vector_store_operation"), serving_source("vector_store_operation")
+    rules: tuple[tuple[str, float, str, str, dict[str, float | str]], ...] = (
+        ("copies", copies, "replicas of a shard", "replication, at most the replicas", {"replicas": store.replicas}),
+        ("start_up_s", facts["start_up_s"], "s", "segments are read back from the disk before the first answer", {}),
+        ("grace_period_s", facts["grace_period_s"], "s", "what is in memory is written when a replica leaves", {}),
+        ("snapshot_deadline_s", facts["snapshot_deadline_s"], "s", "a snapshot of all collections is given up", {}),
+    )
+    return tuple(
+        Figure(name=name, value=value, unit=unit, rule=rule, inputs=inputs, source=source)
+        for name, value, unit, rule, inputs in rules
     )
 
 

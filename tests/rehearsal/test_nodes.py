@@ -1,7 +1,10 @@
 from rehearsal.simulated.nodes import GPU, NodeSpec, Taint, node_document, nodes_from_plan, system_nodes
 from rehearsal.simulated.volumes import volume_for
 from sizing.catalogue import load_catalogue
-from sizing.plan import Bounds, BudgetPlan, Disk, InstanceOffer, NodePoolPlan, StackPlan
+from sizing.nodes.pools import gpu_quota
+from sizing.plan import Bounds, Disk, InstanceOffer, NodePoolPlan, StackPlan
+from sizing.serving.gateway import gateway_plan
+from tests.support.plans import budget_alarms
 
 NODE = NodeSpec(
     name="spot-0",
@@ -55,14 +58,7 @@ def pool(**changes: object) -> NodePoolPlan:
 
 
 def plan(*pools: NodePoolPlan) -> StackPlan:
-    budget = BudgetPlan(
-        monthly_usd=1,
-        on_exceed="freeze",
-        notify=(),
-        actual_thresholds_percent=(),
-        forecast_threshold_percent=100,
-        fast_burn_gpu_nodes=1,
-    )
+    budget = budget_alarms(monthly_usd=1, on_exceed="freeze", fast_burn_gpu_nodes=1)
     burn = Bounds(floor=0, expected=1, ceiling=3)
     return StackPlan(
         stack="dev",
@@ -75,6 +71,8 @@ def plan(*pools: NodePoolPlan) -> StackPlan:
         budget=budget,
         catalogue_date="2026-11-21",
         warnings=(),
+        gateway=gateway_plan((), proxies=2),
+        gpu_quota=gpu_quota(pools),
     )
 
 

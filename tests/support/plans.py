@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar
 
+from sizing.cost.budget import fast_burn_vcpus
+from sizing.nodes.lifecycle import with_lifetime
+from sizing.nodes.pools import gpu_quota
+from sizing.operation import Probe, Probes
 from sizing.plan import (
     BillLine,
     Bounds,
@@ -21,8 +25,6 @@ from sizing.plan import (
     MemoryEstimate,
     NodePoolPlan,
     PodResources,
-    Probe,
-    Probes,
     Replicas,
     Scaling,
     ServingPlan,
@@ -31,8 +33,16 @@ from sizing.plan import (
     ThroughputEstimate,
     VectorStorePlan,
 )
+from sizing.serving.autoscaling import fallback
+from sizing.serving.gateway import gateway_plan
+from sizing.serving.ingest import ingest
+from sizing.serving.placement import placement
+from sizing.serving.rollout import rollout
+from sizing.serving.vector_store import vector_store_probes
 
 Plan = TypeVar("Plan")
+DECIDED: Any = None
+"""Filled in by the rules once the fields that they read are set."""
 
 
 def _with(plan: Plan, overrides: Mapping[str, Any]) -> Plan:
@@ -144,8 +154,35 @@ def serving_plan(**overrides: Any) -> ServingPlan:
         weights_bytes=16_060_556_376,
         meets=True,
         figures=(),
+        rollout=DECIDED,
+        placement=DECIDED,
+        fallback=DECIDED,
+        ingest=DECIDED,
     )
-    return _with(plan, overrides)
+    decided = {
+        name: overrides.pop(name) for name in ("rollout", "placement", "fallback", "ingest") if name in overrides
+    }
+    return _with(_operated(_with(plan, overrides)), decided)
+
+
+def _operated(plan: ServingPlan) -> ServingPlan:
+    """Return the plan with what follows from its figures, by the rules of ``sizing``; its pools are in two zones."""
+    return replace(
+        plan,
+        rollout=rollout(
+            plan.start_up, plan.probes, plan.replicas, per_node=plan.replicas_per_instance, surge=plan.surge
+        ),
+        placement=placement(
+            plan.replicas,
+            per_node=plan.replicas_per_instance,
+            zones=2,
+            pools=len(plan.pools),
+            tolerance=plan.loss_tolerance,
+            shared=bool(plan.shares_with),
+        ),
+        fallback=fallback(plan.replicas, scale_to_zero=plan.scale_to_zero),
+        ingest=ingest(plan.weights_bytes),
+    )
 
 
 def large_serving_plan(**overrides: Any) -> ServingPlan:
@@ -209,7 +246,7 @@ def node_pool_plan(**overrides: Any) -> NodePoolPlan:
 
 def pools_for(plan: ServingPlan) -> tuple[NodePoolPlan, ...]:
     """Return one pool per name that the plan carries; the suffix decides its kind and capacity type."""
-    return tuple(
+    pools = (
         node_pool_plan(
             name=name,
             kind="managed" if name.endswith("-floor") else "karpenter",
@@ -220,11 +257,40 @@ def pools_for(plan: ServingPlan) -> tuple[NodePoolPlan, ...]:
         )
         for name in plan.pools
     )
+    return tuple(with_lifetime(pool, (plan,)) for pool in pools)
 
 
 def vector_store_plan(**overrides: Any) -> VectorStorePlan:
     """Return a plan of Qdrant with three replicas, 24 GiB each."""
-    plan = VectorStorePlan(replicas=3, memory_gib=24.0, cpu=4.0, disk_gib=100, shards=12, figures=())
+    plan = VectorStorePlan(
+        replicas=3,
+        memory_gib=24.0,
+        cpu=4.0,
+        disk_gib=100,
+        shards=12,
+        copies=2,
+        probes=vector_store_probes(),
+        grace_period_s=120,
+        snapshot_deadline_s=14_400,
+        figures=(),
+    )
+    return _with(plan, overrides)
+
+
+def budget_alarms(**overrides: Any) -> BudgetPlan:
+    """Return a budget of 6000 USD that notifies at 50, 80 and 100 percent, with the given fields replaced."""
+    plan = BudgetPlan(
+        monthly_usd=6000.0,
+        on_exceed="notify",
+        notify=("ops@example.com",),
+        actual_thresholds_percent=(50.0, 80.0, 100.0),
+        forecast_threshold_percent=100.0,
+        fast_burn_gpu_nodes=4,
+        fast_burn_vcpus=32,
+        alarm_period_s=300,
+        alarm_periods=2,
+        freeze_at_percent=100.0,
+    )
     return _with(plan, overrides)
 
 
@@ -236,23 +302,19 @@ def stack_plan(*models: ServingPlan, **overrides: Any) -> StackPlan:
         expected=sum(model.usd_per_hour.expected for model in served),
         ceiling=sum(model.usd_per_hour.ceiling for model in served),
     )
+    pools = tuple(pool for model in served for pool in pools_for(model))
     plan = StackPlan(
         stack="test",
         region="us-east-1",
         models=served,
-        pools=tuple(pool for model in served for pool in pools_for(model)),
+        pools=pools,
         vector_store=None,
         bill=(BillLine(name="GPUs", usd_per_hour=burn, rule="instances x price"),),
         burn_usd_per_hour=burn,
-        budget=BudgetPlan(
-            monthly_usd=6000.0,
-            on_exceed="notify",
-            notify=("ops@example.com",),
-            actual_thresholds_percent=(50.0, 80.0, 100.0),
-            forecast_threshold_percent=100.0,
-            fast_burn_gpu_nodes=4,
-        ),
+        budget=budget_alarms(fast_burn_vcpus=fast_burn_vcpus(pools)),
         catalogue_date="2026-11-20",
         warnings=(),
+        gateway=gateway_plan(served, proxies=2),
+        gpu_quota=gpu_quota(pools),
     )
     return _with(plan, overrides)

@@ -18,6 +18,7 @@ from components.common.kubernetes import (
     selector,
     tcp,
 )
+from sizing.operation import Probe
 from sizing.plan import VectorStorePlan
 
 COMPONENT = "vector-store"
@@ -98,7 +99,7 @@ def _environment(plan: VectorStorePlan, key_secret: str) -> list[Document]:
     }
     if plan.replicas > 1:
         plain |= {
-            "QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR": "2",
+            "QDRANT__STORAGE__COLLECTION__REPLICATION_FACTOR": str(plan.copies),
             "QDRANT__STORAGE__COLLECTION__SHARD_NUMBER": str(plan.shards),
             "QDRANT__STORAGE__COLLECTION__WRITE_CONSISTENCY_FACTOR": "1",
         }
@@ -109,10 +110,14 @@ def _environment(plan: VectorStorePlan, key_secret: str) -> list[Document]:
     ]
 
 
-def _probe(path: str, *, period_s: int, failures: int) -> Document:
+def _probe(probe: Probe) -> Document:
     """Return a probe; Qdrant leaves its health paths open when a key is set."""
-    get = {"path": path, "port": "http", "scheme": "HTTP"}
-    return {"httpGet": get, "periodSeconds": period_s, "timeoutSeconds": 5, "failureThreshold": failures}
+    return {
+        "httpGet": {"path": probe.path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": probe.period_s,
+        "timeoutSeconds": probe.timeout_s,
+        "failureThreshold": probe.failure_threshold,
+    }
 
 
 def _container(name: str, plan: VectorStorePlan, image: Any, key_secret: str) -> Document:
@@ -127,10 +132,9 @@ def _container(name: str, plan: VectorStorePlan, image: Any, key_secret: str) ->
         "env": _environment(plan, key_secret),
         "ports": [{"name": port, "containerPort": number, "protocol": "TCP"} for port, number in ports],
         "resources": {"requests": {**bound, "cpu": cpu(plan.cpu)}, "limits": bound},
-        # Segments are read back at start: an hour covers the largest planned disk at the volume's base rate.
-        "startupProbe": _probe("/healthz", period_s=10, failures=360),
-        "livenessProbe": _probe("/livez", period_s=10, failures=6),
-        "readinessProbe": _probe("/readyz", period_s=5, failures=3),
+        "startupProbe": _probe(plan.probes.startup),
+        "livenessProbe": _probe(plan.probes.liveness),
+        "readinessProbe": _probe(plan.probes.readiness),
         "securityContext": container_security_context(),
         "volumeMounts": [
             {"name": "storage", "mountPath": STORAGE_FOLDER, "subPath": "storage"},
@@ -185,7 +189,7 @@ def stateful_set(
                 "serviceAccountName": service_account,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
-                "terminationGracePeriodSeconds": 120,
+                "terminationGracePeriodSeconds": plan.grace_period_s,
                 "securityContext": pod_security_context(QDRANT_USER),
                 **_spread(name, plan.replicas),
                 "containers": [_container(name, plan, image, key_secret)],
@@ -296,5 +300,7 @@ def snapshot_job(
         "concurrencyPolicy": "Forbid",
         "successfulJobsHistoryLimit": 1,
         "failedJobsHistoryLimit": 3,
-        "jobTemplate": {"spec": {"backoffLimit": 2, "activeDeadlineSeconds": 4 * 3600, "template": template}},
+        "jobTemplate": {
+            "spec": {"backoffLimit": 2, "activeDeadlineSeconds": plan.snapshot_deadline_s, "template": template}
+        },
     }

@@ -20,7 +20,7 @@ from components.operations.budget.policy import (
     topic_policy,
 )
 from sizing.errors import BadInput
-from sizing.plan import Bounds, BudgetPlan, NodePoolPlan
+from sizing.plan import Bounds, BudgetPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,6 @@ class BudgetGuardArgs:
     plan: BudgetPlan
     stack: str
     burn: Bounds
-    pools: tuple[NodePoolPlan, ...]
     cluster_name: pulumi.Input[str]
     cluster_arn: pulumi.Input[str]
     tags: Mapping[str, str]
@@ -46,7 +45,7 @@ class BudgetGuardArgs:
         require_text("budget.stack", self.stack)
         require_tags("budget.tags", self.tags)
         require_list("budget.frozenRoleNames", self.frozen_role_names, wired=True)
-        documents.check_plan(self.plan, self.burn, self.pools)
+        documents.check_plan(self.plan, self.burn)
         if self.plan.on_exceed == "freeze" and not self.frozen_role_names:
             raise BadInput(
                 "budget.onExceed", "freeze has no role to freeze", way_out="give the role that buys machines, or notify"
@@ -124,16 +123,18 @@ class BudgetGuard(pulumi.ComponentResource):
 
     def _alarm(self, topic: aws.sns.Topic) -> None:
         args = self._args
-        vcpus = documents.fast_burn_vcpus(args.plan, args.pools)
+        vcpus = args.plan.fast_burn_vcpus
         aws.cloudwatch.MetricAlarm(
             f"{self._name}-fast-burn",
             name=self._physical("fast-burn"),
             alarm_description=documents.alarm_text(args.stack, args.burn, vcpus),
             comparison_operator="GreaterThanThreshold",
             threshold=vcpus,
-            evaluation_periods=documents.ALARM_PERIODS,
+            evaluation_periods=args.plan.alarm_periods,
             treat_missing_data="notBreaching",
-            metric_queries=[aws.cloudwatch.MetricAlarmMetricQueryArgs(**each) for each in documents.alarm_queries()],
+            metric_queries=[
+                aws.cloudwatch.MetricAlarmMetricQueryArgs(**each) for each in documents.alarm_queries(args.plan)
+            ],
             alarm_actions=[topic.arn],
             ok_actions=[topic.arn],
             tags=self._tags(),
@@ -157,7 +158,7 @@ class BudgetGuard(pulumi.ComponentResource):
             approval_model="AUTOMATIC",
             notification_type="ACTUAL",
             action_threshold=aws.budgets.BudgetActionActionThresholdArgs(
-                action_threshold_type="PERCENTAGE", action_threshold_value=documents.FREEZE_AT_PERCENT
+                action_threshold_type="PERCENTAGE", action_threshold_value=self._args.plan.freeze_at_percent
             ),
             definition=aws.budgets.BudgetActionDefinitionArgs(
                 iam_action_definition=aws.budgets.BudgetActionDefinitionIamActionDefinitionArgs(

@@ -7,25 +7,20 @@ outside the plan buys machines.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 from sizing.errors import BadInput
-from sizing.plan import Bounds, BudgetPlan, NodePoolPlan
+from sizing.plan import Bounds, BudgetPlan
 
 STACK_TAG = "tonnage:stack"
 """Cost allocation tag of every resource; it must be activated once in the account that pays."""
-FREEZE_AT_PERCENT = 100.0
 USAGE_CLASSES = ("G/OnDemand", "G/Spot", "P/OnDemand", "P/Spot")
 """Classes of the usage metric of EC2 (namespace AWS/Usage, resource vCPU): the G (with VT) and P families."""
-ALARM_PERIOD_S = 300
-ALARM_PERIODS = 2
-MOST_NOTIFICATIONS = 10
+MOST_THRESHOLDS = 9
+"""AWS Budgets takes ten notifications per budget; one is the forecast."""
 MOST_ADDRESSES = 10
-"""Limits of AWS Budgets, per budget and per notification."""
+"""Limit of AWS Budgets per notification."""
 
 
-def check_plan(plan: BudgetPlan, burn: Bounds, pools: Sequence[NodePoolPlan]) -> None:
+def check_plan(plan: BudgetPlan, burn: Bounds) -> None:
     """Raise ``BadInput`` for thresholds or addresses that AWS Budgets would refuse."""
     if plan.monthly_usd <= 0:
         raise BadInput("budget.monthlyUsd", f"{plan.monthly_usd} USD", limit="more than 0")
@@ -35,14 +30,12 @@ def check_plan(plan: BudgetPlan, burn: Bounds, pools: Sequence[NodePoolPlan]) ->
         raise BadInput("budget.notify", f"{plan.notify!r} is not a list", way_out="list the addresses")
     if len(plan.notify) > MOST_ADDRESSES:
         raise BadInput("budget.notify", f"{len(plan.notify)} addresses", limit=f"{MOST_ADDRESSES} by AWS Budgets")
-    if len(plan.actual_thresholds_percent) + 1 > MOST_NOTIFICATIONS:
-        raise BadInput("budget", "too many thresholds", limit=f"{MOST_NOTIFICATIONS - 1} by AWS Budgets")
+    if len(plan.actual_thresholds_percent) > MOST_THRESHOLDS:
+        raise BadInput("budget", "too many thresholds", limit=f"{MOST_THRESHOLDS} by AWS Budgets")
     if not burn.floor <= burn.expected <= burn.ceiling:
         raise BadInput(
             "budget.burn", f"{burn.floor}, {burn.expected}, {burn.ceiling}", limit="floor <= expected <= ceiling"
         )
-    if any(pool.ceiling_instances < 0 for pool in pools):
-        raise BadInput("budget.pools", "a pool has a negative ceiling")
 
 
 def tag_filter(stack: str) -> str:
@@ -61,20 +54,7 @@ def notifications(plan: BudgetPlan) -> list[dict[str, object]]:
     return [{**common, **each} for each in [*actual, forecast]]
 
 
-def fast_burn_vcpus(plan: BudgetPlan, pools: Sequence[NodePoolPlan]) -> int:
-    """vCPUs of GPU machines above which something outside the plan buys machines.
-
-    Rule: the plan's limit in GPU nodes x the vCPUs of its largest machine per node at the ceiling, i.e. the vCPUs of
-    all pools at their ceilings, scaled by (nodes of the limit / nodes at the ceiling).
-    """
-    nodes = sum(pool.ceiling_instances for pool in pools)
-    vcpus = sum(pool.ceiling_instances * max(offer.vcpu for offer in pool.offers) for pool in pools)
-    if not nodes:
-        return 0
-    return math.ceil(vcpus * max(1.0, plan.fast_burn_gpu_nodes / nodes))
-
-
-def alarm_queries() -> list[dict[str, object]]:
+def alarm_queries(plan: BudgetPlan) -> list[dict[str, object]]:
     """Return the alarm's metric queries: vCPUs in use per class, and their sum (a class without machines counts 0)."""
     metrics: list[dict[str, object]] = [
         {
@@ -83,7 +63,7 @@ def alarm_queries() -> list[dict[str, object]]:
             "metric": {
                 "namespace": "AWS/Usage",
                 "metric_name": "ResourceCount",
-                "period": ALARM_PERIOD_S,
+                "period": plan.alarm_period_s,
                 "stat": "Maximum",
                 "dimensions": {"Service": "EC2", "Type": "Resource", "Resource": "vCPU", "Class": name},
             },

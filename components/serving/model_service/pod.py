@@ -22,7 +22,8 @@ from components.common.kubernetes import (
     selector,
 )
 from sizing.errors import BadInput
-from sizing.plan import NodePoolPlan, Probe, ServingPlan
+from sizing.operation import Probe
+from sizing.plan import NodePoolPlan, ServingPlan
 from sizing.serving.launch import launch_document
 
 COMPONENT = "model"

@@ -8,23 +8,14 @@ import pytest
 from components.operations.budget.component import BudgetGuard, BudgetGuardArgs
 from components.operations.budget.policy import topic_policy
 from sizing.errors import BadInput
-from sizing.plan import Bounds, BudgetPlan
-from tests.support.plans import pools_for, serving_plan
+from sizing.plan import Bounds
+from tests.support.plans import budget_alarms
 
-PLAN = BudgetPlan(
-    monthly_usd=6000.0,
-    on_exceed="freeze",
-    notify=("ops@example.com",),
-    actual_thresholds_percent=(40.0, 80.0, 100.0),
-    forecast_threshold_percent=100.0,
-    fast_burn_gpu_nodes=6,
-)
-POOLS = pools_for(serving_plan())
+PLAN = budget_alarms(on_exceed="freeze", actual_thresholds_percent=(40.0, 80.0, 100.0), fast_burn_vcpus=48)
 ARGS = BudgetGuardArgs(
     plan=PLAN,
     stack="prod",
     burn=Bounds(floor=1.0, expected=2.0, ceiling=8.0),
-    pools=POOLS,
     cluster_name="tonnage-prod",
     cluster_arn="arn:aws:eks:us-east-1:123456789012:cluster/tonnage-prod",
     frozen_role_names=("tonnage-prod-karpenter-controller", "tonnage-prod-node"),
@@ -71,10 +62,9 @@ def test_only_budgets_and_alarms_of_this_account_publish():
 
 
 def test_the_fast_burn_alarm_stands_at_the_vcpus_of_the_plans_limit(engine):
-    vcpus = sum(pool.ceiling_instances * max(offer.vcpu for offer in pool.offers) for pool in POOLS)
-    nodes = sum(pool.ceiling_instances for pool in POOLS)
     alarm = record(engine).one("aws:cloudwatch/metricAlarm:MetricAlarm").props
-    assert alarm["threshold"] == vcpus * 6 / nodes
+    assert (alarm["threshold"], alarm["evaluationPeriods"]) == (48, 2)
+    assert {each["metric"]["period"] for each in alarm["metricQueries"] if "metric" in each} == {300}
     (total,) = [each for each in alarm["metricQueries"] if each["returnData"]]
     assert total["expression"] == "SUM([FILL(m0,0),FILL(m1,0),FILL(m2,0),FILL(m3,0)])"
 

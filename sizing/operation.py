@@ -1,0 +1,136 @@
+"""The part of the contract that says how what is planned is operated: lifetimes, deadlines, limits, placement.
+
+Frozen dataclasses with units in the names, fields of ``ServingPlan``, ``NodePoolPlan`` and ``StackPlan``
+(``sizing.plan``). Documents of ``components`` copy them; the rules are in ``sizing.nodes`` and ``sizing.serving``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One HTTP probe of the engine."""
+
+    path: str
+    period_s: int
+    timeout_s: int
+    failure_threshold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """Probe budgets; start-up covers twice the predicted load."""
+
+    startup: Probe
+    liveness: Probe
+    readiness: Probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeLifetime:
+    """When Karpenter buys, keeps and removes the nodes of one pool; whole minutes."""
+
+    weight: int
+    """Preference among the pools, 1 to 100: those that a model names earlier are bought first."""
+    consolidate_after_s: int
+    """Time that an empty node is kept."""
+    termination_s: int
+    """Time that a leaving node may take."""
+    expire_after_h: int
+    """Age at which a node is replaced, so that its image does not age without end."""
+    deletion_s: int
+    """Time that the removal of the pool may take before it counts as failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How long one replica may take to appear, and how many may be away at once."""
+
+    cold_start_s: int
+    """The most that a replica may need from nothing; also how long a model at zero is awaited."""
+    protected_s: int
+    """Time after the start without voluntary disruption; whole minutes."""
+    progress_deadline_s: int
+    """Time without progress after which a rollout has failed."""
+    await_s: int
+    """Time that a deployment waits for the rollout."""
+    unavailable: int
+    """What a rollout may take away at once, in ``unavailable_unit``."""
+    unavailable_unit: Literal["replicas", "percent"]
+    evictable: int
+    """Replicas that a drain of nodes may take away at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where replicas may be: over zones, and among the pools."""
+
+    max_skew: int
+    """Replicas that a zone may hold above the others."""
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"]
+    pool_weights: tuple[int, ...]
+    """Preference for each pool of the plan, 100 downwards; empty with a single pool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fallback:
+    """What the autoscaler does at the lower end, and without metrics."""
+
+    least_replicas: int
+    """Replicas below which it never goes; 0 where the model sleeps."""
+    failures: int
+    """Failed polls after which it falls back."""
+    replicas: int
+    """Replicas that run then, unless more do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """The job that copies the weights of one revision into the model store."""
+
+    deadline_s: int
+    """Time after which the copy is given up."""
+    scratch_gib: int
+    """Disk for the parts in flight; never the whole model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutePlan:
+    """Limits of one model at the gateway."""
+
+    model: str
+    request_timeout_s: int
+    """Bound of a whole answer of a model that is awake."""
+    wake_s: int
+    """How much longer the first caller of a model at zero may wait; 0 where it never sleeps."""
+    longest_s: int
+    """Bound of a whole request."""
+    idle_timeout_s: int
+    """Time after which a connection to an engine without traffic is closed."""
+    requests_per_minute: int
+    """Requests that one proxy takes in a minute before callers are refused (429)."""
+    parallel_requests: int
+    """Requests in flight above which callers are refused, of all replicas at the ceiling."""
+    retries: int
+    """Attempts after the first of a request that never reached an engine."""
+    retry_interval_s: int
+    """Upper bound of the random time between attempts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayPlan:
+    """The way in: its proxies, the limits of each model, and times that hold for all of them."""
+
+    proxies: int
+    routes: tuple[RoutePlan, ...]
+    longest_s: int
+    """The most that any request may last; a leaving proxy drains that long."""
+    idle_timeout_s: int
+    """Time after which a caller's connection without traffic is closed."""
+    load_balancer_idle_s: int
+    """The same at the load balancer, within the bounds of its API."""
+    deregistration_s: int
+    """Time until the load balancer stops sending to a leaving proxy; proxies drain at least that long."""
