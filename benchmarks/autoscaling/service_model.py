@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 
 from benchmarks.autoscaling.replica_model import Call, Engine, StepTimes
 from benchmarks.plans.problems import lengths_of, limits_of, percentile, stepper
-from components.capacity.karpenter_pools.documents import consolidate_after_s
 from sizing.catalogue.files import serving_facts
 from sizing.inputs import ModelEntry
+from sizing.nodes.lifecycle import consolidate_after_s
 from sizing.performance.replica import Replica
 from sizing.plan import ServingPlan
 from sizing.planning.sensitivity import shares_of_day
@@ -224,7 +224,7 @@ class Fleet:
         self._times = StepTimes(lambda step: slower * step_s(step))
         self._chance = random.Random(f"gateway {seed}")  # noqa: S311
         self._numbers = 0
-        self._keep_s = 60 * math.ceil(consolidate_after_s([self.plan]) / 60)
+        self._keep_s = consolidate_after_s([self.plan])
         floor = math.ceil(self.plan.replicas.floor / self.plan.replicas_per_instance)
         self._floor = [self._buy(-math.inf) for _ in range(floor)]
 

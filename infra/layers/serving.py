@@ -144,7 +144,6 @@ class _Layer:
         if bought:
             args = KarpenterPoolsArgs(
                 pools=bought,
-                models=self.plan.models,
                 cluster_name=self.cluster.cluster_name,
                 node_role_name=self.cluster.node_role_name,
                 ami_alias=versions.AMI_ALIAS,

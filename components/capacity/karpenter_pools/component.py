@@ -10,15 +10,15 @@ import pulumi_kubernetes as kubernetes
 
 from components.capacity.karpenter_pools import documents
 from components.common.arguments import require_tags, require_text
-from sizing.plan import NodePoolPlan, ServingPlan
+from components.common.kubernetes import minutes
+from sizing.plan import NodePoolPlan
 
 
 @dataclass(frozen=True, kw_only=True)
 class KarpenterPoolsArgs:
-    """The Karpenter pools of a plan and the models that they serve (for start-up and drain times)."""
+    """The Karpenter pools of a plan, with the lifetimes of their nodes."""
 
     pools: tuple[NodePoolPlan, ...]
-    models: tuple[ServingPlan, ...]
     cluster_name: pulumi.Input[str]
     node_role_name: pulumi.Input[str]
     ami_alias: str
@@ -30,7 +30,7 @@ class KarpenterPoolsArgs:
         require_tags("karpenter.tags", self.tags)
         documents.check_alias(self.ami_alias)
         for pool in self.pools:
-            documents.check_pool(pool, self.models)
+            documents.check_pool(pool)
 
 
 class KarpenterPools(pulumi.ComponentResource):
@@ -47,14 +47,15 @@ class KarpenterPools(pulumi.ComponentResource):
         super().__init__("tonnage:index:KarpenterPools", name, None, opts)
         for pool in args.pools:
             node_class = self._node_class(pool, args)
-            self._node_pool(pool, args, node_class)
+            self._node_pool(pool, node_class)
         self.pool_names = sorted(pool.name for pool in args.pools)
         self.register_outputs({"poolNames": self.pool_names})
 
-    def _options(self, *after: pulumi.Resource) -> pulumi.ResourceOptions:
-        # Draining a node takes up to its termination grace period; the engine must wait longer than that.
+    def _options(self, pool: NodePoolPlan, *after: pulumi.Resource) -> pulumi.ResourceOptions:
+        # Draining a node takes up to its termination grace period; the engine must wait at least that long.
+        budget = minutes(documents.lifetime_of(pool).deletion_s)
         return pulumi.ResourceOptions(
-            parent=self, depends_on=list(after), custom_timeouts=pulumi.CustomTimeouts(delete="60m")
+            parent=self, depends_on=list(after), custom_timeouts=pulumi.CustomTimeouts(delete=budget)
         )
 
     def _node_class(self, pool: NodePoolPlan, args: KarpenterPoolsArgs) -> kubernetes.apiextensions.CustomResource:
@@ -70,17 +71,15 @@ class KarpenterPools(pulumi.ComponentResource):
                 node_role_name=args.node_role_name,
                 tags=args.tags,
             ),
-            opts=self._options(),
+            opts=self._options(pool),
         )
 
-    def _node_pool(
-        self, pool: NodePoolPlan, args: KarpenterPoolsArgs, node_class: kubernetes.apiextensions.CustomResource
-    ) -> None:
+    def _node_pool(self, pool: NodePoolPlan, node_class: kubernetes.apiextensions.CustomResource) -> None:
         kubernetes.apiextensions.CustomResource(
             f"{pool.name}-pool",
             api_version=documents.API_VERSION,
             kind="NodePool",
             metadata={"name": pool.name},
-            spec=documents.node_pool(pool, args.models, pool.name),
-            opts=self._options(node_class),
+            spec=documents.node_pool(pool, pool.name),
+            opts=self._options(pool, node_class),
         )

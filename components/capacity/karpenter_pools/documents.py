@@ -6,24 +6,18 @@ them, and end only machines that carry those tags. Read calls cannot be scoped b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from components.common import node
+from components.common.kubernetes import minutes
 from components.common.node import node_labels
 from components.common.tags import DISCOVERY_TAG, named
 from sizing.errors import BadInput
-from sizing.plan import NodePoolPlan, ServingPlan
+from sizing.operation import NodeLifetime
+from sizing.plan import NodePoolPlan
 
 API_VERSION = "karpenter.sh/v1"
 CLASS_API_VERSION = "karpenter.k8s.aws/v1"
-EXPIRE_AFTER_HOURS = 720
-"""Karpenter's own default: a node is replaced after 30 days, so that its image does not age without end."""
-CONSOLIDATE_FLOOR_S = 600
-"""An empty node is kept at least this long, also for models that start fast: traffic comes back in minutes."""
-TERMINATION_FLOOR_S = 1800
-PREFERENCE_STEP = 10
-HIGHEST_WEIGHT = 100
 
 
 def check_alias(alias: str) -> None:
@@ -33,7 +27,7 @@ def check_alias(alias: str) -> None:
         raise BadInput("karpenter.amiAlias", f"{alias!r} is not pinned", way_out="name a release, as al2023@v20260714")
 
 
-def check_pool(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> None:
+def check_pool(pool: NodePoolPlan) -> None:
     """Raise ``BadInput`` unless Karpenter can serve the pool within the plan."""
     where = f"pools.{pool.name}"
     if pool.kind != "karpenter":
@@ -42,38 +36,14 @@ def check_pool(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> None:
         raise BadInput(where, "has no instance type or no zone", way_out="allow more GPUs or zones in capacity")
     if pool.gpu_limit < 1:
         raise BadInput(where, f"GPU limit {pool.gpu_limit}", limit="at least 1", way_out="leave the pool out")
-    unknown = sorted(set(pool.models) - {model.name for model in models})
-    if unknown:
-        raise BadInput(where, f"serves {', '.join(unknown)}, which are not in the plan")
+    lifetime_of(pool)
 
 
-def served(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> list[ServingPlan]:
-    """Return the plans of the models that the pool serves."""
-    return [model for model in models if model.name in pool.models]
-
-
-def minutes(seconds: float) -> str:
-    """Return a duration in whole minutes, rounded up."""
-    return f"{math.ceil(seconds / 60)}m"
-
-
-def consolidate_after_s(models: Sequence[ServingPlan]) -> float:
-    """Seconds that an empty node is kept: longer than the slowest start-up, so that a start is never thrown away.
-
-    Rule: 1.5 x the longest predicted time from nothing to the first token, at least ten minutes.
-    """
-    return max([CONSOLIDATE_FLOOR_S, *(1.5 * model.start_up.total_s for model in models)])
-
-
-def termination_s(models: Sequence[ServingPlan]) -> float:
-    """Seconds that a leaving node may take: the replacement starts twice over, then the longest drain."""
-    return max([TERMINATION_FLOOR_S, *(2 * m.start_up.total_s + m.drain.grace_period_s for m in models)])
-
-
-def preference(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> int:
-    """Return the NodePool's weight: pools that the plan names earlier are bought first."""
-    positions = [model.pools.index(pool.name) for model in served(pool, models) if pool.name in model.pools]
-    return max(1, HIGHEST_WEIGHT - PREFERENCE_STEP * min(positions, default=0))
+def lifetime_of(pool: NodePoolPlan) -> NodeLifetime:
+    """Return the lifetime of the pool's nodes; ``check_pool`` refuses a pool without one."""
+    if pool.lifetime is None:
+        raise BadInput(f"pools.{pool.name}", "has no lifetime", way_out="take the pools of a StackPlan")
+    return pool.lifetime
 
 
 def requirements(pool: NodePoolPlan) -> list[dict[str, object]]:
@@ -89,19 +59,19 @@ def requirements(pool: NodePoolPlan) -> list[dict[str, object]]:
     return [{"key": key, "operator": "In", "values": list(value)} for key, value in sorted(values.items())]
 
 
-def node_pool(pool: NodePoolPlan, models: Sequence[ServingPlan], node_class: str) -> dict[str, object]:
+def node_pool(pool: NodePoolPlan, node_class: str) -> dict[str, object]:
     """Return the spec of the NodePool.
 
     ``WhenEmpty``: a node that serves is never consolidated. Expiry evicts, so it comes with a termination grace
     period; drifted nodes are replaced one at a time, and only when the pinned image or the pool itself changes.
     """
-    plans = served(pool, models)
+    lifetime = lifetime_of(pool)
     return {
-        "weight": preference(pool, models),
+        "weight": lifetime.weight,
         "limits": {"nvidia.com/gpu": str(pool.gpu_limit)},
         "disruption": {
             "consolidationPolicy": "WhenEmpty",
-            "consolidateAfter": minutes(consolidate_after_s(plans)),
+            "consolidateAfter": minutes(lifetime.consolidate_after_s),
             "budgets": [
                 {"nodes": "100%", "reasons": ["Empty"]},
                 {"nodes": "1", "reasons": ["Drifted"]},
@@ -113,8 +83,8 @@ def node_pool(pool: NodePoolPlan, models: Sequence[ServingPlan], node_class: str
                 "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": node_class},
                 "requirements": requirements(pool),
                 "taints": [{"key": pool.taint_key, "value": pool.taint_value, "effect": "NoSchedule"}],
-                "expireAfter": f"{EXPIRE_AFTER_HOURS}h",
-                "terminationGracePeriod": minutes(termination_s(plans)),
+                "expireAfter": f"{lifetime.expire_after_h}h",
+                "terminationGracePeriod": minutes(lifetime.termination_s),
             },
         },
     }

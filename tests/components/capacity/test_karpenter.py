@@ -19,7 +19,6 @@ FLOOR, SPOT, BURST = pools_for(PLAN)
 CLUSTER = "arn:aws:eks:us-east-1:123456789012:cluster/tonnage-dev"
 ARGS = KarpenterPoolsArgs(
     pools=(SPOT, BURST),
-    models=(PLAN,),
     cluster_name="tonnage-dev",
     node_role_name="tonnage-dev-node",
     ami_alias="al2023@v20260714",
@@ -39,7 +38,7 @@ def controller(engine):
 
 
 def test_the_node_pool_and_class_of_a_pool_are_the_committed_ones():
-    spec = documents.node_pool(SPOT, (PLAN,), SPOT.name)
+    spec = documents.node_pool(SPOT, SPOT.name)
     node_class = documents.node_class(
         SPOT, ami_alias="al2023@v20260714", cluster_name="tonnage-dev", node_role_name="tonnage-dev-node", tags={}
     )
@@ -47,7 +46,7 @@ def test_the_node_pool_and_class_of_a_pool_are_the_committed_ones():
 
 
 def test_limits_count_gpus_and_nothing_else():
-    spec = documents.node_pool(replace(SPOT, gpu_limit=8), (PLAN,), SPOT.name)
+    spec = documents.node_pool(replace(SPOT, gpu_limit=8), SPOT.name)
     assert spec["limits"] == {"nvidia.com/gpu": "8"}
 
 
@@ -58,18 +57,20 @@ def test_requirements_leave_no_choice_that_the_plan_has_not_priced():
     assert wanted["topology.k8s.aws/zone-id"] == sorted(SPOT.zones)
 
 
-def test_an_empty_node_outlives_the_slowest_start():
-    slow = replace(PLAN, start_up=replace(PLAN.start_up, weights_load_s=1200.0))
-    assert documents.consolidate_after_s([slow]) > slow.start_up.total_s
-    assert documents.node_pool(SPOT, (slow,), "x")["disruption"]["consolidationPolicy"] == "WhenEmpty"
+def test_only_empty_nodes_are_removed_after_the_time_of_the_plan():
+    pool = replace(SPOT, lifetime=replace(SPOT.lifetime, consolidate_after_s=660))
+    disruption = documents.node_pool(pool, "x")["disruption"]
+    assert (disruption["consolidationPolicy"], disruption["consolidateAfter"]) == ("WhenEmpty", "11m")
 
 
-def test_spot_is_preferred_to_burst_as_the_plan_orders_them():
-    assert documents.preference(SPOT, (PLAN,)) > documents.preference(BURST, (PLAN,))
+def test_the_removal_of_a_pool_is_awaited_as_long_as_the_plan_says(engine):
+    pool = replace(SPOT, lifetime=replace(SPOT.lifetime, deletion_s=4500))
+    recording = engine.run(lambda: KarpenterPools("pools", replace(ARGS, pools=(pool,))))
+    assert recording.one("kubernetes:karpenter.sh/v1:NodePool", "chat-spot-pool").custom_timeouts["delete"] == "75m"
 
 
 def test_nodes_carry_the_label_and_taint_of_their_pool():
-    template = documents.node_pool(SPOT, (PLAN,), SPOT.name)["template"]
+    template = documents.node_pool(SPOT, SPOT.name)["template"]
     assert template["metadata"]["labels"]["tonnage.dev/pool"] == SPOT.name
     assert template["spec"]["taints"] == [{"key": SPOT.taint_key, "value": SPOT.taint_value, "effect": "NoSchedule"}]
 
@@ -126,7 +127,7 @@ def test_the_interruption_queue_is_written_only_by_events_of_the_account():
         ({"pools": (FLOOR,)}, "pools.chat-floor: kind is managed; limit: karpenter"),
         ({"pools": (replace(SPOT, gpu_limit=0),)}, "GPU limit 0; limit: at least 1"),
         ({"pools": (replace(SPOT, zones=()),)}, "no instance type or no zone"),
-        ({"models": ()}, "serves chat, which are not in the plan"),
+        ({"pools": (replace(SPOT, lifetime=None),)}, "has no lifetime; hint: take the pools of a StackPlan"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_registered(changes, line):
