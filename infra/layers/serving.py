@@ -18,7 +18,6 @@ from components.data.model_store.documents import StoredModel
 from components.data.vector_store.component import VectorStore, VectorStoreArgs
 from components.operations.budget.component import BudgetGuard, BudgetGuardArgs
 from components.serving.gateway.component import Gateway, GatewayArgs
-from components.serving.gateway.documents import route_for
 from components.serving.model_service.component import ModelService, ModelServiceArgs
 from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
@@ -196,13 +195,12 @@ class _Layer:
         args = GatewayArgs(
             namespace=GATEWAY_NAMESPACE,
             serving_namespace=self.settings.namespace,
-            routes=tuple(route_for(model) for model in self.plan.models),
+            plan=self.plan.gateway,
             api_keys_remote_key=stated.api_keys_secret_arn or f"{self.cluster.secrets_prefix}/gateway-api-keys",
             secret_store=self.cluster.secret_store,
             certificate_arn=stated.certificate_arn,
             scheme=stated.scheme,
             allowed_cidrs=stated.allowed_cidrs,
-            replicas=stated.replicas,
             tags=self.tags,
         )
         return Gateway("gateway", args, self._after(*models))

@@ -6,7 +6,6 @@ import pytest
 
 from components.data.vector_store.component import VectorStore, VectorStoreArgs
 from components.serving.gateway.component import Gateway, GatewayArgs
-from components.serving.gateway.documents import route_for
 from components.serving.model_service.component import ModelService, ModelServiceArgs
 from components.serving.namespace.component import Namespace, NamespaceArgs
 from rehearsal.control_plane.crds import install_crds
@@ -14,6 +13,7 @@ from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.process import Supervisor
 from rehearsal.tools import ensure_tools
+from sizing.serving.gateway import gateway_plan
 from tests.support.plans import large_serving_plan, pools_for, serving_plan, vector_store_plan
 
 pytestmark = pytest.mark.rehearsal
@@ -30,10 +30,10 @@ def build():
             plan=plan, pools=pools_for(plan), namespace="serving", image=IMAGE, bucket="b", region="us-east-1"
         )
         ModelService(plan.name, args)
-    routes = tuple(route_for(plan) for plan in PLANS)
+    plan = gateway_plan(PLANS, proxies=2)
     public = {"scheme": "internet-facing", "certificate_arn": CERTIFICATE, "allowed_cidrs": ("10.0.0.0/8",)}
     for name, more in (("inner", {}), ("outer", {**public, "api_keys_remote_key": "keys"})):
-        Gateway(name, GatewayArgs(namespace="gateway", serving_namespace="serving", routes=routes, **more))
+        Gateway(name, GatewayArgs(namespace="gateway", serving_namespace="serving", plan=plan, **more))
     store = {"image": IMAGE, "snapshot_image": IMAGE, "snapshot_bucket": "b", "region": "us-east-1"}
     VectorStore("qdrant", VectorStoreArgs(plan=vector_store_plan(), namespace="vectors", **store))
 

@@ -11,7 +11,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.common.kubernetes import labels, stored_secret
 from components.serving.gateway import documents
-from components.serving.gateway.documents import GatewayRoute
+from sizing.operation import GatewayPlan, RoutePlan
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 ENVOY_API = "gateway.envoyproxy.io/v1alpha1"
@@ -30,7 +30,7 @@ class GatewayArgs:
 
     namespace: str
     serving_namespace: str
-    routes: tuple[GatewayRoute, ...]
+    plan: GatewayPlan
     api_keys_secret: str = "gateway-api-keys"  # noqa: S105 - the name of a Secret
     api_keys_remote_key: str | None = None
     secret_store: str = "aws-secrets-manager"  # noqa: S105
@@ -38,7 +38,6 @@ class GatewayArgs:
     scheme: Literal["internal", "internet-facing"] = "internal"
     allowed_cidrs: tuple[str, ...] = ()
     controller_namespace: str = "envoy-gateway-system"
-    replicas: int = 2
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,10 +56,10 @@ class Gateway(pulumi.ComponentResource):
         self._name, self._args = name, args
         gateway = self._gateway(self._class())
         guard = self._client_policies(gateway)
-        for route in sorted(args.routes, key=lambda each: each.model):
+        for route in sorted(args.plan.routes, key=lambda each: each.model):
             self._route(route, gateway, guard)
         self.gateway_name = pulumi.Output.from_input(name)
-        self.paths = pulumi.Output.from_input({route.model: documents.base_path(route) for route in args.routes})
+        self.paths = pulumi.Output.from_input({route.model: documents.base_path(route) for route in args.plan.routes})
         self.register_outputs({"gatewayName": self.gateway_name, "paths": self.paths})
 
     def _object(
@@ -95,8 +94,7 @@ class Gateway(pulumi.ComponentResource):
             "proxy",
             "EnvoyProxy",
             documents.envoy_proxy(
-                args.routes,
-                replicas=args.replicas,
+                args.plan,
                 scheme=args.scheme,
                 certificate_arn=args.certificate_arn,
                 allowed_cidrs=args.allowed_cidrs,
@@ -124,15 +122,13 @@ class Gateway(pulumi.ComponentResource):
         guard = self._object(
             "auth", "SecurityPolicy", documents.security_policy(self._name, args.api_keys_secret), after=needed
         )
-        self._object(
-            "clients", "ClientTrafficPolicy", documents.client_policy(self._name, args.routes), after=(gateway,)
-        )
+        self._object("clients", "ClientTrafficPolicy", documents.client_policy(self._name, args.plan), after=(gateway,))
 
         monitor = documents.proxy_monitor(self._name, args.controller_namespace)
         self._object("monitor", "PodMonitor", monitor, api="monitoring.coreos.com/v1", after=(gateway,))
         return guard
 
-    def _route(self, route: GatewayRoute, gateway: pulumi.Resource, guard: pulumi.Resource) -> None:
+    def _route(self, route: RoutePlan, gateway: pulumi.Resource, guard: pulumi.Resource) -> None:
         args = self._args
         place = {"name": route.model, "namespace": args.serving_namespace, "labels": labels(route.model, "gateway")}
         key = self._object(f"{route.model}-key", "HTTPRouteFilter", documents.key_filter(route), **place)
@@ -140,5 +136,5 @@ class Gateway(pulumi.ComponentResource):
         # The route adds the engine's key, so it must never exist without the policy that asks callers for theirs.
         needed = (gateway, guard, key)
         entry = self._object(f"{route.model}-route", "HTTPRoute", rule, api=GATEWAY_API, after=needed, **place)
-        limits = documents.backend_policy(route, proxies=args.replicas)
+        limits = documents.backend_policy(route)
         self._object(f"{route.model}-limits", "BackendTrafficPolicy", limits, after=(entry,), **place)

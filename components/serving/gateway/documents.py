@@ -1,37 +1,21 @@
 """Documents of the way in: Gateway API objects and the policies of Envoy Gateway 1.9.
 
-Times follow from the plan: a request may last as long as a draining engine would still answer it, so that what
-was admitted ends whether or not its replica leaves; idle limits lie above that, so that no stream is cut between
-two tokens. Limits follow from the ceiling: more than it can serve is refused early (429), not queued.
+Times and limits are those of the plan (``sizing.serving.gateway``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from components.common.kubernetes import Document
-from components.serving.model_service.pod import PORT, cold_start_s, key_secret
+from components.serving.model_service.pod import PORT, key_secret
 from sizing.errors import BadInput
-from sizing.plan import ServingPlan
-
-IDLE_MARGIN_S = 60
-"""Idle limits lie this far above the longest request."""
-
-NLB_IDLE_BOUNDS_S = (60, 6000)
-"""Bounds of ``tcp.idle_timeout.seconds`` (Elastic Load Balancing documentation, Network Load Balancers)."""
-
-LB_DEREGISTRATION_S = 15
-"""Seconds until the load balancer stops sending to a leaving proxy; not above the proxies' shortest drain."""
+from sizing.operation import GatewayPlan, RoutePlan
 
 REQUEST_BUFFER = "4Mi"
 """A request can be sent again only while Envoy holds all of it; its own limit of 32 KiB is a prompt of some 8,000
 tokens, so that a longer one would never wake a model."""
-
-RATE_HEADROOM = 2.0
-"""Callers may send twice what the ceiling sustains before they are refused: bursts are served from the queue."""
 
 PORTS = {True: 443, False: 80}
 """Listener port with and without TLS at the load balancer."""
@@ -48,51 +32,18 @@ operators on the smallest system nodes (two of two vCPU each)."""
 DURATION_UNITS = ("h", 3600), ("m", 60), ("s", 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GatewayRoute:
-    """What the gateway has to know of a served model.
-
-    ``request_timeout_s`` bounds a whole answer; ``wake_s`` is how much longer the first caller of a model at zero
-    replicas may wait (0: it never sleeps). Rates and parallel requests are those of all replicas at the ceiling.
-    """
-
-    model: str
-    service: str
-    request_timeout_s: int
-    requests_per_s: float
-    parallel_requests: int
-    wake_s: int = 0
-
-
-def route_for(plan: ServingPlan) -> GatewayRoute:
-    """Return the route of a planned model; its Service has the model's name."""
-    return GatewayRoute(
-        model=plan.name,
-        service=plan.name,
-        request_timeout_s=plan.drain.shutdown_timeout_s,
-        requests_per_s=plan.replicas.ceiling * plan.throughput.requests_per_s,
-        parallel_requests=plan.replicas.ceiling * (plan.engine.max_num_seqs + plan.scaling.waiting_requests),
-        wake_s=cold_start_s(plan) if plan.scale_to_zero else 0,
-    )
-
-
-def duration(seconds: float) -> str:
+def duration(whole_s: int) -> str:
     """Return a Gateway API duration (GEP-2257): whole hours, minutes and seconds of at most five digits each."""
-    rest, text = math.ceil(seconds), ""
+    rest, text = whole_s, ""
     for unit, size in DURATION_UNITS:
         count, rest = divmod(rest, size)
         text += f"{count}{unit}" if count else ""
     return text or "0s"
 
 
-def base_path(route: GatewayRoute) -> str:
+def base_path(route: RoutePlan) -> str:
     """Return the base path of a model's OpenAI API at the gateway."""
     return f"/{route.model}/v1"
-
-
-def longest_s(routes: Sequence[GatewayRoute]) -> int:
-    """Return the longest that any request may last."""
-    return max((route.request_timeout_s + route.wake_s for route in routes), default=60)
 
 
 def check_exposure(scheme: str, *, has_certificate: bool) -> None:
@@ -113,15 +64,16 @@ def gateway_class(name: str, namespace: str) -> Document:
     }
 
 
-def _service_annotations(idle_s: int, scheme: str, certificate_arn: Any, tags: Mapping[str, str]) -> dict[str, Any]:
+def _service_annotations(
+    plan: GatewayPlan, scheme: str, certificate_arn: Any, tags: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the annotations that the AWS Load Balancer Controller reads from the proxies' Service."""
     with_tls = certificate_arn is not None
-    idle = min(max(idle_s, NLB_IDLE_BOUNDS_S[0]), NLB_IDLE_BOUNDS_S[1])
     annotations: dict[str, Any] = {
         "type": "external",
         "nlb-target-type": "ip",
         "scheme": scheme,
-        "target-group-attributes": f"deregistration_delay.timeout_seconds={LB_DEREGISTRATION_S}",
+        "target-group-attributes": f"deregistration_delay.timeout_seconds={plan.deregistration_s}",
         "attributes": "load_balancing.cross_zone.enabled=true,deletion_protection.enabled=false",
     }
     if with_tls:
@@ -133,7 +85,7 @@ def _service_annotations(idle_s: int, scheme: str, certificate_arn: Any, tags: M
         }
     else:
         # A TLS listener keeps the default of 350 s (same documentation); only a TCP listener takes this attribute.
-        annotations[f"listener-attributes.TCP-{PORTS[False]}"] = f"tcp.idle_timeout.seconds={idle}"
+        annotations[f"listener-attributes.TCP-{PORTS[False]}"] = f"tcp.idle_timeout.seconds={plan.load_balancer_idle_s}"
     if tags:
         annotations["additional-resource-tags"] = ",".join(f"{key}={tags[key]}" for key in sorted(tags))
     return {f"{SERVICE_ANNOTATION}{key}": value for key, value in annotations.items()}
@@ -157,20 +109,18 @@ def _proxy_pods(replicas: int) -> Document:
 
 
 def envoy_proxy(
-    routes: Sequence[GatewayRoute],
+    plan: GatewayPlan,
     *,
-    replicas: int,
     scheme: str,
     certificate_arn: Any = None,
     allowed_cidrs: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
 ) -> Document:
     """Return the EnvoyProxy's spec: the proxies and the network load balancer in front of them."""
-    longest = longest_s(routes)
     service: Document = {
         "type": "LoadBalancer",
         "externalTrafficPolicy": "Local",
-        "annotations": _service_annotations(longest + IDLE_MARGIN_S, scheme, certificate_arn, tags or {}),
+        "annotations": _service_annotations(plan, scheme, certificate_arn, tags or {}),
     }
     if allowed_cidrs:
         service["loadBalancerSourceRanges"] = sorted(allowed_cidrs)
@@ -178,12 +128,12 @@ def envoy_proxy(
         "provider": {
             "type": "Kubernetes",
             "kubernetes": {
-                "envoyDeployment": _proxy_pods(replicas),
+                "envoyDeployment": _proxy_pods(plan.proxies),
                 "envoyService": service,
                 "envoyPDB": {"maxUnavailable": 1},
             },
         },
-        "shutdown": {"drainTimeout": duration(longest), "minDrainDuration": duration(LB_DEREGISTRATION_S)},
+        "shutdown": {"drainTimeout": duration(plan.longest_s), "minDrainDuration": duration(plan.deregistration_s)},
         "telemetry": {"metrics": {"prometheus": {}}},
     }
 
@@ -233,9 +183,9 @@ def security_policy(gateway_name: str, api_keys_secret: str) -> Document:
     }
 
 
-def client_policy(gateway_name: str, routes: Sequence[GatewayRoute]) -> Document:
+def client_policy(gateway_name: str, plan: GatewayPlan) -> Document:
     """Return the ClientTrafficPolicy's spec: idle limits above the longest answer, a deadline for slow senders."""
-    idle = duration(longest_s(routes) + IDLE_MARGIN_S)
+    idle = duration(plan.idle_timeout_s)
     return {
         "targetRefs": _gateway_target(gateway_name),
         "timeout": {
@@ -248,7 +198,7 @@ def client_policy(gateway_name: str, routes: Sequence[GatewayRoute]) -> Document
     }
 
 
-def key_filter(route: GatewayRoute) -> Document:
+def key_filter(route: RoutePlan) -> Document:
     """Return the HTTPRouteFilter's spec that adds the engine's own key, by reference, after callers were checked."""
     return {
         "credentialInjection": {
@@ -258,7 +208,7 @@ def key_filter(route: GatewayRoute) -> Document:
     }
 
 
-def http_route(route: GatewayRoute, *, gateway: str, gateway_namespace: str) -> Document:
+def http_route(route: RoutePlan, *, gateway: str, gateway_namespace: str) -> Document:
     """Return the HTTPRoute's spec: ``/<model>/v1`` becomes ``/v1`` at the model's Service, nothing else is served."""
     rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/v1"}}
     add_key = {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": route.model}
@@ -268,7 +218,7 @@ def http_route(route: GatewayRoute, *, gateway: str, gateway_namespace: str) -> 
             {"type": "URLRewrite", "urlRewrite": rewrite},
             {"type": "ExtensionRef", "extensionRef": add_key},
         ],
-        "backendRefs": [{"group": "", "kind": "Service", "name": route.service, "port": PORT, "weight": 1}],
+        "backendRefs": [{"group": "", "kind": "Service", "name": route.model, "port": PORT, "weight": 1}],
     }
     parent = {
         "group": "gateway.networking.k8s.io",
@@ -279,36 +229,31 @@ def http_route(route: GatewayRoute, *, gateway: str, gateway_namespace: str) -> 
     return {"parentRefs": [parent], "rules": [rule]}
 
 
-def _retry(route: GatewayRoute) -> Document:
-    """Return retries of what never reached an engine; for a sleeping model they go on until it has woken.
-
-    Envoy waits a random time between nothing and the interval, half of it on average, so three times the intervals
-    of the wake-up outlast it; the request timeout ends them.
-    """
-    interval_s = 10 if route.wake_s else 1
+def _retry(route: RoutePlan) -> Document:
+    """Return retries of what never reached an engine; for a sleeping model they go on until it has woken."""
+    interval = duration(route.retry_interval_s)
     return {
-        "numRetries": math.ceil(3 * route.wake_s / interval_s) if route.wake_s else 2,
+        "numRetries": route.retries,
         "retryOn": {"triggers": ["connect-failure", "refused-stream"]},
-        "perRetry": {"backOff": {"baseInterval": f"{interval_s}s", "maxInterval": f"{interval_s}s"}},
+        "perRetry": {"backOff": {"baseInterval": interval, "maxInterval": interval}},
     }
 
 
-def backend_policy(route: GatewayRoute, *, proxies: int) -> Document:
+def backend_policy(route: RoutePlan) -> Document:
     """Return the BackendTrafficPolicy's spec of one route: time limit, retries, rate and concurrency limits.
 
-    The local rate limit holds per proxy, so the ceiling is divided among them. A model that sleeps is addressed
+    The local rate limit holds per proxy, as the plan states it. A model that sleeps is addressed
     through its Service's address instead of its endpoints: without endpoints Envoy would answer at once and count
     nothing, and no traffic would ever wake it.
     """
-    per_minute = math.ceil(route.requests_per_s * 60 * RATE_HEADROOM / proxies)
-    limit = {"requests": max(1, per_minute), "unit": "Minute"}
+    limit = {"requests": route.requests_per_minute, "unit": "Minute"}
     policy: Document = {
         "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": route.model}],
         "timeout": {
             "tcp": {"connectTimeout": "5s"},
             "http": {
-                "requestTimeout": duration(route.request_timeout_s + route.wake_s),
-                "connectionIdleTimeout": duration(route.request_timeout_s + IDLE_MARGIN_S),
+                "requestTimeout": duration(route.longest_s),
+                "connectionIdleTimeout": duration(route.idle_timeout_s),
             },
         },
         "retry": _retry(route),

@@ -7,14 +7,16 @@ import pytest
 from components.serving.gateway import documents
 from components.serving.gateway.component import Gateway, GatewayArgs
 from sizing.errors import BadInput
+from sizing.serving.gateway import gateway_plan
 from tests.support.plans import serving_plan
 
-CHAT = documents.route_for(serving_plan())
-SLEEPY = documents.route_for(serving_plan(name="sleepy", scale_to_zero=True))
+PLAN = gateway_plan((serving_plan(), serving_plan(name="sleepy", scale_to_zero=True)), proxies=2)
+CHAT, SLEEPY = PLAN.routes
+ALONE = gateway_plan((serving_plan(),), proxies=2)
 
 
 def record(engine, **more):
-    args = GatewayArgs(namespace="gateway", serving_namespace="serving", **{"routes": (CHAT, SLEEPY), **more})
+    args = GatewayArgs(namespace="gateway", serving_namespace="serving", **{"plan": PLAN, **more})
     return engine.run(lambda: Gateway("gate", args))
 
 
@@ -28,7 +30,7 @@ def seconds(duration):
 
 
 def proxy(**more):
-    return documents.envoy_proxy((CHAT,), **{"replicas": 2, "scheme": "internal", **more})
+    return documents.envoy_proxy(ALONE, **{"scheme": "internal", **more})
 
 
 def annotations(**more):
@@ -49,12 +51,12 @@ def test_no_route_exists_without_the_policy_that_asks_for_a_key(engine):
 
 
 def test_retries_outlast_the_wake_up_although_each_waits_half_its_interval():
-    retry = documents.backend_policy(SLEEPY, proxies=2)["retry"]
+    retry = documents.backend_policy(SLEEPY)["retry"]
     assert retry["numRetries"] * seconds(retry["perRetry"]["backOff"]["baseInterval"]) / 2 >= 1.4 * SLEEPY.wake_s
 
 
 def test_a_long_prompt_can_be_sent_again_until_its_model_has_woken():
-    assert documents.client_policy("gate", (SLEEPY,))["connection"] == {"bufferLimit": "4Mi"}
+    assert documents.client_policy("gate", PLAN)["connection"] == {"bufferLimit": "4Mi"}
 
 
 def test_two_proxies_leave_the_smallest_system_nodes_to_the_operators():
@@ -76,36 +78,36 @@ def test_the_engines_key_is_added_by_reference():
 
 
 def test_an_admitted_request_ends_within_the_drain_of_its_engine():
-    policy = documents.backend_policy(CHAT, proxies=2)
+    policy = documents.backend_policy(CHAT)
     assert seconds(policy["timeout"]["http"]["requestTimeout"]) == serving_plan().drain.shutdown_timeout_s
 
 
 def test_idle_limits_lie_above_the_longest_answer_of_any_model():
-    policy = documents.client_policy("gate", (CHAT, SLEEPY))
+    policy = documents.client_policy("gate", PLAN)
     longest = SLEEPY.request_timeout_s + SLEEPY.wake_s
     idle = [policy["timeout"]["tcp"]["idleTimeout"], policy["timeout"]["http"]["streamIdleTimeout"]]
     assert [seconds(each) > longest for each in idle] == [True, True]
 
 
 def test_twice_what_the_ceiling_sustains_is_shared_by_the_proxies():
-    rule = documents.backend_policy(CHAT, proxies=2)["rateLimit"]["local"]["rules"][0]
+    rule = documents.backend_policy(CHAT)["rateLimit"]["local"]["rules"][0]
     assert rule["limit"] == {"requests": 4 * 1.5 * 60, "unit": "Minute"}
 
 
 def test_parallel_requests_are_those_that_every_replica_runs_or_queues():
-    breaker = documents.backend_policy(CHAT, proxies=2)["circuitBreaker"]
+    breaker = documents.backend_policy(CHAT)["circuitBreaker"]
     assert breaker["maxParallelRequests"] == 4 * (64 + 16)
 
 
 def test_only_what_never_reached_an_engine_is_tried_again():
-    assert documents.backend_policy(CHAT, proxies=2)["retry"]["retryOn"]["triggers"] == [
+    assert documents.backend_policy(CHAT)["retry"]["retryOn"]["triggers"] == [
         "connect-failure",
         "refused-stream",
     ]
 
 
 def test_the_first_caller_of_a_sleeping_model_waits_until_it_has_woken():
-    policy = documents.backend_policy(SLEEPY, proxies=2)
+    policy = documents.backend_policy(SLEEPY)
     assert policy["routingType"] == "Service"
     assert seconds(policy["timeout"]["http"]["requestTimeout"]) == SLEEPY.request_timeout_s + 510
     assert policy["retry"]["numRetries"] * seconds(policy["retry"]["perRetry"]["backOff"]["baseInterval"]) >= 510
@@ -139,10 +141,10 @@ def test_callers_can_be_limited_to_networks():
 def test_a_leaving_proxy_finishes_the_longest_answer():
     shutdown = proxy()["shutdown"]
     assert seconds(shutdown["drainTimeout"]) >= CHAT.request_timeout_s
-    assert seconds(shutdown["minDrainDuration"]) >= documents.LB_DEREGISTRATION_S
+    assert seconds(shutdown["minDrainDuration"]) >= ALONE.deregistration_s
 
 
-@pytest.mark.parametrize(("given", "want"), [(0, "0s"), (59.2, "1m"), (90, "1m30s"), (3600, "1h"), (3725, "1h2m5s")])
+@pytest.mark.parametrize(("given", "want"), [(0, "0s"), (60, "1m"), (90, "1m30s"), (3600, "1h"), (3725, "1h2m5s")])
 def test_durations_are_written_as_the_gateway_api_wants_them(given, want):
     assert documents.duration(given) == want
 
