@@ -133,8 +133,7 @@ class _Layer:
         return f"{self.cluster.repository_url}@{digest}"
 
     def namespace(self) -> Namespace:
-        quota = sum(pool.gpu_limit for pool in self.plan.pools)
-        args = NamespaceArgs(namespace=self.settings.namespace, gpu_quota=quota)
+        args = NamespaceArgs(namespace=self.settings.namespace, gpu_quota=self.plan.gpu_quota)
         return Namespace(self.settings.namespace, args, self.options)
 
     def pools(self) -> list[pulumi.Resource]:

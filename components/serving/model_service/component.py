@@ -9,9 +9,9 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.common.generated_secret import generated_secret
-from components.common.kubernetes import labels
+from components.common.kubernetes import labels, seconds
 from components.serving.model_service import documents
-from components.serving.model_service.pod import COMPONENT, cold_start_s, key_secret, launch_config
+from components.serving.model_service.pod import COMPONENT, key_secret, launch_config
 from sizing.plan import NodePoolPlan, ServingPlan
 
 
@@ -113,7 +113,7 @@ class ModelService(pulumi.ComponentResource):
         self, account: kubernetes.core.v1.ServiceAccount, needed: list[pulumi.Resource]
     ) -> kubernetes.apps.v1.Deployment:
         args = self._args
-        budget = f"{2 * cold_start_s(args.plan)}s"
+        budget = seconds(args.plan.rollout.await_s)
         return kubernetes.apps.v1.Deployment(
             f"{self._name}-engine",
             metadata=self._meta(args.plan.name),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.common.kubernetes import Document, aws_egress, dns_egress, from_namespace, selector, tcp
-from components.serving.model_service.pod import COMPONENT, PORT, cold_start_s, pod_template
+from components.serving.model_service.pod import COMPONENT, PORT, pod_template
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan
 
@@ -18,8 +17,6 @@ PROXY_LABELS = {
 """Labels that Envoy Gateway puts on its data plane pods."""
 
 PROMETHEUS_LABELS = {"app.kubernetes.io/name": "prometheus"}
-
-"""Window of TTFT: four scrapes of 30 s, so that one lost scrape does not empty it."""
 
 
 def check_supported(plan: ServingPlan) -> None:
@@ -48,7 +45,7 @@ def deployment(
     return {
         "replicas": plan.replicas.floor,
         "revisionHistoryLimit": 3,
-        "progressDeadlineSeconds": max(600, 2 * cold_start_s(plan)),
+        "progressDeadlineSeconds": plan.rollout.progress_deadline_s,
         "selector": {"matchLabels": selector(plan.name, COMPONENT)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling_update(plan)},
         "template": pod_template(
@@ -64,15 +61,10 @@ def deployment(
 
 
 def rolling_update(plan: ServingPlan) -> Document:
-    """Return how a rollout proceeds whether or not a GPU is spare.
-
-    Without a spare GPU a surge pod would stay Pending for ever: then one replica is replaced in place. With one,
-    there is none left once the autoscaler is at the ceiling; Kubernetes rounds a percentage of the replicas down, so
-    this one lets go of a replica at the ceiling and of none well below it.
-    """
-    if not plan.surge:
-        return {"maxSurge": 0, "maxUnavailable": 1}
-    return {"maxSurge": plan.surge, "maxUnavailable": f"{math.ceil(100 / plan.replicas.ceiling)}%"}
+    """Return how a rollout proceeds: pods that it may add, and what it may take away."""
+    away = plan.rollout.unavailable
+    percent = plan.rollout.unavailable_unit == "percent"
+    return {"maxSurge": plan.surge, "maxUnavailable": f"{away}%" if percent else away}
 
 
 def service(plan: ServingPlan) -> Document:
@@ -85,13 +77,9 @@ def service(plan: ServingPlan) -> Document:
 
 
 def disruption_budget(plan: ServingPlan) -> Document:
-    """Return the PodDisruptionBudget's spec: one node at a time; a replica that never became ready may always go.
-
-    A node leaves with every replica on it: with less than that many allowed, the first one evicted has nowhere to
-    go, the second is never evicted, and the drain does not end.
-    """
+    """Return the PodDisruptionBudget's spec: one node at a time; a replica that never became ready may always go."""
     return {
-        "maxUnavailable": max(1, plan.replicas_per_instance),
+        "maxUnavailable": plan.rollout.evictable,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": selector(plan.name, COMPONENT)},
     }
@@ -202,17 +190,16 @@ def _behaviour(plan: ServingPlan) -> Document:
 
 def scaled_object(plan: ServingPlan, namespace: str, prometheus_address: str) -> Document:
     """Return the KEDA ScaledObject's spec; its maximum is the ceiling that the bill was computed with."""
-    floor = 0 if plan.scale_to_zero else max(1, plan.replicas.floor)
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": plan.name},
-        "minReplicaCount": floor,
+        "minReplicaCount": plan.fallback.least_replicas,
         "maxReplicaCount": plan.replicas.ceiling,
         "pollingInterval": plan.scaling.polling_s,
         "cooldownPeriod": plan.scaling.cooldown_s,
-        "initialCooldownPeriod": cold_start_s(plan),
+        "initialCooldownPeriod": plan.rollout.cold_start_s,
         "fallback": {
-            "failureThreshold": 3,
-            "replicas": min(max(1, plan.replicas.expected), plan.replicas.ceiling),
+            "failureThreshold": plan.fallback.failures,
+            "replicas": plan.fallback.replicas,
             "behavior": "currentReplicasIfHigher",
         },
         "advanced": {"horizontalPodAutoscalerConfig": {"name": plan.name, "behavior": _behaviour(plan)}},

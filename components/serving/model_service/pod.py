@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from components.common.kubernetes import (
     cpu,
     gib,
     labels,
+    minutes,
     pod_security_context,
     selector,
 )
@@ -46,13 +46,6 @@ def launch_config(plan: ServingPlan) -> tuple[str, str]:
 def key_secret(name: str) -> str:
     """Return the name of the Secret with the key of one engine (entries ``api-key`` and ``credential``)."""
     return f"{name}-engine-key"
-
-
-def cold_start_s(plan: ServingPlan) -> int:
-    """Return the seconds that a replica may need from nothing: its start-up probe budget after node and image."""
-    startup = plan.probes.startup
-    before = plan.start_up.node_s + plan.start_up.image_pull_s
-    return math.ceil(before) + startup.period_s * startup.failure_threshold
 
 
 def _http_probe(probe: Probe) -> Document:
@@ -137,19 +130,17 @@ def _container(plan: ServingPlan, image: Any, bucket: Any, region: str, mounts: 
     }
 
 
-def node_affinity(pools: Sequence[str]) -> Document:
-    """Return the node affinity: only the plan's pools, in its order of preference (weights 100 downwards)."""
-    count = len(pools)
+def node_affinity(pools: Sequence[str], weights: Sequence[int]) -> Document:
+    """Return the node affinity: only the plan's pools, preferred by its weights."""
 
     def term(values: Sequence[str]) -> Document:
         return {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": list(values)}]}
 
     required = {"nodeSelectorTerms": [term(sorted(pools))]}
     affinity: Document = {"requiredDuringSchedulingIgnoredDuringExecution": required}
-    if count > 1:
+    if weights:
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
-            {"weight": math.ceil(100 * (count - place) / count), "preference": term([pool])}
-            for place, pool in enumerate(pools)
+            {"weight": weight, "preference": term([pool])} for pool, weight in zip(pools, weights, strict=True)
         ]
     return affinity
 
@@ -159,23 +150,13 @@ def _tolerations(pools: Sequence[NodePoolPlan]) -> list[Document]:
     return [{"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"} for key, value in taints]
 
 
-def zone_spread(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> list[Document]:
-    """Return the spread over zones.
-
-    Two replicas that always run must not share a zone, so the spread is a condition from a floor of two; the skew
-    grows with the ceiling, because a zone without free GPUs must not stop the others from scaling. Below a floor
-    of two it is a wish; so it is on nodes that models share, where another model may fill a zone that is in its turn.
-    Where the loss of a zone is planned for, no zone may hold more than a node above the others.
-    """
-    zones = {zone for pool in pools for zone in pool.zones}
-    even = plan.loss_tolerance == "zone"
-    strict = even or (plan.replicas.floor >= 2 and len(zones) >= 2 and not plan.shares_with)
-    skew = plan.replicas_per_instance if even else plan.replicas.ceiling // 2
+def zone_spread(plan: ServingPlan) -> list[Document]:
+    """Return the spread over zones; pods that no node of the plan could take do not count."""
     return [
         {
-            "maxSkew": max(1, skew) if strict else 1,
+            "maxSkew": plan.placement.max_skew,
             "topologyKey": ZONE_LABEL,
-            "whenUnsatisfiable": "DoNotSchedule" if strict else "ScheduleAnyway",
+            "whenUnsatisfiable": plan.placement.when_unsatisfiable,
             "nodeAffinityPolicy": "Honor",
             "nodeTaintsPolicy": "Honor",
             "labelSelector": {"matchLabels": selector(plan.name, COMPONENT)},
@@ -206,12 +187,11 @@ def pod_template(
     """Return the pod template of one engine; ``image`` is a reference by digest, ``bucket`` the model store."""
     own_pools = pools_of(plan, pools)
     volumes, mounts = _volumes(plan)
-    protected_minutes = math.ceil(cold_start_s(plan) / 60)
     return {
         "metadata": {
             "labels": labels(plan.name, COMPONENT, extra_labels),
             # A replica is worth nothing before its load has ended: no voluntary disruption until then.
-            "annotations": {"karpenter.sh/do-not-disrupt": f"{protected_minutes}m"},
+            "annotations": {"karpenter.sh/do-not-disrupt": minutes(plan.rollout.protected_s)},
         },
         "spec": {
             "serviceAccountName": service_account,
@@ -219,9 +199,9 @@ def pod_template(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": plan.drain.grace_period_s,
             "securityContext": pod_security_context(),
-            "affinity": {"nodeAffinity": node_affinity(plan.pools)},
+            "affinity": {"nodeAffinity": node_affinity(plan.pools, plan.placement.pool_weights)},
             "tolerations": _tolerations(own_pools),
-            "topologySpreadConstraints": zone_spread(plan, own_pools),
+            "topologySpreadConstraints": zone_spread(plan),
             "containers": [_container(plan, image, bucket, region, mounts)],
             "volumes": volumes,
         },

@@ -8,7 +8,7 @@ import pytest
 
 from components.serving.model_service import documents
 from components.serving.model_service.component import ModelService, ModelServiceArgs
-from components.serving.model_service.pod import cold_start_s, launch_config, node_affinity, pod_template
+from components.serving.model_service.pod import launch_config, node_affinity, pod_template
 from sizing.errors import BadInput
 from tests.support.golden import assert_golden
 from tests.support.plans import large_serving_plan, pools_for, serving_plan
@@ -90,7 +90,7 @@ def test_only_listed_folders_can_be_written():
 
 
 def test_pools_are_preferred_in_the_order_of_the_plan_and_no_other_is_allowed():
-    affinity = node_affinity(("b-floor", "a-spot", "c-burst"))
+    affinity = node_affinity(("b-floor", "a-spot", "c-burst"), (100, 67, 34))
     required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     (expression,) = required[0]["matchExpressions"]
     assert expression == {"key": "tonnage.dev/pool", "operator": "In", "values": ["a-spot", "b-floor", "c-burst"]}
@@ -210,7 +210,7 @@ def test_a_model_at_zero_is_woken_by_traffic_at_the_gateway_and_not_put_to_sleep
     assert 'envoy_cluster_name=~"httproute/serving/chat/rule/.*"' in traffic["metadata"]["query"]
     assert traffic["metadata"]["activationThreshold"] == "0"
     assert scaled["minReplicaCount"] == 0
-    assert scaled["initialCooldownPeriod"] == cold_start_s(plan) == 210 + 300
+    assert scaled["initialCooldownPeriod"] == plan.rollout.cold_start_s == 210 + 300
 
 
 def test_only_the_gateway_and_the_scraper_reach_the_engine():
@@ -248,7 +248,7 @@ def test_the_deployment_starts_at_the_floor_and_leaves_the_count_to_the_autoscal
     deployment = one(record(engine, serving_plan()), "Deployment")
     assert deployment.props["spec"]["replicas"] == 1
     assert deployment.ignore_changes == ("spec.replicas",)
-    assert deployment.custom_timeouts["create"] == f"{2 * cold_start_s(serving_plan())}s"
+    assert deployment.custom_timeouts["create"] == "1020s"
 
 
 def test_the_config_map_is_immutable_and_holds_what_the_launcher_reads(engine):
