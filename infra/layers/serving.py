@@ -110,7 +110,13 @@ def _tags(plan: StackPlan) -> dict[str, str]:
 
 
 def _stored(model: ServingPlan) -> StoredModel:
-    return StoredModel(name=model.name, model=model.model, revision=model.revision, weights_bytes=model.weights_bytes)
+    return StoredModel(
+        name=model.name,
+        model=model.model,
+        revision=model.revision,
+        weights_bytes=model.weights_bytes,
+        ingest=model.ingest,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ it is the only one that talks to the model hub; serving pods read their own pref
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from components.common.kubernetes import (
     aws_egress,
     container_security_context,
     dns_egress,
+    gib,
     labels,
     pod_security_context,
 )
@@ -23,6 +23,7 @@ from components.common.names import MOST_BUCKET_NAME, MOST_ROLE_NAME, at_most, d
 from components.common.tags import SYSTEM_NODE_SELECTOR
 from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
+from sizing.operation import Ingest
 from sizing.serving.launch import weights_prefix
 
 COMPONENT = "model-ingest"
@@ -32,23 +33,13 @@ HUB_KEY = "HF_TOKEN"
 """Property of the Secrets Manager entry, key of the Secret and environment variable of the job: one name."""
 KEEP_FINISHED_S = 86_400
 """A finished job stays a day, so that its log can be read."""
-SLOWEST_BYTES_PER_S = 20 * 2**20
-"""A copy slower than this is given up: a limit that we set, not a measured speed."""
-SHORTEST_DEADLINE_S = 3600
-
-
-SCRATCH_FLOOR_GIB, SCRATCH_CEILING_GIB = 1, 4
-"""Files are streamed part by part, so scratch space holds parts in flight and logs, never the whole model."""
-
-
-SCRATCH_SHARE = 1 / 32
 INCOMPLETE_UPLOAD_DAYS = 1
 OLD_VERSION_DAYS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredModel:
-    """One model to keep: its service's name, its hub name, revision (a commit) and size in bytes.
+    """One model to keep: its service's name, its hub name, revision (a commit), size in bytes, limits of its copy.
 
     ``service_account`` is that of the serving pods, by default the service's name.
     """
@@ -57,6 +48,7 @@ class StoredModel:
     model: str
     revision: str
     weights_bytes: int
+    ingest: Ingest
     service_account: str = ""
 
     @property
@@ -112,22 +104,11 @@ def job_name(model: StoredModel) -> str:
     return f"ingest-{model.name}-{digest(model.prefix)}"
 
 
-def deadline_s(weights_bytes: int) -> int:
-    """Seconds after which a copy is given up: weights at the slowest acceptable rate, at least an hour."""
-    return max(SHORTEST_DEADLINE_S, math.ceil(weights_bytes / SLOWEST_BYTES_PER_S))
-
-
-def scratch_gib(weights_bytes: int) -> int:
-    """GiB of scratch space of the job: a share of the weights within fixed bounds, so that it fits a system node."""
-    wanted = math.ceil(weights_bytes / 2**30 * SCRATCH_SHARE)
-    return min(SCRATCH_CEILING_GIB, max(SCRATCH_FLOOR_GIB, wanted))
-
-
 def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str, hub_secret: str | None) -> Document:
     """Return the Job's spec; ``image`` is the tools image by digest, ``bucket`` a name; both are only placed."""
     return {
         "backoffLimit": 3,
-        "activeDeadlineSeconds": deadline_s(model.weights_bytes),
+        "activeDeadlineSeconds": model.ingest.deadline_s,
         "ttlSecondsAfterFinished": KEEP_FINISHED_S,
         "template": {
             "metadata": {"labels": labels(model.name, COMPONENT)},
@@ -139,7 +120,7 @@ def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str
                 "nodeSelector": dict(SYSTEM_NODE_SELECTOR),
                 "securityContext": pod_security_context(),
                 "containers": [_container(model, image, bucket, region, hub_secret)],
-                "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": f"{scratch_gib(model.weights_bytes)}Gi"}}],
+                "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": gib(model.ingest.scratch_gib)}}],
             },
         },
     }
@@ -153,7 +134,7 @@ def _container(model: StoredModel, image: object, bucket: object, region: str, h
     if hub_secret is not None:
         reference = {"secretKeyRef": {"name": hub_secret, "key": HUB_KEY}}
         environment.append({"name": HUB_KEY, "valueFrom": reference})
-    scratch = f"{scratch_gib(model.weights_bytes)}Gi"
+    scratch = gib(model.ingest.scratch_gib)
     arguments = ["--model", model.model, "--revision", model.revision, "--prefix", model.prefix]
     return {
         "name": "ingest",

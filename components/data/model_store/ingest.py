@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.common.kubernetes import EXTERNAL_SECRETS_API, Document, labels, stored_secret
+from components.common.kubernetes import EXTERNAL_SECRETS_API, Document, labels, seconds, stored_secret
 from components.data.model_store import documents
 from components.data.model_store.documents import StoredModel
 
@@ -84,7 +84,7 @@ def _job(
     after: Sequence[pulumi.Resource],
     opts: pulumi.ResourceOptions,
 ) -> kubernetes.batch.v1.Job:
-    seconds = documents.deadline_s(model.weights_bytes)
+    deadline = seconds(model.ingest.deadline_s)
     return kubernetes.batch.v1.Job(
         f"{name}-{model.name}",
         metadata=_metadata(args, documents.job_name(model)),
@@ -94,6 +94,6 @@ def _job(
         opts=pulumi.ResourceOptions(
             parent=opts.parent,
             depends_on=list(after),
-            custom_timeouts=pulumi.CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s"),
+            custom_timeouts=pulumi.CustomTimeouts(create=deadline, update=deadline),
         ),
     )

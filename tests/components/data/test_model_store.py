@@ -11,9 +11,16 @@ from components.data.model_store.component import ModelStore, ModelStoreArgs, St
 from components.data.model_store.ingest import IngestJobsArgs, ingest_jobs
 from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
+from sizing.serving.ingest import ingest
 from tests.support.golden import assert_golden
 
-CHAT = StoredModel(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", revision="0e9e39f2", weights_bytes=16 * 10**9)
+CHAT = StoredModel(
+    name="chat",
+    model="meta-llama/Llama-3.1-8B-Instruct",
+    revision="0e9e39f2",
+    weights_bytes=16 * 10**9,
+    ingest=ingest(16 * 10**9),
+)
 LARGE = replace(CHAT, name="large", model="meta-llama/Llama-3.3-70B-Instruct", revision="6f6073b4")
 PREFIX = "models/meta-llama/Llama-3.1-8B-Instruct/0e9e39f2"
 ARGS = ModelStoreArgs(
@@ -97,11 +104,6 @@ def test_two_services_of_one_revision_share_one_copy(engine):
     recording = record(engine, models=(CHAT, replace(CHAT, name="chat-batch")))
     assert [each.name for each in recording.resources if each.type == "kubernetes:batch/v1:Job"] == ["models-chat"]
     assert "models-read-chat-batch" in {each.name for each in recording.resources}
-
-
-def test_scratch_space_and_deadline_follow_the_weights_within_a_system_node():
-    assert [documents.scratch_gib(size) for size in (10**9, 70 * 10**9, 10**12)] == [1, 3, 4]
-    assert [documents.deadline_s(size) for size in (10**9, 141 * 10**9)] == [3600, 6724]
 
 
 def test_a_bucket_name_stays_within_63_characters():
