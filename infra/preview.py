@@ -21,6 +21,7 @@ from sizing.cost.budget import least_budget
 from sizing.cost.cluster_bill import fixed_bill_cluster
 from sizing.cost.document import burn_document, stack_costs
 from sizing.cost.purchase_terms import purchase_document, purchase_terms
+from sizing.operation import GatewayPlan
 from sizing.plan import (
     BillLine,
     Bounds,
@@ -69,6 +70,8 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "pools": [_pool(pool) for pool in plan.pools] if plan else [],
         "shared": [_shared(one) for one in plan.shared] if plan else [],
         "vector_store": _vector_store(plan),
+        "gateway": _gateway(plan.gateway) if plan else None,
+        "figures": [_figure(figure) for figure in plan.figures] if plan else [],
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
         "burn": burn_document(burn),
         "purchase_terms": purchase_document(purchase_terms(plan.pools, plan.region)) if plan else None,
@@ -169,6 +172,7 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "pipeline_parallel": plan.pipeline_parallel,
         "replicas": _replicas(plan.replicas),
         "scale_to_zero": plan.scale_to_zero,
+        "loss_tolerance": plan.loss_tolerance,
         "engine_args": list(plan.engine_args),
         "per_gpu": {
             key: round(getattr(memory, key), 3)
@@ -217,6 +221,7 @@ def _pool(pool: NodePoolPlan) -> Document:
         "disk_gib": pool.disk.size_gib,
         "models": list(pool.models),
         "usd_per_hour": _bounds(pool.usd_per_hour),
+        "figures": [_figure(figure) for figure in pool.figures],
     }
 
 
@@ -249,6 +254,10 @@ def _vector_store(plan: StackPlan | None) -> Document | None:
     }
 
 
+def _gateway(gateway: GatewayPlan) -> Document:
+    return {**asdict(gateway), "routes": [asdict(route) for route in gateway.routes]}
+
+
 def _budget(plan: StackPlan, burn: Bounds) -> Document:
     budget = plan.budget
     ceiling = least_budget(burn.ceiling)
@@ -258,6 +267,9 @@ def _budget(plan: StackPlan, burn: Bounds) -> Document:
         "notify": list(budget.notify),
         "actual_thresholds_percent": list(budget.actual_thresholds_percent),
         "forecast_threshold_percent": budget.forecast_threshold_percent,
+        "fast_burn_gpu_nodes": budget.fast_burn_gpu_nodes,
+        "fast_burn_vcpus": budget.fast_burn_vcpus,
+        "figures": [_figure(figure) for figure in budget.figures],
         "within": ceiling <= budget.monthly_usd,
         "ceiling_share": round(ceiling / budget.monthly_usd, 4),
         "headroom_usd": round(budget.monthly_usd - ceiling, 2),

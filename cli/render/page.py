@@ -19,6 +19,7 @@ from cli.render.preview import (
     pool_rows,
     reasons,
     resource_counts,
+    shared_reasons,
 )
 
 Document = Mapping[str, Any]
@@ -46,6 +47,10 @@ def html(document: Document) -> str:
         *_models(document),
         "<h2>Node pools</h2>" + table(POOL_HEADS, pool_rows(document)) if document["pools"] else "",
         "".join(f"<p>{escape(one['says'])}</p>" for one in document["shared"]),
+        "".join(
+            folded(f"Why: {title}", table(("figure", "value and rule"), rows))
+            for title, rows in shared_reasons(document)
+        ),
         "<h2>Bill</h2>" + table(BILL_HEADS, bill_rows(document)),
         "<h2>Policies</h2>" + table(POLICY_HEADS, policy_rows(document)),
         "".join(f"<p>Warning: {escape(warning)}</p>" for warning in document["warnings"]),

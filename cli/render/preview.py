@@ -114,6 +114,13 @@ def reasons(model: Document) -> list[tuple[str, str]]:
     ]
 
 
+def shared_reasons(document: Document) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return (title, figures with their rules) of what is no single model's: pools, gateway, budget."""
+    parts = [(pool["name"], pool) for pool in document["pools"]]
+    parts += [("gateway and quota", document), ("budget", document["budget"] or {"figures": []})]
+    return [(title, reasons(part)) for title, part in parts if part["figures"]]
+
+
 def pool_rows(document: Document) -> list[tuple[str, ...]]:
     """Return one row per node pool."""
     return [
@@ -244,6 +251,7 @@ def _markdown_details(document: Document) -> list[str]:
         parts.append(folded("Resources that change", _markdown_changes(document["difference"])))
     heads = ("figure", "value and rule")
     parts += [folded(f"Why: {one['name']}", markdown_table(heads, reasons(one))) for one in document["models"]]
+    parts += [folded(f"Why: {title}", markdown_table(heads, rows)) for title, rows in shared_reasons(document)]
     if document["pools"]:
         parts.append(folded("Node pools", markdown_table(POOL_HEADS, pool_rows(document))))
     parts.append(folded("Bill", markdown_table(BILL_HEADS, bill_rows(document))))
