@@ -115,10 +115,14 @@ def reasons(model: Document) -> list[tuple[str, str]]:
 
 
 def shared_reasons(document: Document) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return (title, figures with their rules) of what is no single model's: pools, gateway, budget."""
+    """Return (title, figures with their rules) of what is no single model's: pools, gateway, vector store, budget."""
     parts = [(pool["name"], pool) for pool in document["pools"]]
-    parts += [("gateway and quota", document), ("budget", document["budget"] or {"figures": []})]
-    return [(title, reasons(part)) for title, part in parts if part["figures"]]
+    parts += [
+        ("gateway and quota", document),
+        ("vector store", document["vector_store"]),
+        ("budget", document["budget"]),
+    ]
+    return [(title, reasons(part)) for title, part in parts if part and part["figures"]]
 
 
 def pool_rows(document: Document) -> list[tuple[str, ...]]:

@@ -101,6 +101,41 @@ def test_an_earlier_file_that_cannot_be_read_is_refused(tonnage: Tonnage, tmp_pa
 
 
 @pytest.mark.usefixtures("as_prod")
+@pytest.mark.usefixtures("as_prod")
+def test_why_pools_gateway_vector_store_and_budget_are_so_is_in_markdown_and_on_the_page(
+    tonnage: Tonnage, prod: dict[str, object], tmp_path: Path
+) -> None:
+    shown = tonnage("preview", "prod", "--format", "markdown", "--html", str(tmp_path / "page.html")).out
+    page = (tmp_path / "page.html").read_text()
+    bought = [pool["name"] for pool in prod["pools"] if pool["kind"] == "karpenter"]
+    titles = [*bought, "gateway and quota", "vector store", "budget"]
+    assert [name for name in titles if f"Why: {name}</summary>" not in shown] == []
+    assert [name for name in titles if f"Why: {name}</summary>" not in page] == []
+    for figure in (
+        "consolidate after s",
+        "requests per minute of chat",
+        "snapshot days",
+        "fast burn vcpus",
+        "max skew",
+    ):
+        assert figure in shown
+        assert figure in page
+
+
+def test_every_decision_of_a_pool_and_of_the_gateway_is_explained_in_the_document(prod: dict[str, object]) -> None:
+    pool = next(pool for pool in prod["pools"] if pool["kind"] == "karpenter")
+    assert [figure["name"] for figure in pool["figures"]] == [
+        "consolidate_after_s", "termination_s", "deletion_s", "expire_after_h", "weight",
+    ]  # fmt: skip
+    told = {figure["name"]: figure["value"] for figure in prod["figures"]}
+    for route in prod["gateway"]["routes"]:
+        for name in ("requests_per_minute", "parallel_requests", "retries"):
+            assert told[f"{name} of {route['model']}"] == route[name]
+    assert told["gpu_quota"] == sum(one["gpu_limit"] for one in prod["pools"])
+    alarm = next(figure for figure in prod["budget"]["figures"] if figure["name"] == "fast_burn_vcpus")
+    assert alarm["value"] == prod["budget"]["fast_burn_vcpus"]
+
+
 def test_html_writes_one_page_and_the_format_still_goes_to_standard_output(tonnage: Tonnage, tmp_path: Path) -> None:
     called = tonnage("preview", "prod", "--html", str(tmp_path / "page.html"), "--format", "json")
     assert called.document["stack"] == "prod"
