@@ -367,6 +367,9 @@ class VectorStorePlan:
     grace_period_s: int
     snapshot_deadline_s: int
     """Time after which a snapshot is given up."""
+    snapshot_days: int
+    snapshot_version_days: int
+    """Days that a replaced version of a snapshot is kept."""
     figures: tuple[Figure, ...]
 
 

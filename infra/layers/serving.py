@@ -178,6 +178,7 @@ class _Layer:
             hub_secret_arn=self.settings.hub_secret_arn,
             secret_store=self.cluster.secret_store,
             snapshots={VECTOR_STORE: SNAPSHOT_ACCOUNT} if self.plan.vector_store is not None else {},
+            snapshots_of=self.plan.vector_store,
             force_destroy=not self.settings.keep_weights,
             tags=self.tags,
         )

@@ -99,7 +99,7 @@ def memory_usd_per_gib_hour(region: str, catalogue: Catalogue) -> float:
 def _snapshots(store: VectorStorePlan, region: str, catalogue: Catalogue) -> tuple[float, int]:
     """Return USD per hour of the snapshots that S3 keeps, and of how many days; one takes its part of the disk."""
     facts = serving_facts("vector_store")
-    days = facts["snapshot_days"] + facts["snapshot_version_days"]
+    days = store.snapshot_days + store.snapshot_version_days
     gigabytes = store.replicas * store.disk_gib / facts["disk_factor"] * days
     return gigabytes * catalogue.price("s3_standard_usd_per_gb_month", region) / HOURS_PER_MONTH, days
 

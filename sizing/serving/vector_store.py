@@ -47,6 +47,8 @@ def plan_vector_store(store: VectorStore) -> VectorStorePlan:
         probes=vector_store_probes(),
         grace_period_s=operation["grace_period_s"],
         snapshot_deadline_s=operation["snapshot_deadline_s"],
+        snapshot_days=facts["snapshot_days"],
+        snapshot_version_days=facts["snapshot_version_days"],
         figures=(_figure(store, memory, copies, resident), *_operation_figures(store, copies)),
     )
 
@@ -73,11 +75,14 @@ def vector_store_probes() -> Probes:
 def _operation_figures(store: VectorStore, copies: int) -> tuple[Figure, ...]:
     """Return the figures of how it is operated."""
     facts, source = serving_facts("vector_store_operation"), serving_source("vector_store_operation")
+    kept = serving_facts("vector_store")
     rules: tuple[tuple[str, float, str, str, dict[str, float | str]], ...] = (
         ("copies", copies, "replicas of a shard", "replication, at most the replicas", {"replicas": store.replicas}),
         ("start_up_s", facts["start_up_s"], "s", "segments are read back from the disk before the first answer", {}),
         ("grace_period_s", facts["grace_period_s"], "s", "what is in memory is written when a replica leaves", {}),
         ("snapshot_deadline_s", facts["snapshot_deadline_s"], "s", "a snapshot of all collections is given up", {}),
+        ("snapshot_days", kept["snapshot_days"], "days", "then S3 removes a snapshot; the bill counts these days", {}),
+        ("snapshot_version_days", kept["snapshot_version_days"], "days", "then S3 removes a replaced version", {}),
     )
     return tuple(
         Figure(name=name, value=value, unit=unit, rule=rule, inputs=inputs, source=source)

@@ -272,6 +272,8 @@ def vector_store_plan(**overrides: Any) -> VectorStorePlan:
         probes=vector_store_probes(),
         grace_period_s=120,
         snapshot_deadline_s=14_400,
+        snapshot_days=7,
+        snapshot_version_days=1,
         figures=(),
     )
     return _with(plan, overrides)

@@ -12,6 +12,7 @@ from components.common.tags import named
 from components.data.model_store import documents
 from components.data.model_store.documents import StoredModel
 from components.data.model_store.policy import bucket_policy, ingest_policy, reader_policy, snapshot_policy
+from sizing.plan import VectorStorePlan
 
 
 class ModelBucket:
@@ -33,7 +34,7 @@ class ModelBucket:
         tags: Mapping[str, str],
         kms_key_arn: str | None,
         force_destroy: bool,
-        keeps_snapshots: bool,
+        snapshots_of: VectorStorePlan | None,
         opts: pulumi.ResourceOptions,
     ) -> None:
         self._name, self._tags, self._child = name, tags, opts
@@ -50,7 +51,7 @@ class ModelBucket:
         self.guards = [
             self._private(),
             self._encrypted(kms_key_arn),
-            self._versioned(keeps_snapshots=keeps_snapshots),
+            self._versioned(snapshots_of),
         ]
 
     def reader(self, model: StoredModel) -> PodIdentity:
@@ -118,14 +119,13 @@ class ModelBucket:
             opts=self._child,
         )
 
-    def _versioned(self, *, keeps_snapshots: bool) -> pulumi.Resource:
+    def _versioned(self, snapshots_of: VectorStorePlan | None) -> pulumi.Resource:
         versioning = aws.s3.BucketVersioning(
             f"{self._name}-versions",
             bucket=self.bucket.id,
             versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
             opts=self._child,
         )
-        days = documents.lifecycle()
         return aws.s3.BucketLifecycleConfiguration(
             f"{self._name}-lifecycle",
             bucket=self.bucket.id,
@@ -135,26 +135,26 @@ class ModelBucket:
                     status="Enabled",
                     filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix=""),
                     abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
-                        days_after_initiation=days["incomplete_upload_days"]
+                        days_after_initiation=documents.INCOMPLETE_UPLOAD_DAYS
                     ),
                     noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
-                        noncurrent_days=days["old_version_days"]
+                        noncurrent_days=documents.OLD_VERSION_DAYS
                     ),
                 ),
-                *([_snapshots_end(days)] if keeps_snapshots else []),
+                *([_snapshots_end(snapshots_of)] if snapshots_of else []),
             ],
             opts=self._after(versioning),
         )
 
 
-def _snapshots_end(days: Mapping[str, int]) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
+def _snapshots_end(plan: VectorStorePlan) -> aws.s3.BucketLifecycleConfigurationRuleArgs:
     """Return the rule that removes snapshots of vector stores; each has a key of its own, so they would pile up."""
     return aws.s3.BucketLifecycleConfigurationRuleArgs(
         id="snapshots",
         status="Enabled",
         filter=aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix="snapshots/"),
-        expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=days["snapshot_days"]),
+        expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=plan.snapshot_days),
         noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
-            noncurrent_days=days["snapshot_version_days"]
+            noncurrent_days=plan.snapshot_version_days
         ),
     )

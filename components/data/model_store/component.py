@@ -13,6 +13,7 @@ from components.data.model_store.bucket import ModelBucket
 from components.data.model_store.documents import StoredModel
 from components.data.model_store.ingest import IngestJobsArgs, ingest_jobs
 from sizing.errors import BadInput
+from sizing.plan import VectorStorePlan
 
 __all__ = ["ModelStore", "ModelStoreArgs", "StoredModel"]
 
@@ -23,7 +24,7 @@ class ModelStoreArgs:
 
     ``image`` is the tools image by digest. ``hub_secret_arn`` names a Secrets Manager entry with the property
     ``HF_TOKEN``; it reaches the job as a Secret through ``secret_store``, never as text. ``snapshots`` maps vector
-    stores to the service accounts of their snapshot jobs. ``kms_key_arn`` encrypts with that key instead of S3's.
+    stores to the service accounts of their snapshot jobs, which ``snapshots_of`` keeps for its days. ``kms_key_arn`` encrypts with that key instead of S3's.
     """
 
     cluster_name: pulumi.Input[str]
@@ -36,6 +37,7 @@ class ModelStoreArgs:
     hub_secret_arn: str | None = None
     secret_store: str = "aws-secrets-manager"  # noqa: S105 - the name of the store
     snapshots: Mapping[str, str] = field(default_factory=dict)
+    snapshots_of: VectorStorePlan | None = None
     kms_key_arn: str | None = None
     https_egress_cidrs: tuple[str, ...] = ("0.0.0.0/0",)
     force_destroy: bool = False
@@ -70,7 +72,7 @@ class ModelStore(pulumi.ComponentResource):
             tags=args.tags,
             kms_key_arn=args.kms_key_arn,
             force_destroy=args.force_destroy,
-            keeps_snapshots=bool(args.snapshots),
+            snapshots_of=args.snapshots_of,
             opts=child,
         )
         self.bucket, self.bucket_arn = store.bucket.bucket, store.bucket.arn

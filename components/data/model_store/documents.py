@@ -6,7 +6,7 @@ it is the only one that talks to the model hub; serving pods read their own pref
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.common.iam import parse_arn
@@ -21,7 +21,6 @@ from components.common.kubernetes import (
 )
 from components.common.names import MOST_BUCKET_NAME, MOST_ROLE_NAME, at_most, digest
 from components.common.tags import SYSTEM_NODE_SELECTOR
-from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
 from sizing.operation import Ingest
 from sizing.serving.launch import weights_prefix
@@ -162,17 +161,3 @@ def ingest_network_policy(https_cidrs: Sequence[str]) -> Document:
 def hub_secret_name(hub_secret_arn: object) -> str | None:
     """Return the name of the Secret with the hub's token, or None for models that need no token."""
     return HUB_SECRET if hub_secret_arn is not None else None
-
-
-def lifecycle() -> Mapping[str, int]:
-    """Return the days after which unfinished uploads, replaced versions and snapshots are removed.
-
-    Each snapshot has a key of its own, so without an end they would pile up; the bill counts these days.
-    """
-    store = serving_facts("vector_store")
-    return {
-        "incomplete_upload_days": INCOMPLETE_UPLOAD_DAYS,
-        "old_version_days": OLD_VERSION_DAYS,
-        "snapshot_days": store["snapshot_days"],
-        "snapshot_version_days": store["snapshot_version_days"],
-    }

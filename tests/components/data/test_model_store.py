@@ -9,10 +9,10 @@ import pytest
 from components.data.model_store import documents
 from components.data.model_store.component import ModelStore, ModelStoreArgs, StoredModel
 from components.data.model_store.ingest import IngestJobsArgs, ingest_jobs
-from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
 from sizing.serving.ingest import ingest
 from tests.support.golden import assert_golden
+from tests.support.plans import vector_store_plan
 
 CHAT = StoredModel(
     name="chat",
@@ -134,17 +134,17 @@ def test_roles_of_models_with_long_names_are_told_apart():
     assert max(len(name) for name in names) <= 64
 
 
-def test_snapshots_leave_the_bucket_after_the_days_that_the_bill_counts(engine):
-    facts = serving_facts("vector_store")
+def test_snapshots_leave_the_bucket_after_the_days_of_the_plan(engine):
+    plan = vector_store_plan(snapshot_days=7, snapshot_version_days=2)
     rules = (
-        record(engine, snapshots={"vectors": "qdrant"})
+        record(engine, snapshots={"vectors": "qdrant"}, snapshots_of=plan)
         .one("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration")
         .props["rules"]
     )
     (rule,) = [one for one in rules if one["id"] == "snapshots"]
     assert rule["filter"]["prefix"] == "snapshots/"
-    assert rule["expiration"]["days"] == facts["snapshot_days"]
-    assert rule["noncurrentVersionExpiration"]["noncurrentDays"] == facts["snapshot_version_days"]
+    assert rule["expiration"]["days"] == 7
+    assert rule["noncurrentVersionExpiration"]["noncurrentDays"] == 2
     assert [
         one["id"]
         for one in record(engine).one("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration").props["rules"]
