@@ -101,7 +101,6 @@ def test_an_earlier_file_that_cannot_be_read_is_refused(tonnage: Tonnage, tmp_pa
 
 
 @pytest.mark.usefixtures("as_prod")
-@pytest.mark.usefixtures("as_prod")
 def test_why_pools_gateway_vector_store_and_budget_are_so_is_in_markdown_and_on_the_page(
     tonnage: Tonnage, prod: dict[str, object], tmp_path: Path
 ) -> None:
@@ -136,6 +135,7 @@ def test_every_decision_of_a_pool_and_of_the_gateway_is_explained_in_the_documen
     assert alarm["value"] == prod["budget"]["fast_burn_vcpus"]
 
 
+@pytest.mark.usefixtures("as_prod")
 def test_html_writes_one_page_and_the_format_still_goes_to_standard_output(tonnage: Tonnage, tmp_path: Path) -> None:
     called = tonnage("preview", "prod", "--html", str(tmp_path / "page.html"), "--format", "json")
     assert called.document["stack"] == "prod"

@@ -24,7 +24,8 @@ class ModelStoreArgs:
 
     ``image`` is the tools image by digest. ``hub_secret_arn`` names a Secrets Manager entry with the property
     ``HF_TOKEN``; it reaches the job as a Secret through ``secret_store``, never as text. ``snapshots`` maps vector
-    stores to the service accounts of their snapshot jobs, which ``snapshots_of`` keeps for its days. ``kms_key_arn`` encrypts with that key instead of S3's.
+    stores to the service accounts of their snapshot jobs; ``snapshots_of`` says for how many days they are kept.
+    ``kms_key_arn`` encrypts with that key instead of S3's.
     """
 
     cluster_name: pulumi.Input[str]
