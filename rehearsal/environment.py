@@ -25,6 +25,7 @@ from rehearsal.scenarios import NOTICE_S, Blow, places_left, scenario_named, sha
 from rehearsal.simulated.pods import is_active, name_of, node_of
 from rehearsal.simulated.pools import DEFAULT_DISK_GIB, group_nodes
 from rehearsal.simulated.provisioner import Provisioner
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import ServingPlan, StackPlan
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Environment:
     def cut(self, pool: str, limit: int) -> None:
         """Set the GPU limit of a live NodePool, as a hand on the cluster would."""
         node_pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool}}
-        self.client.merge(node_pool, {"spec": {"limits": {"nvidia.com/gpu": str(limit)}}})
+        self.client.merge(node_pool, {"spec": {"limits": {GPU_RESOURCE: str(limit)}}})
 
     # kinds without a pinned definition
 

@@ -9,6 +9,7 @@ from rehearsal.simulated.pods import Document
 from rehearsal.simulated.pools import Market
 from rehearsal.simulated.provisioner import with_spot_closed, with_zone_closed
 from sizing.errors import BadInput
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.nodes.shared_nodes import nodes_in_any_order
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 
@@ -44,7 +45,7 @@ def zone_loss(nodes: Sequence[Document], market: Market) -> Blow:
     for node in nodes:
         zone = (node["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
         zones.setdefault(zone, []).append(node["metadata"]["name"])
-        gpu_zones[zone] = gpu_zones.get(zone, 0) + ("nvidia.com/gpu" in (node["status"].get("allocatable") or {}))
+        gpu_zones[zone] = gpu_zones.get(zone, 0) + (GPU_RESOURCE in (node["status"].get("allocatable") or {}))
     lost = min(zones, key=lambda zone: (-gpu_zones[zone], zone))
     return Blow(
         what=f"zone {lost} lost with {len(zones[lost])} nodes",

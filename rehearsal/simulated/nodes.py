@@ -14,9 +14,9 @@ from kubernetes.client.exceptions import ApiException
 from rehearsal.control_plane.api import reason, request
 from rehearsal.errors import RehearsalFailed
 from sizing.catalogue import Catalogue
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import NodePoolPlan, StackPlan
 
-GPU = "nvidia.com/gpu"
 ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
@@ -62,7 +62,7 @@ def node_document(node: NodeSpec) -> dict[str, Any]:
         "pods": str(node.pods),
     }
     if node.gpus:
-        resources[GPU] = str(node.gpus)
+        resources[GPU_RESOURCE] = str(node.gpus)
     labels = {
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/os": "linux",

@@ -12,8 +12,8 @@ from typing import Any
 from rehearsal.simulated.nodes import NodeSpec, Taint, allocatable_disk_gib
 from rehearsal.simulated.pods import Document, Room, admits, asked
 from sizing.catalogue import Catalogue, Instance
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 
-POOL_LABEL = "tonnage.dev/pool"
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 DEFAULT_DISK_GIB = 20
 """Root volume that EKS and Karpenter's AL2023 family give when nobody states one."""
@@ -54,7 +54,7 @@ def _karpenter_pool(document: Document, disks: Mapping[str, float]) -> Karpenter
     spec = document["spec"]
     template = spec["template"]
     values = {one["key"]: tuple(one.get("values") or ()) for one in template["spec"].get("requirements") or []}
-    limit = (spec.get("limits") or {}).get("nvidia.com/gpu")
+    limit = (spec.get("limits") or {}).get(GPU_RESOURCE)
     single = {key: chosen[0] for key, chosen in values.items() if len(chosen) == 1}
     name = document["metadata"]["name"]
     return KarpenterPool(

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sizing.catalogue import Gpu
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 from sizing.plan import Bounds, CapacityType, Disk, InstanceOffer, NodePoolPlan, Replicas
 
-TAINT_KEY = "nvidia.com/gpu"
 TAINT_VALUE = "present"
-POOL_LABEL = "tonnage.dev/pool"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,7 @@ def pools_of(
             ceiling_instances=ceiling,
             gpu_limit=ceiling * offers[0].gpus,
             labels={POOL_LABEL: f"{name}-{suffix}"},
-            taint_key=TAINT_KEY,
+            taint_key=GPU_RESOURCE,
             taint_value=TAINT_VALUE,
             disk=disk,
             models=models,

@@ -20,11 +20,12 @@ from rehearsal.control_plane.crds import install_crds, install_schemaless, valid
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.errors import RehearsalFailed
 from rehearsal.process import Supervisor, marked, sweep
-from rehearsal.simulated.nodes import GPU, NodeSpec, Taint, make_nodes, remove_node
+from rehearsal.simulated.nodes import NodeSpec, Taint, make_nodes, remove_node
+from sizing.nodes.labels import GPU_RESOURCE
 
 pytestmark = pytest.mark.rehearsal
 PODS = "/api/v1/namespaces/default/pods"
-TOLERATION = {"key": GPU, "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+TOLERATION = {"key": GPU_RESOURCE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}
 
 
 def gpu_node(name: str, zone: str) -> NodeSpec:
@@ -37,12 +38,12 @@ def gpu_node(name: str, zone: str) -> NodeSpec:
         memory_gib=14,
         ephemeral_gib=80,
         gpus=1,
-        taints=(Taint(key=GPU, value="true"),),
+        taints=(Taint(key=GPU_RESOURCE, value="true"),),
     )
 
 
 def pod(name: str, gpus: int, **spec: object) -> dict[str, object]:
-    limits = {GPU: str(gpus)}
+    limits = {GPU_RESOURCE: str(gpus)}
     container = {"name": "engine", "image": "example.org/engine", "resources": {"limits": limits}}
     return {
         "apiVersion": "v1",

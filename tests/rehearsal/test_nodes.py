@@ -1,6 +1,7 @@
-from rehearsal.simulated.nodes import GPU, NodeSpec, Taint, node_document, nodes_from_plan, system_nodes
+from rehearsal.simulated.nodes import NodeSpec, Taint, node_document, nodes_from_plan, system_nodes
 from rehearsal.simulated.volumes import volume_for
 from sizing.catalogue import load_catalogue
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import Bounds, BudgetPlan, Disk, InstanceOffer, NodePoolPlan, StackPlan
 
 NODE = NodeSpec(
@@ -14,7 +15,7 @@ NODE = NodeSpec(
     gpus=4,
     pods=234,
     labels={"tonnage.dev/pool": "spot"},
-    taints=(Taint(key=GPU, value="true"),),
+    taints=(Taint(key=GPU_RESOURCE, value="true"),),
 )
 
 
@@ -45,7 +46,7 @@ def pool(**changes: object) -> NodePoolPlan:
         "ceiling_instances": 3,
         "gpu_limit": 6,
         "labels": {"tonnage.dev/pool": "burst"},
-        "taint_key": GPU,
+        "taint_key": GPU_RESOURCE,
         "taint_value": "l4",
         "disk": Disk(size_gib=100, iops=3000, throughput_mib_per_s=125),
         "models": ("chat",),
@@ -87,7 +88,7 @@ def test_a_node_says_what_the_scheduler_and_the_pods_look_at():
         "pods": "234",
         "nvidia.com/gpu": "4",
     }
-    assert document["spec"]["taints"] == [{"key": GPU, "value": "true", "effect": "NoSchedule"}]
+    assert document["spec"]["taints"] == [{"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"}]
     wanted = {
         "node.kubernetes.io/instance-type": "g6e.12xlarge",
         "topology.kubernetes.io/zone": "use1-az1",
@@ -101,7 +102,7 @@ def test_a_node_says_what_the_scheduler_and_the_pods_look_at():
 
 def test_a_node_without_gpus_offers_none():
     (node,) = system_nodes(load_catalogue(), instance_type="g6.xlarge", zones=("use1-az1",), count=1)
-    assert GPU not in node_document(node)["status"]["allocatable"]
+    assert GPU_RESOURCE not in node_document(node)["status"]["allocatable"]
 
 
 def test_nodes_of_a_pool_stand_in_its_zones_with_a_type_sold_there():
@@ -111,7 +112,7 @@ def test_nodes_of_a_pool_stand_in_its_zones_with_a_type_sold_there():
         ("burst-1", "use1-az2", "g6.12xlarge", 4),
         ("burst-2", "use1-az1", "g6.xlarge", 1),
     ]
-    assert nodes[0].taints == (Taint(key=GPU, value="l4"),)
+    assert nodes[0].taints == (Taint(key=GPU_RESOURCE, value="l4"),)
     assert nodes[0].labels["karpenter.sh/nodepool"] == "burst"
     assert nodes[0].cpu == load_catalogue().instance("g6.xlarge").allocatable_cpu
 
