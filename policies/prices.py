@@ -36,7 +36,9 @@ def machine(instance_type: str) -> Machine | None:
 def on_demand_usd_per_hour(instance_type: str, region: str) -> float | None:
     """On-demand price in USD per hour; None when there is no such machine in the region."""
     found = _instance(instance_type)
-    return None if found is None else found.on_demand_usd_per_hour.get(region)
+    if found is None or region not in found.on_demand_usd_per_hour:
+        return None
+    return found.offer(region).on_demand_usd_per_hour
 
 
 def fixed_price(name: str, region: str) -> float:

@@ -290,8 +290,13 @@ class InstanceOffer:
     vcpu: int
     memory_gib: float
     on_demand_usd_per_hour: float
-    spot_usd_per_hour: float | None
+    spot_usd_per_hour: float
+    """Planned, never above on demand: what the catalogue makes of the prices that were seen."""
     zone_ids: tuple[str, ...]
+
+    def usd_per_hour(self, capacity_type: CapacityType) -> float:
+        """Return the price that is planned and paid for one node, in USD per hour."""
+        return self.spot_usd_per_hour if capacity_type == "spot" else self.on_demand_usd_per_hour
 
 
 @dataclass(frozen=True, kw_only=True)

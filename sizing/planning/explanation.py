@@ -128,7 +128,7 @@ def _cost(option: Option, capacity: Capacity) -> Figure:
         " hours of dailyShape; ceiling at the dearest allowed type on demand",
         inputs={
             "on_demand_usd_per_hour": option.offers[0].on_demand_usd_per_hour,
-            "spot_usd_per_hour": round(option.spot_usd_per_hour, 4),
+            "spot_usd_per_hour": round(option.offers[0].spot_usd_per_hour, 4),
             "spot_share": capacity.spot_share,
             "nodes_floor": option.split.floor,
             "nodes_expected": option.split.expected,

@@ -304,7 +304,7 @@ def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> flo
     """Return what the nodes of ``replicas`` cost at the prices of the plan."""
     counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
     split = split_nodes(counts, option.per_node, capacity.spot_share)
-    return fleet_usd_per_hour(split, option.offers, option.spot_usd_per_hour).expected
+    return fleet_usd_per_hour(split, option.offers).expected
 
 
 def _with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:

@@ -25,7 +25,7 @@ def offer(instance_type: str, gpus: int, *zones: str) -> InstanceOffer:
         vcpu=4,
         memory_gib=16,
         on_demand_usd_per_hour=1,
-        spot_usd_per_hour=None,
+        spot_usd_per_hour=1,
         zone_ids=zones,
     )
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from sizing.catalogue import Catalogue, Instance
 from sizing.catalogue.files import serving_facts
 from sizing.cost.bill import disk_usd_per_hour, model_fixed_usd_per_hour
-from sizing.cost.spot_price import spot_price
 from sizing.inputs import Capacity, ModelEntry
 from sizing.models.spec import ModelSpec
 from sizing.nodes.loss_tolerance import check_tolerance
@@ -94,8 +93,7 @@ def _option(
 ) -> Option:
     region, catalogue, per_node = supply.region, supply.catalogue, instance.gpus // engine.pod.gpus
     split = split_nodes(replicas, per_node, supply.capacity.spot_share)
-    spot = spot_price(instance, region)
-    cost = fleet_usd_per_hour(split, offers, spot)
+    cost = fleet_usd_per_hour(split, offers)
     volume = disk_usd_per_hour(disk(engine.pod, instance), region, catalogue)
     fixed = model_fixed_usd_per_hour(engine.weights_bytes, replicas.ceiling, region, catalogue)
     return Option(
@@ -105,7 +103,6 @@ def _option(
         per_node=per_node,
         replicas=replicas,
         split=split,
-        spot_usd_per_hour=spot,
         usd_per_hour=cost,
         ceiling_usd_per_hour=cost.ceiling + split.ceiling * volume + fixed,
         zones=tuple(sorted(zones_of(instance, region, catalogue)[: supply.capacity.zones])),

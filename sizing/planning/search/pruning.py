@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sizing.catalogue import Instance
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.plan import Bounds
@@ -48,8 +47,7 @@ def _least_costs(
             replicas = replicas_of(shape.entry, rates, instance.gpus // gpus, supply.capacity.zones)
             if not isinstance(replicas, str):
                 split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
-                offers = (instance.offer(supply.region),)
-                costs.append(fleet_usd_per_hour(split, offers, spot_price(instance, supply.region)))
+                costs.append(fleet_usd_per_hour(split, (instance.offer(supply.region),)))
     return costs
 
 

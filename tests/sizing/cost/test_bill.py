@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from sizing.catalogue import load_catalogue
 from sizing.cost.bill import disk_usd_per_hour, memory_usd_per_gib_hour, shared_lines, total
 from sizing.cost.budget import budget_plan
 from sizing.cost.cluster_bill import default_cluster_bill, fixed_bill_cluster
-from sizing.cost.spot_price import spot_price
 from sizing.cost.transfer import StackTraffic, gb_per_hour, traffic_lines
 from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
@@ -68,11 +69,11 @@ def test_replicas_that_share_a_node_are_counted_in_whole_nodes() -> None:
 
 def test_spot_is_planned_above_the_snapshot_and_never_above_on_demand() -> None:
     seen, unseen, none = (CATALOGUE.instance(name) for name in ("g7e.2xlarge", "g6e.xlarge", "p5.4xlarge"))
-    assert spot_price(seen, REGION) == pytest.approx(1.2 * seen.spot_price(REGION))
-    assert spot_price(unseen, REGION) == pytest.approx(1.2 * 0.49 * 1.861)
-    assert spot_price(none, REGION) <= none.on_demand_usd_per_hour[REGION]
-    offers = (unseen.offer(REGION),)
-    cost = fleet_usd_per_hour(split_nodes(Replicas(floor=1, expected=2, ceiling=3), 1, 1.0), offers, 1.5)
+    assert seen.offer(REGION).spot_usd_per_hour == pytest.approx(1.2 * seen.spot_price(REGION))
+    assert unseen.offer(REGION).spot_usd_per_hour == pytest.approx(1.2 * 0.49 * 1.861)
+    assert none.offer(REGION).spot_usd_per_hour == none.on_demand_usd_per_hour[REGION]
+    offers = (dataclasses.replace(unseen.offer(REGION), spot_usd_per_hour=1.5),)
+    cost = fleet_usd_per_hour(split_nodes(Replicas(floor=1, expected=2, ceiling=3), 1, 1.0), offers)
     assert cost == Bounds(floor=1.861, expected=1.861 + 1.5, ceiling=1.861 + 2 * 1.861)
 
 

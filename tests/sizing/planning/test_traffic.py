@@ -46,7 +46,7 @@ def stack(**stated: object) -> StackPlan:
 
 def test_a_day_costs_the_mean_of_the_nodes_that_each_hour_needs() -> None:
     option = enumerate_options(entry(daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
-    price, spot = option.offers[0].on_demand_usd_per_hour, option.spot_usd_per_hour
+    price, spot = (option.offers[0].usd_per_hour(kind) for kind in ("on-demand", "spot"))
     floor, above = (
         option.split.floor,
         [count // option.per_node - option.split.floor for count in option.replicas.by_hour],
