@@ -19,10 +19,10 @@ from sizing.cost.budget import least_budget
 from sizing.cost.cluster_bill import fixed_bill_cluster
 from sizing.cost.document import burn_document, stack_costs
 from sizing.cost.purchase_terms import purchase_document, purchase_terms
+from sizing.documents import figure_documents
 from sizing.plan import (
     BillLine,
     Bounds,
-    Figure,
     NodePoolPlan,
     Replicas,
     ServingPlan,
@@ -190,7 +190,7 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "shares_with": list(plan.shares_with),
         "usd_per_hour": _bounds(plan.usd_per_hour),
         "usd_per_million_output_tokens": round(plan.usd_per_million_output_tokens, 4),
-        "figures": [_figure(figure) for figure in plan.figures],
+        "figures": figure_documents(plan.figures, digits=4),
     }  # fmt: skip
 
 
@@ -243,7 +243,7 @@ def _vector_store(plan: StackPlan | None) -> Document | None:
         "cpu": store.cpu,
         "disk_gib": store.disk_gib,
         "shards": store.shards,
-        "figures": [_figure(figure) for figure in store.figures],
+        "figures": figure_documents(store.figures, digits=4),
     }
 
 
@@ -295,21 +295,6 @@ def _summary(document: Document) -> str:
         f"Serves {served}. {month['expected']} a month expected, never more than {month['ceiling']}: "
         f"{verdict} the budget of ${budget['monthly_usd']:,.0f}. {count} resources."
     )
-
-
-def _figure(figure: Figure) -> Document:
-    return {
-        "name": figure.name,
-        "value": _number(figure.value),
-        "unit": figure.unit,
-        "rule": figure.rule,
-        "inputs": {key: _number(figure.inputs[key]) for key in sorted(figure.inputs)},
-        "source": figure.source,
-    }
-
-
-def _number(value: float | str) -> float | str:
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _rounded(values: Mapping[str, float]) -> Document:

@@ -94,3 +94,23 @@ def _looks_up(node: ast.Subscript | ast.Call) -> bool:
         and called.attr in {"get", "values", "items"}
         and reads(called.value, "spot_usd_per_hour")
     )
+
+
+def test_nothing_reads_a_figure_back_out_of_an_explanation() -> None:
+    """A plan's figures are rounded for readers and may be renamed: what a decision needs is a typed field.
+
+    So whoever takes the figures of a plan or an estimate writes them all into a document, and does nothing else.
+    """
+    taken: set[str] = set()
+    written: set[str] = set()
+    for path, node in parsed("sizing", "infra", "policies", "rehearsal", "components", "cli"):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "figure_documents":
+            written.add(_place(path, node.args[0]))
+        elif isinstance(node, ast.Attribute) and node.attr == "figures" and isinstance(node.ctx, ast.Load):
+            taken.add(_place(path, node))
+    printed = {place for place in taken if place.startswith("cli/render/plan_page.py:")}  # the page shows all
+    assert taken - written - printed == set()
+
+
+def _place(path: str, node: ast.expr) -> str:
+    return f"{path}:{node.lineno}:{node.col_offset}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sizing.catalogue import load_catalogue
+from sizing.documents import figure_documents
 from sizing.engine.arguments import engine_args
 from sizing.memory.size import Sizing
-from sizing.plan import Figure
 
 SIZE_SCHEMA = 1
 """Version of the document; a key is never renamed or removed within one."""
@@ -41,7 +41,7 @@ def size_document(sizing: Sizing) -> dict[str, object]:
         "notes": list(sizing.notes),
         "inputs": _inputs(sizing),
         "engine_args": list(engine_args(sizing.model, sizing.engine)),
-        "figures": [_figure(figure) for figure in memory.figures],
+        "figures": figure_documents(memory.figures, digits=4, inputs_as_made=True),
     }
 
 
@@ -67,21 +67,6 @@ def _inputs(sizing: Sizing) -> dict[str, dict[str, object]]:
     for key in sorted(sizing.sources):
         inputs[key] = (getattr(sizing.engine, key), sizing.sources[key])
     return {key: {"value": value, "source": source} for key, (value, source) in inputs.items()}
-
-
-def _figure(figure: Figure) -> dict[str, object]:
-    return {
-        "name": figure.name,
-        "value": _rounded(figure.value),
-        "unit": figure.unit,
-        "rule": figure.rule,
-        "inputs": {key: _rounded(value) for key, value in figure.inputs.items()},
-        "source": figure.source,
-    }
-
-
-def _rounded(value: float | str) -> float | str:
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _gib(value: float) -> float:

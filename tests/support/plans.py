@@ -73,6 +73,7 @@ def _throughput() -> ThroughputEstimate:
         ttft_ms=Interval(p10=250.0, p50=320.0, p90=500.0),
         tpot_ms=Interval(p10=38.0, p50=44.0, p90=52.0),
         requests_per_s=1.5,
+        prefill_ms=320.0,
         figures=(),
     )
 
@@ -118,6 +119,7 @@ def serving_plan(**overrides: Any) -> ServingPlan:
             readiness=Probe(path="/v1/models", period_s=5, timeout_s=10, failure_threshold=3),
         ),
         drain=Drain(pre_stop_s=15, shutdown_timeout_s=60, grace_period_s=90),
+        slowest_answer_s=26.4,
         scaling=Scaling(
             requests_per_s=1.5,
             spare_requests_per_s=0.0,
@@ -142,6 +144,9 @@ def serving_plan(**overrides: Any) -> ServingPlan:
         usd_per_hour=Bounds(floor=0.98, expected=1.4, ceiling=3.91),
         usd_per_million_output_tokens=1.1,
         weights_bytes=16_060_556_376,
+        ttft_p95_ms=640.0,
+        tpot_p95_ms=66.0,
+        most_requests_per_s_per_replica=1.5,
         meets=True,
         figures=(),
     )
