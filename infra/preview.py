@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from infra.settings import ClusterSettings, ServingSettings, StackSettings
-from sizing.catalogue import Catalogue, load_catalogue
+from sizing.catalogue import Catalogue
 from sizing.cost.bill import total
 from sizing.cost.budget import least_budget
 from sizing.cost.cluster_bill import fixed_bill_cluster
@@ -29,7 +29,7 @@ from sizing.plan import (
     SharedNodes,
     StackPlan,
 )  # fmt: skip
-from sizing.planning.planner import PlanResult, plan_model
+from sizing.planning.planner import PlanResult
 
 if TYPE_CHECKING:
     from infra.offline import OfflineGraph
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 PREVIEW_SCHEMA = 1
 """Version of the document; a key is never renamed or removed within one."""
-ALTERNATIVES = 3
-"""Other ways to serve a model that a preview names; ``tonnage plan`` shows all."""
 INTERNAL_TYPES = ("pulumi:providers:", "pulumi:pulumi:")
 Document = dict[str, Any]
 
@@ -50,8 +48,8 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
     ``infra.difference.compare`` fills it.
     """
     plan, settings = graph.plan, graph.settings
-    catalogue = load_catalogue()
-    others = _others(settings, catalogue)
+    catalogue = graph.catalogue
+    others = graph.planned.alone if graph.planned else {}
     costs = stack_costs(plan, settings.models, catalogue) if plan and isinstance(settings, ServingSettings) else {}
     bill = plan.bill if plan else _cluster_bill(settings, graph.resources, catalogue)
     burn = plan.burn_usd_per_hour if plan else total(bill)
@@ -97,16 +95,6 @@ def _cluster_bill(
         system_nodes=nodes.count,
         system_disk_gib=nodes.disk_gib,
     )
-
-
-def _others(settings: StackSettings, catalogue: Catalogue) -> dict[str, PlanResult]:
-    """Return, by model, the cheapest way to serve it alone and the next best, to say what the choice was among."""
-    if isinstance(settings, ClusterSettings):
-        return {}
-    return {
-        entry.name: plan_model(entry, settings.capacity, settings.region, catalogue, top=ALTERNATIVES)
-        for entry in settings.models
-    }
 
 
 def _same(one: ServingPlan, other: ServingPlan) -> bool:

@@ -20,9 +20,9 @@ from sizing.models.spec import ModelSpec
 HERE = Path(__file__).resolve().parent
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Catalogue:
-    """Everything known, read once. ``date`` is that of the instance snapshot."""
+    """Everything known, read once. ``date`` is that of the instance snapshot. One is equal to itself alone."""
 
     date: str
     gpus: tuple[Gpu, ...]

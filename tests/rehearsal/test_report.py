@@ -229,9 +229,10 @@ def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
 
 def shared_plan(*narrow):
     """Plan two models that share p4d: at TP4 both, or the second as ``narrow`` states."""
-    from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, ReplicaBounds
+    from sizing.inputs import Capacity, EngineOverrides, ModelEntry, ReplicaBounds
     from sizing.planning.planner import plan_stack
     from sizing.workload.workload import Objectives, Workload
+    from tests.support.plans import plan_request
 
     load = Workload(requests_per_second=0.05, input_tokens=400, output_tokens=100)
     wide = ("meta-llama/Llama-3.3-70B-Instruct", EngineOverrides(tensor_parallel=4, pipeline_parallel=1))
@@ -243,7 +244,7 @@ def shared_plan(*narrow):
         for name, (model, engine) in (("a", wide), ("b", narrow or wide))
     ]  # fmt: skip
     capacity = Capacity(gpus=("A100-40GB",), zones=1)
-    return plan_stack("t", entries, capacity, Budget(monthly_usd=1e6), "us-east-1", load_catalogue())
+    return plan_stack(plan_request(entries, capacity=capacity))
 
 
 def test_models_on_shared_nodes_are_counted_together_after_a_blow():

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar
 
+from sizing.catalogue import load_catalogue
+from sizing.inputs import Budget, Capacity, ModelEntry
 from sizing.plan import (
     BillLine,
     Bounds,
@@ -31,6 +33,7 @@ from sizing.plan import (
     ThroughputEstimate,
     VectorStorePlan,
 )
+from sizing.planning.request import PlanRequest
 
 Plan = TypeVar("Plan")
 
@@ -261,3 +264,17 @@ def stack_plan(*models: ServingPlan, **overrides: Any) -> StackPlan:
         warnings=(),
     )
     return _with(plan, overrides)
+
+
+def plan_request(entries: Sequence[ModelEntry], **stated: Any) -> PlanRequest:
+    """Return what a stack of ``entries`` asks for: any machine of us-east-1, a budget that nothing exceeds."""
+    usual: dict[str, Any] = {
+        "stack": "test",
+        "capacity": Capacity(),
+        "budget": Budget(monthly_usd=1e8),
+        "region": "us-east-1",
+        "catalogue": load_catalogue(),
+        "vector_store": None,
+        "internet_facing": False,
+    }
+    return PlanRequest(models=tuple(entries), **{**usual, **stated})

@@ -12,13 +12,14 @@ from sizing.cost.budget import budget_plan
 from sizing.cost.cluster_bill import default_cluster_bill, fixed_bill_cluster
 from sizing.cost.transfer import StackTraffic, gb_per_hour, traffic_lines
 from sizing.errors import BadInput
-from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.inputs import Budget, ModelEntry, VectorStore
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.plan import Bounds, Disk, Replicas, StackPlan
 from sizing.planning.planner import plan_stack
 from sizing.serving.vector_store import plan_vector_store
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Workload
+from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
 REGION = "us-east-1"
@@ -27,7 +28,7 @@ REGION = "us-east-1"
 def plan(store: VectorStore | None = None) -> StackPlan:
     workload = Workload(requests_per_second=20, input_tokens=900, output_tokens=250)
     entry = ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload)
-    return plan_stack("t", [entry], Capacity(), Budget(monthly_usd=90_000), REGION, CATALOGUE, store)
+    return plan_stack(plan_request([entry], budget=Budget(monthly_usd=90_000), vector_store=store))
 
 
 def test_the_burn_is_the_sum_of_the_lines() -> None:
@@ -157,7 +158,6 @@ def test_what_scales_to_zero_carries_nothing_at_the_floor() -> None:
 def test_an_internet_facing_stack_pays_for_what_it_sends_out() -> None:
     workload = Workload(requests_per_second=20, input_tokens=900, output_tokens=250)
     entry = ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload)
-    args = ("t", [entry], Capacity(), Budget(monthly_usd=90_000), REGION, CATALOGUE)
-    outside, inside = plan_stack(*args, internet_facing=True), plan_stack(*args)
+    outside, inside = (plan_stack(plan_request([entry], internet_facing=faced)) for faced in (True, False))
     more = outside.burn_usd_per_hour.expected - inside.burn_usd_per_hour.expected
     assert more == pytest.approx(20 * 3600 * 250 * 250 / 1e9 * 0.09, abs=1e-5)
