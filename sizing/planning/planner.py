@@ -77,7 +77,8 @@ def _result(
     titles = {option_title(option) for option in shown}
     rest = [option for option in _first_of_each(options, option_title) if option_title(option) not in titles]
     dearer = tuple(
-        Rejected(option=option_title(option), reason=why_more_expensive(option, shown[0])) for option in rest
+        Rejected(option=option_title(option), kind="more-expensive", reason=why_more_expensive(option, shown[0]))
+        for option in rest
     )
     return PlanResult(
         chosen=own_plan(entry, shown[0], capacity),
@@ -105,7 +106,7 @@ def _within(
     for option, least in sorted(zip(options, budgets, strict=True), key=lambda pair: pair[1]):
         if option_title(option) not in named:
             above.setdefault(option_title(option), f"above the limit: its ceiling needs {least:.2f} USD per month")
-    return within, tuple(Rejected(option=title, reason=reason) for title, reason in above.items())
+    return within, tuple(Rejected(option=title, kind="above-limit", reason=reason) for title, reason in above.items())
 
 
 def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> list[Option]:

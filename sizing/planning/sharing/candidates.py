@@ -254,9 +254,9 @@ def _built(model: Model, prospects: Sequence[_Prospect], supply: Supply) -> dict
 
 def _placed(model: Model, engine: Engine, supply: Supply) -> list[Option]:
     """Return one option for each instance type: that with most types in its offers."""
-    search, found = Search(machines=model.search.machines), dict[str, Option]()
-    place(model.entry, engine, supply, search)
-    for option in search.options:
+    options, _ = place(model.entry, engine, supply, model.search.machines[engine.gpu.name])
+    found: dict[str, Option] = {}
+    for option in options:
         found.setdefault(option.instance.instance_type, option)
     return list(found.values())
 
