@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from policies.graph import Resource, entries, look, of_kind, of_type
 from policies.pools import Pool
-from policies.prices import fixed_price
+from policies.prices import fixed_price, log_usd_per_replica_hour, memory_usd_per_gib_hour
+from policies.workloads import most_pods, workloads
 from sizing.units import HOURS_PER_MONTH
 
 HOURLY = {
@@ -46,7 +47,10 @@ def region_of(resources: Sequence[Resource]) -> str:
 
 
 def fixed_charges(resources: Sequence[Resource], region: str) -> list[Charge]:
-    """Control planes, gateways, addresses, endpoints, load balancers, keys, alarms and the volumes of pods."""
+    """Control planes, gateways, addresses, endpoints, load balancers, keys, alarms, and what pods keep and write.
+
+    Of pods: volumes and memory of stateful sets, logs of the most replicas that a model may have.
+    """
     charges = [
         Charge(name=one.name, usd_per_hour=fixed_price(HOURLY[one.type], region)) for one in of_type(resources, *HOURLY)
     ]
@@ -61,7 +65,7 @@ def fixed_charges(resources: Sequence[Resource], region: str) -> list[Charge]:
             charges.append(Charge(name=one.name, usd_per_hour=endpoint * zones))
     balancer = fixed_price("network_load_balancer_usd_per_hour", region)
     charges += [Charge(name=one.object_name, usd_per_hour=balancer) for one in _balancers(resources)]
-    return charges + _pod_volumes(resources, region)
+    return charges + _pod_volumes(resources, region) + _pod_memory(resources, region) + _pod_logs(resources, region)
 
 
 def _balancers(resources: Sequence[Resource]) -> list[Resource]:
@@ -78,6 +82,26 @@ def _pod_volumes(resources: Sequence[Resource], region: str) -> list[Charge]:
     claims = of_kind(resources, "PersistentVolumeClaim")
     return charges + [
         Charge(name=one.object_name, usd_per_hour=_volume(_storage_gib(one.props), region)) for one in claims
+    ]
+
+
+def _pod_memory(resources: Sequence[Resource], region: str) -> list[Charge]:
+    """Return the part of a system node that each stateful set takes; pods with GPUs are on pools of their own."""
+    charges = []
+    for one in workloads(resources):
+        asked = [gib(look(part, "resources", "requests", "memory") or 0) for part in one.containers]
+        if one.resource.kind == "StatefulSet" and not one.gpus:
+            usd = most_pods(one, resources) * sum(asked) * memory_usd_per_gib_hour(region)
+            charges.append(Charge(name=f"memory of {one.resource.object_name}", usd_per_hour=usd))
+    return charges
+
+
+def _pod_logs(resources: Sequence[Resource], region: str) -> list[Charge]:
+    each = log_usd_per_replica_hour(region)
+    return [
+        Charge(name=f"logs of {one.resource.object_name}", usd_per_hour=most_pods(one, resources) * each)
+        for one in workloads(resources)
+        if one.gpus
     ]
 
 

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from infra.offline import run_offline
+from policies.graph import Resource
 from policies.prices import on_demand_usd_per_hour
+from policies.rules.burn_ceiling import ceiling_charges
 from rehearsal.pools import KarpenterPool, Market, _sold
 from sizing.catalogue import load_catalogue
-from sizing.cost.bill import bill_of
+from sizing.cost.bill import bill_of, disk_usd_per_hour
 from sizing.cost.spot_interruptions import spot_outlook
 from sizing.nodes.pools import fleet_usd_per_hour, pools_of, split_nodes
-from sizing.plan import Disk, Replicas, StartUp
+from sizing.plan import Disk, Replicas, StartUp, VectorStorePlan
+from sizing.units import HOURS_PER_MONTH
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOGUE = load_catalogue()
@@ -114,3 +118,46 @@ def test_nothing_reads_a_figure_back_out_of_an_explanation() -> None:
 
 def _place(path: str, node: ast.expr) -> str:
     return f"{path}:{node.lineno}:{node.col_offset}"
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_ceilings_of_plan_and_policy_differ_by_named_items_only(stack: str) -> None:
+    """Each recomputes what the other says; what a rule cannot see in resources is on this list, and nothing else."""
+    graph = run_offline(stack)
+    assert graph.plan is not None
+    plan, region = graph.plan, graph.plan.region
+    resources = [Resource(type=one.type, name=one.name, urn=one.urn, props=one.props) for one in graph.resources]
+    charges, violations = ceiling_charges(resources)
+    assert violations == []
+
+    def price(name: str) -> float:
+        return CATALOGUE.price(name, region)
+
+    lines = {line.name: line.usd_per_hour.ceiling * HOURS_PER_MONTH for line in plan.bill}
+    carried = sum(model.weights_bytes for model in plan.models) / 1e9
+    only_planned = {
+        "transfer between zones": lines["transfer between zones"],
+        "transfer to the internet": lines.get("transfer to the internet", 0.0),
+        "capacity units": lines["load balancer"] - price("network_load_balancer_usd_per_hour") * HOURS_PER_MONTH,
+        "weights": carried * (price("s3_standard_usd_per_gb_month") + price("nat_gateway_usd_per_gb")),
+        "alarms on models": 2 * len(plan.models) * price("cloudwatch_alarm_usd_per_month"),
+        "secrets": 2 * price("secret_usd_per_month"),
+        "snapshots": _snapshots_usd_per_month(plan.vector_store, price("s3_standard_usd_per_gb_month")),
+    }
+    disks = {
+        pool.name: disk_usd_per_hour(pool.disk, region, CATALOGUE) for pool in plan.pools if pool.kind == "managed"
+    }
+    floors = {pool.name: pool.floor_instances for pool in plan.pools if pool.kind == "managed"}
+    dearest = sum(floors[name] * (max(disks.values()) - disk) for name, disk in disks.items())
+    only_ruled = {
+        "alarm on fast burn": price("cloudwatch_alarm_usd_per_month"),
+        "disks of node groups at the dearest launch template": dearest * HOURS_PER_MONTH,
+    }
+    ruled = sum(one.usd_per_hour for one in charges) * HOURS_PER_MONTH
+    planned = plan.burn_usd_per_hour.ceiling * HOURS_PER_MONTH
+    assert planned - ruled == pytest.approx(sum(only_planned.values()) - sum(only_ruled.values()), abs=0.01)
+
+
+def _snapshots_usd_per_month(store: VectorStorePlan | None, usd_per_gb: float) -> float:
+    """Eight days of a third of each disk."""
+    return 0.0 if store is None else 8 * store.replicas * store.disk_gib / 3 * usd_per_gb
