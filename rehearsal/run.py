@@ -24,7 +24,7 @@ from infra.config import STACKS_DIR, settings_from_file, stack_file
 from infra.settings import ServingSettings, StackSettings
 from rehearsal.clock import Clock
 from rehearsal.control_plane import ControlPlane
-from rehearsal.crds import install_crds, validated_kinds
+from rehearsal.crds import install_crds
 from rehearsal.engine import Engine, Program, Run, engine
 from rehearsal.objects import ObjectClient
 from rehearsal.pools import Market
@@ -210,7 +210,6 @@ class _Rehearsal:
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(self.toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted, fault=self.fault)

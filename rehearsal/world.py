@@ -50,7 +50,6 @@ class World:
     plane: ControlPlane
     client: ObjectClient
     provisioner: Provisioner
-    validated: frozenset[tuple[str, str]]
     built_in: Sequence[tuple[str, str]]
     """(apiVersion, kind) of what the API server serves without definitions."""
     aws: AwsStandIn = field(init=False)

@@ -19,7 +19,7 @@ import pytest
 
 from infra.config import settings_from_file
 from rehearsal.control_plane import ControlPlane
-from rehearsal.crds import install_crds, validated_kinds
+from rehearsal.crds import install_crds
 from rehearsal.objects import ObjectClient
 from rehearsal.pools import Market
 from rehearsal.process import Supervisor, marked
@@ -58,7 +58,6 @@ def live(toolbox):
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted)
