@@ -161,3 +161,13 @@ def test_the_ceilings_of_plan_and_policy_differ_by_named_items_only(stack: str) 
 def _snapshots_usd_per_month(store: VectorStorePlan | None, usd_per_gb: float) -> float:
     """Eight days of a third of each disk."""
     return 0.0 if store is None else 8 * store.replicas * store.disk_gib / 3 * usd_per_gb
+
+
+def test_the_core_is_handed_its_catalogue_and_loads_none() -> None:
+    """A caller with another catalogue gets its machines, zones and prices everywhere; rules of vLLM have no prices."""
+    loading = {
+        f"{path}:{node.lineno}"
+        for path, node in parsed("sizing")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "load_catalogue"
+    }
+    assert loading == set()

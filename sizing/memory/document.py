@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import file_source
 from sizing.documents import figure_documents
 from sizing.engine.arguments import engine_args
 from sizing.memory.size import Sizing
@@ -47,17 +47,17 @@ def size_document(sizing: Sizing) -> dict[str, object]:
 
 def _inputs(sizing: Sizing) -> dict[str, dict[str, object]]:
     """Everything resolved, with its source."""
-    catalogue, model = load_catalogue(), sizing.model
+    model = sizing.model
     stated = "stated"
     inputs: dict[str, tuple[object, str]] = {
         "model": (model.name, f"architecture {model.architecture}, family {model.family}"),
         "revision": (model.revision or None, "catalogue" if model.revision else "config.json without revision"),
         "parameters": (model.parameters, "shapes in config.json"),
         "quantisation": (model.quantisation.method, "config.json"),
-        "gpu": (sizing.gpu.name, catalogue.sources["gpus"]),
+        "gpu": (sizing.gpu.name, file_source("gpus")),
         "gpu_total_gib": (
             _gib(sizing.memory.total_gib),
-            stated if sizing.gpu_total_gib is not None else catalogue.sources["gpus"],
+            stated if sizing.gpu_total_gib is not None else file_source("gpus"),
         ),
         "weights_gib": (
             _gib(sizing.memory.weights_gib),
