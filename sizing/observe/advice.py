@@ -362,11 +362,7 @@ def _kept(request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: S
 
 
 def _answer(
-    request: PlanRequest,
-    entry: ModelEntry,
-    proposed: ModelEntry,
-    plan: ServingPlan,
-    findings: Sequence[Finding],
+    request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan, findings: Sequence[Finding]
 ) -> Answer:
     """Weigh the proposal against keeping the stack as it is."""
     planned = _side(plan)
