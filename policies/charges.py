@@ -10,6 +10,7 @@ from policies.graph import Resource, entries, look, of_kind, of_type
 from policies.pools import Pool
 from policies.prices import fixed_price, log_usd_per_replica_hour, memory_usd_per_gib_hour
 from policies.workloads import most_pods, workloads
+from sizing.errors import BadInput
 from sizing.units import HOURS_PER_MONTH
 
 HOURLY = {
@@ -24,7 +25,12 @@ MONTHLY = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": "cloudwatch_alarm_usd_per_month",
     "aws:secretsmanager/secret:Secret": "secret_usd_per_month",
 }
-GIB = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2.0**10, "": 2.0**-30, "M": 1e6 / 2**30, "G": 1e9 / 2**30}
+GIB = {
+    **{unit: 2.0 ** (10 * power - 30) for power, unit in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
+    "m": 1e-3 / 2**30,
+    **{unit: 1000.0**power / 2**30 for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
+}
+"""GiB of each suffix of a Kubernetes quantity of bytes."""
 FREE_IOPS, FREE_MIB_PER_S = 3000, 125
 """What a gp3 volume includes (EBS price page)."""
 
@@ -110,9 +116,11 @@ def _storage_gib(claim: object) -> float:
 
 
 def gib(quantity: object) -> float:
-    """Return a Kubernetes quantity of bytes in GiB; 0 for what is none."""
-    matched = re.fullmatch(r"([0-9.]+)(Ki|Mi|Gi|Ti|M|G|)", str(quantity))
-    return float(matched.group(1)) * GIB[matched.group(2)] if matched else 0.0
+    """Return a Kubernetes quantity of bytes in GiB; BadInput for what is none, which would make a ceiling cheaper."""
+    matched = re.fullmatch(r"(\d+\.?\d*(?:[eE]\d+)?)([A-Za-z]*)", str(quantity))
+    if matched is None or matched.group(2) not in GIB:
+        raise BadInput("quantity", f"{quantity!r} is no size in bytes", limit="a number with " + ", ".join(GIB))
+    return float(matched.group(1)) * GIB[matched.group(2)]
 
 
 def _volume(size_gib: float, region: str, iops: int = 0, mib_per_s: int = 0) -> float:

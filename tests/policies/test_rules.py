@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from policies.charges import gib
 from policies.graph import Resource
 from policies.prices import fixed_price, memory_usd_per_gib_hour
 from policies.registry import ALL_RULES, judge
@@ -115,6 +116,15 @@ def test_a_ceiling_that_cannot_be_computed_is_a_violation(change, says):
 def test_a_price_that_nobody_knows_is_an_error_and_never_nothing(name, region, says):
     with pytest.raises(BadInput, match=says):
         fixed_price(name, region)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "size"), [("1Gi", 1), ("1536Mi", 1.5), (2**30, 1), ("1T", 1e12 / 2**30), ("1e9", 1e9 / 2**30)]
+)
+def test_sizes_are_read_in_every_unit_of_kubernetes(quantity, size):
+    assert gib(quantity) == pytest.approx(size)
+    with pytest.raises(BadInput, match="is no size in bytes"):
+        gib(f"{quantity}x")
 
 
 def test_a_stack_in_a_region_without_prices_has_no_ceiling():
