@@ -51,7 +51,6 @@ class Environment:
     plane: ControlPlane
     client: ObjectClient
     provisioner: Provisioner
-    validated: frozenset[tuple[str, str]]
     built_in: Sequence[tuple[str, str]]
     """(apiVersion, kind) of what the API server serves without definitions."""
     aws: AwsStandIn = field(init=False)

@@ -24,7 +24,7 @@ from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, sta
 from infra.settings.schema import StackSettings
 from infra.settings.serving import ServingSettings
 from rehearsal.clock import Clock
-from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.engine import Engine, Program, Run, engine
@@ -207,7 +207,6 @@ class _Rehearsal:
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(self.toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted, fault=self.fault)

@@ -18,7 +18,6 @@ from benchmarks.plans.problems import Seen, observe, requests_of
 from benchmarks.plans.workloads import CAPACITY, REGION, PlanCase, plan_catalogue
 from benchmarks.simulator import Request
 from sizing.catalogue import Instance
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
@@ -120,7 +119,7 @@ def bought(pick: Pick, replicas: int) -> tuple[float, Instance, int]:
     def price(instance: Instance) -> tuple[float, int]:
         per_node = instance.gpus // (pick.tensor_parallel * pick.pipeline_parallel)
         split = split_nodes(Replicas(floor=0, expected=replicas, ceiling=replicas), per_node, CAPACITY.spot_share)
-        cost = fleet_usd_per_hour(split, (instance.offer(REGION),), spot_price(instance, REGION))
+        cost = fleet_usd_per_hour(split, (instance.offer(REGION),))
         return cost.expected, split.expected
 
     usd, name = min((price(one)[0], one.instance_type) for one in machines(pick))

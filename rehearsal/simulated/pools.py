@@ -13,6 +13,7 @@ from rehearsal.simulated.nodes import NodeSpec, Taint, allocatable_disk_gib
 from rehearsal.simulated.pods import Document, Room, admits, asked
 from sizing.catalogue import Catalogue, Instance
 from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
+from sizing.plan import CapacityType
 
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 DEFAULT_DISK_GIB = 20
@@ -27,7 +28,7 @@ class KarpenterPool:
     weight: int
     instance_types: tuple[str, ...]
     zones: tuple[str, ...]
-    capacity_types: tuple[str, ...]
+    capacity_types: tuple[CapacityType, ...]
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
     gpu_limit: int | None
@@ -82,14 +83,6 @@ def _class_disk_gib(document: Document) -> float:
 def taint_documents(taints: Sequence[Taint]) -> list[Document]:
     """Return taints as the API server has them."""
     return [{"key": one.key, "value": one.value, "effect": one.effect} for one in taints]
-
-
-def price(instance: Instance, capacity_type: str, region: str, zone: str) -> float:
-    """USD per hour of one machine: the spot price of the zone where it is known, else the on-demand price."""
-    on_demand = instance.on_demand_usd_per_hour[region]
-    if capacity_type != "spot":
-        return on_demand
-    return instance.spot_usd_per_hour.get(region, {}).get(zone, instance.spot_price(region) or on_demand)
 
 
 def room_of_instance(instance: Instance, disk_gib: float) -> Room:
@@ -166,10 +159,11 @@ def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tu
 
 
 def _sold(instance: Instance, pool: KarpenterPool, market: Market) -> list[Offer]:
-    sold = instance.zone_ids.get(market.region, ())
-    zones = [zone for zone in pool.zones or sold if zone in sold]
+    """Return what is sold now, at the price of the catalogue's offer, which is the same in every zone."""
+    offer = instance.offer(market.region)
+    zones = [zone for zone in pool.zones or offer.zone_ids if zone in offer.zone_ids]
     return [
-        (price(instance, capacity_type, market.region, zone), instance, zone, capacity_type)
+        (offer.usd_per_hour(capacity_type), instance, zone, capacity_type)
         for zone in zones
         for capacity_type in pool.capacity_types
         if zone not in market.closed_zones and not (market.spot_closed and capacity_type == "spot")

@@ -42,7 +42,6 @@ class Provisioner:
         self._reasons: dict[str, tuple[float, str]] = {}
         self._nominated: dict[str, str] = {}
         self._stopping = threading.Event()
-        self._error: RehearsalFailed | None = None
         self._bought = 0
         self._last_change = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="provisioner", daemon=True)

@@ -25,15 +25,6 @@ def total(lines: Sequence[BillLine]) -> Bounds:
     )
 
 
-def monthly(usd_per_hour: Bounds) -> Bounds:
-    """USD per month of 730 hours."""
-    return Bounds(
-        floor=usd_per_hour.floor * HOURS_PER_MONTH,
-        expected=usd_per_hour.expected * HOURS_PER_MONTH,
-        ceiling=usd_per_hour.ceiling * HOURS_PER_MONTH,
-    )
-
-
 def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
     """USD per hour of one gp3 volume; 3000 IOPS and 125 MiB/s are included in its size."""
     facts = serving_facts("disk")

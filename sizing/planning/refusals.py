@@ -7,7 +7,7 @@ import math
 from sizing.catalogue import Catalogue
 from sizing.inputs import ModelEntry
 from sizing.planning.search.options import Option, Search
-from sizing.planning.search.shapes import Rejected
+from sizing.planning.search.shapes import Rejected, RejectionKind
 
 
 def option_title(option: Option) -> str:
@@ -46,11 +46,11 @@ def no_plan(entry: ModelEntry, search: Search) -> str:
 
 def no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
     """Return what to change in the stack file so that a plan exists."""
-    scarce = "lower capacity.zones, " if any(one.reason.startswith("sold in") for one in search.rejected) else ""
+    scarce = "lower capacity.zones, " if any(one.kind == "too-few-zones" for one in search.rejected) else ""
     if not search.shapes:
         sold = [gpu.name for gpu in catalogue.gpus if catalogue.instances(gpu.name, region)]
         return f"{scarce}allow GPUs that {region} sells: {', '.join(sorted(sold))}"
-    if any(" of quota L-" in one.reason for one in search.rejected):
+    if any(one.kind == "quota" for one in search.rejected):
         return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
@@ -59,14 +59,18 @@ def no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
     return f"{scarce}allow more GPUs"
 
 
-_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no machine", "not sold")
-"""Beginnings of reasons, the most telling first; nothing stands for any other."""
+_MOST_TELLING: tuple[RejectionKind, ...] = (
+    "quota", "too-many-replicas", "too-few-zones", "pod-too-large", "misses-objectives", "does-not-fit",
+)  # fmt: skip
+_LEAST_TELLING: tuple[RejectionKind, ...] = ("no-machine", "not-sold")
+"""What is told last; the kinds that stand in neither list come between them."""
 
 
 def _last_reasons(search: Search) -> str:
-    def rank(one: Rejected) -> tuple[bool, int]:
-        found = [place for place, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
-        return " of quota L-" not in one.reason, found[0] if found else _TELLING.index("")
+    def rank(one: Rejected) -> int:
+        if one.kind in _MOST_TELLING:
+            return _MOST_TELLING.index(one.kind)
+        return len(_MOST_TELLING) + (1 + _LEAST_TELLING.index(one.kind) if one.kind in _LEAST_TELLING else 0)
 
     told = sorted(search.rejected, key=rank)[:3]
     return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"

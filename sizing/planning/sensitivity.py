@@ -163,11 +163,6 @@ def _engine_name(plan: ServingPlan) -> str:
     return option_name(plan.gpu, plan.tensor_parallel, plan.pipeline_parallel)
 
 
-def p95_ms(plan: ServingPlan, figure: str) -> float:
-    """Return ``ttft_p95_ms`` or ``tpot_p95_ms`` of a plan, as its explanation states it."""
-    return next(float(one.value) for one in plan.figures if one.name == figure)
-
-
 def option_points(
     chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
 ) -> tuple[OptionPoint, ...]:
@@ -178,7 +173,7 @@ def option_points(
     """
     found: dict[tuple[str, int, float], OptionPoint] = {}
     first = _point(chosen, entry.objectives, chosen=True)
-    found[first.name, first.replicas.expected, first.ttft_p95_ms] = first
+    found[_shown(first)] = first
     for factor in LOOSENED:
         objectives = _scaled(entry.objectives, factor)
         wanted = entry.model_copy(update={"objectives": objectives})
@@ -188,8 +183,13 @@ def option_points(
             continue
         for plan in (result.chosen, *result.alternatives):
             point = _point(plan, entry.objectives, chosen=False)
-            found.setdefault((point.name, point.replicas.expected, point.ttft_p95_ms), point)
+            found.setdefault(_shown(point), point)
     return tuple(sorted(found.values(), key=lambda p: (p.usd_per_month.expected, p.tpot_p95_ms, p.name)))
+
+
+def _shown(point: OptionPoint) -> tuple[str, int, float]:
+    """By what points are told apart: those with one name and the same replicas and TTFT to a tenth are one."""
+    return point.name, point.replicas.expected, round(point.ttft_p95_ms, 1)
 
 
 def _scaled(objectives: Objectives, factor: float) -> Objectives:
@@ -202,7 +202,6 @@ def _scaled(objectives: Objectives, factor: float) -> Objectives:
 
 
 def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> OptionPoint:
-    ttft, tpot = p95_ms(plan, "ttft_p95_ms"), p95_ms(plan, "tpot_p95_ms")
     return OptionPoint(
         name=plan_name(plan),
         gpu=plan.gpu,
@@ -210,9 +209,9 @@ def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> Option
         engine=_engine_name(plan),
         replicas=plan.replicas,
         usd_per_month=per_month(plan.usd_per_hour),
-        ttft_p95_ms=ttft,
-        tpot_p95_ms=tpot,
-        meets=plan.meets and ttft <= objectives.ttft_p95_ms and tpot <= objectives.tpot_p95_ms,
+        ttft_p95_ms=plan.ttft_p95_ms,
+        tpot_p95_ms=plan.tpot_p95_ms,
+        meets=plan.meets and plan.ttft_p95_ms <= objectives.ttft_p95_ms and plan.tpot_p95_ms <= objectives.tpot_p95_ms,
         chosen=chosen,
     )
 
@@ -294,7 +293,7 @@ def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> flo
     """Return what the nodes of ``replicas`` cost at the prices of the plan."""
     counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
     split = split_nodes(counts, option.per_node, capacity.spot_share)
-    return fleet_usd_per_hour(split, option.offers, option.spot_usd_per_hour).expected
+    return fleet_usd_per_hour(split, option.offers).expected
 
 
 def _with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:
@@ -402,8 +401,8 @@ def trade(chosen: ServingPlan, other: ServingPlan) -> tuple[str, ...]:
         _change("expected cost", ours.expected, theirs.expected),
         _change("ceiling", ours.ceiling, theirs.ceiling),
         _change("floor", ours.floor, theirs.floor),
-        _change("TTFT p95", p95_ms(chosen, "ttft_p95_ms"), p95_ms(other, "ttft_p95_ms")),
-        _change("TPOT p95", p95_ms(chosen, "tpot_p95_ms"), p95_ms(other, "tpot_p95_ms")),
+        _change("TTFT p95", chosen.ttft_p95_ms, other.ttft_p95_ms),
+        _change("TPOT p95", chosen.tpot_p95_ms, other.tpot_p95_ms),
         _count("replicas", chosen.replicas.expected, other.replicas.expected),
     ]
     if other.memory.kv_tokens != chosen.memory.kv_tokens and chosen.memory.kv_tokens > 0:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from infra.config import settings_from_file
-from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.environment import Environment
@@ -58,7 +58,6 @@ def live(toolbox):
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted)

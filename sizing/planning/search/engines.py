@@ -80,14 +80,13 @@ class Reach:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One set of settings: what fits and what it carries, or why not."""
+    """One set of settings: what fits, without a replica nothing, and what it carries, nothing without most traffic."""
 
     settings: EngineSettings
     memory: MemoryEstimate
     objectives: Objectives
     replica: Replica | None = None
     most: Traffic | None = None
-    reason: str = ""
 
     @cached_property
     def rates(self) -> Rates:
@@ -158,11 +157,11 @@ def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
     try:
         settings, memory, capped = settled(shape)
     except BadInput as error:
-        return Rejected(option=shape.name, reason=error.line())
+        return Rejected(option=shape.name, kind="settings", reason=error.line())
     first = try_settings(shape, settings, memory)
     best = best_trial(shape, first, reach)
     if best.most is None or best.replica is None:
-        return Rejected(option=shape.name, reason=best.reason)
+        return _lost(shape, best)
     settings, memory = best.settings, best.memory
     gpus = settings.tensor_parallel * settings.pipeline_parallel
     weights_bytes = shape.model.checkpoint_bytes or math.ceil(memory.weights_gib * GIB * gpus)
@@ -226,17 +225,13 @@ def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]
 
 
 def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate | None = None) -> Trial:
-    """Return what these settings carry within the objectives, or why nothing."""
+    """Return what these settings carry within the objectives; nothing where they do not start or miss them."""
     memory = memory or memory_of(shape.model, shape.gpu, settings)
     if not _holds_one_request(shape.model, memory, settings.max_model_len):
-        reason = _memory_reason(memory, settings)
-        return Trial(settings=settings, memory=memory, objectives=shape.entry.objectives, reason=reason)
+        return Trial(settings=settings, memory=memory, objectives=shape.entry.objectives)
     replica = replica_of(shape.model, shape.gpu, settings, memory)
     most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
-    reason = "" if most else _objective_reason(shape.entry, replica)
-    return Trial(
-        settings=settings, memory=memory, objectives=shape.entry.objectives, replica=replica, most=most, reason=reason
-    )
+    return Trial(settings=settings, memory=memory, objectives=shape.entry.objectives, replica=replica, most=most)
 
 
 def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEstimate:
@@ -277,19 +272,22 @@ def _holds_one_request(model: ModelSpec, memory: MemoryEstimate, max_model_len: 
     return pessimistic >= max_model_len
 
 
-def _memory_reason(memory: MemoryEstimate, settings: EngineSettings) -> str:
-    return (
-        f"does not fit: weights {memory.weights_gib:.1f} GiB of {memory.requested_gib:.1f} GiB per GPU leave "
-        f"{max(memory.kv_cache_gib_interval.p10, 0.0):.1f} GiB of KV cache (p10), one request of "
-        f"{settings.max_model_len} tokens needs more"
-    )
-
-
-def _objective_reason(entry: ModelEntry, replica: Replica) -> str:
-    alone, wanted = traffic_at(replica, entry.workload, LEAST), entry.objectives
+def _lost(shape: Shape, trial: Trial) -> Rejected:
+    """Say why the settings that came closest carry nothing within the objectives."""
+    memory, wanted = trial.memory, shape.entry.objectives
+    if trial.replica is None:
+        reason = (
+            f"does not fit: weights {memory.weights_gib:.1f} GiB of {memory.requested_gib:.1f} GiB per GPU leave "
+            f"{max(memory.kv_cache_gib_interval.p10, 0.0):.1f} GiB of KV cache (p10), one request of "
+            f"{trial.settings.max_model_len} tokens needs more"
+        )
+        return Rejected(option=shape.name, kind="does-not-fit", reason=reason)
+    alone = traffic_at(trial.replica, shape.entry.workload, LEAST)
     if not alone.schedulable:
-        return "the KV cache does not hold one request of the workload"
-    return (
+        reason = "the KV cache does not hold one request of the workload"
+        return Rejected(option=shape.name, kind="cache-too-small", reason=reason)
+    reason = (
         f"misses the objectives even with one request in flight: TTFT p95 {alone.ttft_p95_ms:.0f} ms "
         f"(objective {wanted.ttft_p95_ms:g}), TPOT p95 {alone.tpot_p95_ms:.1f} ms (objective {wanted.tpot_p95_ms:g})"
     )
+    return Rejected(option=shape.name, kind="misses-objectives", reason=reason)

@@ -25,7 +25,6 @@ class Option:
     per_node: int
     replicas: Replicas
     split: NodeSplit
-    spot_usd_per_hour: float
     usd_per_hour: Bounds
     ceiling_usd_per_hour: float
     zones: tuple[str, ...]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sizing.catalogue import Instance
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.plan import Bounds
@@ -17,25 +16,27 @@ from sizing.planning.search.replicas import replicas_of
 from sizing.planning.search.shapes import Rejected, Shape
 
 
-def beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected | None:
-    """Say that ``keep`` options beat the least that this shape can cost; None where it may still win."""
+def beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> tuple[Rejected | None, Rates | None]:
+    """Say that ``keep`` options beat the least that this shape can cost, None where it may still win; and return the
+    rates that no settings of it exceed, where they were looked at.
+    """
+    ideal: Rates | None = None
     if len({option.engine.name for option in search.options}) < keep:
-        return None
+        return None, ideal
     for bound in (Rates(math.inf), None):  # first as if one replica carried everything, then at the ideal rates
         try:
             rates = bound or ideal_rates(shape, first_settings(shape))
         except BadInput:
-            return None
-        if bound is None:
-            search.rates[shape.key] = rates
+            return None, ideal
+        ideal = rates if bound is None else ideal
         least = _least_costs(shape, rates, supply, search.machines) if rates.within > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)
             best = min(search.options, key=lambda option: option.order)
             told = f"{best.usd_per_hour.expected:.2f} USD/h of {best.engine.name} on {best.instance.instance_type}"
             reason = f"dearer: at least {lowest:.2f} USD/h expected against {told}"
-            return Rejected(option=shape.name, reason=reason)
-    return None
+            return Rejected(option=shape.name, kind="more-expensive", reason=reason), ideal
+    return None, ideal
 
 
 def _least_costs(
@@ -48,8 +49,7 @@ def _least_costs(
             replicas = replicas_of(shape.entry, rates, instance.gpus // gpus, supply.capacity.zones)
             if not isinstance(replicas, str):
                 split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
-                offers = (instance.offer(supply.region),)
-                costs.append(fleet_usd_per_hour(split, offers, spot_price(instance, supply.region)))
+                costs.append(fleet_usd_per_hour(split, (instance.offer(supply.region),)))
     return costs
 
 

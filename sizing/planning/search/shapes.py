@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sizing.catalogue import Catalogue, Gpu
 from sizing.errors import BadInput
@@ -13,11 +14,31 @@ PARALLEL = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 
 """Tensor and pipeline parallel sizes that are tried, up to the eight GPUs of one machine."""
 
 
+RejectionKind = Literal[
+    "above-limit",
+    "cache-too-small",
+    "does-not-fit",
+    "misses-objectives",
+    "more-expensive",
+    "no-machine",
+    "no-price",
+    "not-sold",
+    "pod-too-large",
+    "quota",
+    "settings",
+    "too-few-zones",
+    "too-many-replicas",
+    "wrong-gpu-count",
+]
+"""What an option lost by; hints and the order of reasons depend on it, never on the words of a reason."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """An option that lost before its price was looked at, and why."""
+    """An option that lost, by what, and the sentence that a reader is told."""
 
     option: str
+    kind: RejectionKind
     reason: str
 
 

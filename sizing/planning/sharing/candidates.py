@@ -28,7 +28,6 @@ from dataclasses import dataclass, replace
 
 from sizing.catalogue import Instance
 from sizing.cost.bill import model_fixed_usd_per_hour
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.inputs import ModelEntry
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
@@ -117,8 +116,9 @@ def _groups(models: Sequence[Model], prospects: Sequence[_Prospect]) -> list[lis
 
 def _savings(model: Model, instance: Instance, tenant: Tenant, supply: Supply) -> tuple[float, float]:
     own, replicas, part = model.best, tenant.replicas, tenant.gpus / instance.gpus
-    on_demand = instance.on_demand_usd_per_hour[supply.region]
-    above = spot_price(instance, supply.region) if supply.capacity.spot_share else on_demand
+    offer = instance.offer(supply.region)
+    on_demand = offer.on_demand_usd_per_hour
+    above = offer.usd_per_hour("spot" if supply.capacity.spot_share else "on-demand")
     expected = replicas.floor * on_demand + (replicas.mean - replicas.floor) * above
     return (
         own.usd_per_hour.expected - part * expected,
@@ -232,8 +232,7 @@ def _saves(chosen: Sequence[_Prospect], supply: Supply, *, for_ceiling: bool) ->
         return False
     nodes = shared_nodes([one.tenant for one in chosen], instance.gpus)
     split = split_nodes(nodes, 1, supply.capacity.spot_share)
-    offers = (instance.offer(supply.region),)
-    cost = fleet_usd_per_hour(split, offers, spot_price(instance, supply.region))
+    cost = fleet_usd_per_hour(split, (instance.offer(supply.region),))
     cheaper = cost.expected < sum(option.usd_per_hour.expected for option in own) - LEAST_SAVING
     leaner = cost.ceiling < sum(option.ceiling_usd_per_hour for option in own) - LEAST_SAVING
     return cheaper or (for_ceiling and leaner)
@@ -255,9 +254,9 @@ def _built(model: Model, prospects: Sequence[_Prospect], supply: Supply) -> dict
 
 def _placed(model: Model, engine: Engine, supply: Supply) -> list[Option]:
     """Return one option for each instance type: that with most types in its offers."""
-    search, found = Search(machines=model.search.machines), dict[str, Option]()
-    place(model.entry, engine, supply, search)
-    for option in search.options:
+    options, _ = place(model.entry, engine, supply, model.search.machines[engine.gpu.name])
+    found: dict[str, Option] = {}
+    for option in options:
         found.setdefault(option.instance.instance_type, option)
     return list(found.values())
 

@@ -88,7 +88,6 @@ class Fleet:
             option.engine.gpu,
             self.split,
             option.offers,
-            spot_usd_per_hour=option.spot_usd_per_hour,
             zones=option.zones,
             disk=self.disk,
         )
@@ -170,7 +169,7 @@ def shared_fleets(
     split = split_nodes(nodes, 1, supply.capacity.spot_share)
     common = [offer for offer in first.offers if all(offer in guest.option.offers for guest in guests)]
     for offers in {len(common): tuple(common), 1: first.offers[:1]}.values():
-        cost = fleet_usd_per_hour(split, offers, first.spot_usd_per_hour)
+        cost = fleet_usd_per_hour(split, offers)
         if cost.expected >= expected_below and cost.ceiling >= ceiling_below:
             continue
         fleet = _fleet(guests, apart, supply, split=split, offers=offers, cost=cost)
