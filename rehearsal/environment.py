@@ -21,7 +21,7 @@ from rehearsal.errors import RehearsalFailed
 from rehearsal.providers.aws import AwsStandIn, Recorded
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.report import Check, Placement, RehearsalReport, RuleVerdict
-from rehearsal.scenarios import NOTICE_S, Blow, places_left, scenario_named, sharing
+from rehearsal.scenarios import NOTICE_S, Disruption, places_left, scenario_named, sharing
 from rehearsal.simulated.pods import is_active, name_of, node_of
 from rehearsal.simulated.pools import DEFAULT_DISK_GIB, group_nodes
 from rehearsal.simulated.provisioner import Provisioner
@@ -244,7 +244,7 @@ class Environment:
             if name == "spot-reclaim":
                 report.checks += [_drains_in_time(model.name, model.drain.grace_period_s) for model in models]
 
-    def _evict(self, blow: Blow) -> None:
+    def _evict(self, blow: Disruption) -> None:
         """Cordon, let the pods go, then take the machines."""
         for node in blow.nodes:
             document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}

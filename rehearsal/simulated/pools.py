@@ -96,7 +96,7 @@ def room_of_instance(instance: Instance, disk_gib: float) -> Room:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Market:
+class CloudMarket:
     """What can be bought where; ``closed_zones`` sell nothing, ``spot_closed`` leaves on demand only."""
 
     catalogue: Catalogue
@@ -107,7 +107,7 @@ class Market:
 
 def choose(
     pod: Document, pools: Sequence[KarpenterPool], used_gpus: Mapping[str, int], nodes_per_zone: Mapping[str, int], *,
-    market: Market, number: int,
+    market: CloudMarket, number: int,
 ) -> Purchase | str:  # fmt: skip
     """Choose the node that Karpenter would buy for a pod: heaviest pool with room, there the cheapest type that fits.
 
@@ -136,7 +136,7 @@ def _cheapest(instance: Instance, offers: Sequence[Offer]) -> tuple[float, str]:
     return min(cost for cost, other, _, _ in offers if other is instance), instance.instance_type
 
 
-def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tuple[list[Offer], str]:
+def _offers(pod: Document, pool: KarpenterPool, used: int, market: CloudMarket) -> tuple[list[Offer], str]:
     """Return (price, machine, zone, capacity type) of all that the pool may still buy for the pod, or why nothing."""
     wanted = asked(pod)
     offers: list[Offer] = []
@@ -148,7 +148,7 @@ def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tu
         elif pool.gpu_limit is not None and used + instance.gpus > pool.gpu_limit:
             reason = f"GPU limit {pool.gpu_limit}, {used} in use, {instance.gpus} more needed"
         else:
-            found = _sold(instance, pool, market)
+            found = sold(instance, pool, market)
             offers += found
             reason = (
                 reason
@@ -158,7 +158,7 @@ def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tu
     return offers, reason
 
 
-def _sold(instance: Instance, pool: KarpenterPool, market: Market) -> list[Offer]:
+def sold(instance: Instance, pool: KarpenterPool, market: CloudMarket) -> list[Offer]:
     """Return what is sold now, at the price of the catalogue's offer, which is the same in every zone."""
     offer = instance.offer(market.region)
     zones = [zone for zone in pool.zones or offer.zone_ids if zone in offer.zone_ids]

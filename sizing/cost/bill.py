@@ -119,7 +119,7 @@ def shared_lines(
     return tuple(lines)
 
 
-def beside_usd_per_hour(entry: ModelEntry, zones: int, region: str, catalogue: Catalogue) -> float:
+def fixed_usd_per_hour(entry: ModelEntry, zones: int, region: str, catalogue: Catalogue) -> float:
     """Return the ceiling of what a model planned alone costs on any machines: load balancer, transfer, key, secrets."""
     return total(shared_lines(None, region, catalogue, StackTraffic(entries=(entry,), zones=zones))).ceiling
 

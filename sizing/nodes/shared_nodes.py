@@ -22,7 +22,7 @@ from sizing.plan import Bounds, Disk, Replicas
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tenant:
+class SharedDemand:
     """What one model needs of shared nodes: replicas that are not rounded to whole nodes, GPUs of each."""
 
     gpus: int
@@ -56,7 +56,7 @@ def _closed(gpus: int, pods: dict[int, int], node_gpus: int) -> int:
     return min(in_use // (node_gpus - gpus + narrowest), ranges // node_gpus)
 
 
-def shared_nodes(tenants: Sequence[Tenant], node_gpus: int) -> Replicas:
+def shared_nodes(tenants: Sequence[SharedDemand], node_gpus: int) -> Replicas:
     """Return the nodes of all tenants together, in the form of the replicas of which each is a whole node.
 
     Where a day is stated, hour by hour; a model of which none is stated is at its busiest in all of them.
@@ -80,7 +80,7 @@ def shared_disk(disks: Sequence[Disk]) -> Disk:
     return max(disks, key=lambda disk: (disk.size_gib, disk.throughput_mib_per_s, disk.iops))
 
 
-def parts(usd_per_hour: Bounds, tenants: Sequence[Tenant]) -> list[Bounds]:
+def parts(usd_per_hour: Bounds, tenants: Sequence[SharedDemand]) -> list[Bounds]:
     """Return each tenant's part of the cost of the nodes; floors, expected and ceilings add up to the whole.
 
     The floor is divided by the GPUs that run always, what the planned traffic adds by the GPUs it adds, and what the

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sizing.catalogue import Catalogue
-from sizing.cost.bill import beside_usd_per_hour, bill_of, shared_lines, total
+from sizing.cost.bill import bill_of, fixed_usd_per_hour, shared_lines, total
 from sizing.cost.budget import budget_plan, least_budget
 from sizing.cost.spot_interruptions import spot_warnings
 from sizing.errors import BadInput, NoPlan, OverBudget
@@ -25,8 +25,8 @@ from sizing.planning.explanation import sharing_warning, warnings_of
 from sizing.planning.refusals import no_plan, no_plan_way_out, option_title, why_more_expensive
 from sizing.planning.request import PlanRequest
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option, Search, Supply
-from sizing.planning.search.shapes import Rejected
+from sizing.planning.search.options import Market, Option, Search
+from sizing.planning.search.parallel_configs import Rejected
 from sizing.planning.serving_plan import own_plan, serving_plan
 from sizing.planning.sharing.fleet_search import Combination, combinations
 from sizing.planning.sharing.fleets import fleet_names, own_fleet, shared_nodes_of
@@ -59,12 +59,12 @@ def plan_model(
     ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
     meets the objectives, OverBudget when nothing that does fits the limit.
     """
-    supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
-    search = _search(entry, supply, keep=top + 1)
+    market = Market(capacity=capacity, region=region, catalogue=catalogue)
+    search = _search(entry, market, keep=top + 1)
     options, rejected = search.options, tuple(search.rejected)
     if max_monthly_usd is not None:
-        beside = beside_usd_per_hour(entry, capacity.zones, region, catalogue)
-        options, above = _within(options, beside, max_monthly_usd)
+        fixed = fixed_usd_per_hour(entry, capacity.zones, region, catalogue)
+        options, above = _within(options, fixed, max_monthly_usd)
         rejected += above
     return _result(entry, capacity, options, rejected, top)
 
@@ -89,10 +89,10 @@ def _result(
 
 
 def _within(
-    options: Sequence[Option], beside_usd_per_hour: float, max_monthly_usd: float
+    options: Sequence[Option], fixed: float, max_monthly_usd: float
 ) -> tuple[list[Option], tuple[Rejected, ...]]:
     """Return the options whose bill stays within the limit, and why the others do not; OverBudget when none does."""
-    budgets = [least_budget(option.ceiling_usd_per_hour + beside_usd_per_hour) for option in options]
+    budgets = [least_budget(option.ceiling_usd_per_hour + fixed) for option in options]
     within = [option for option, least in zip(options, budgets, strict=True) if least <= max_monthly_usd]
     if not within:
         raise OverBudget(
@@ -117,10 +117,10 @@ def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> 
     return list(first.values())
 
 
-def _search(entry: ModelEntry, supply: Supply, keep: int) -> Search:
-    search = enumerate_options(entry, supply.capacity, supply.region, supply.catalogue, keep=keep)
+def _search(entry: ModelEntry, market: Market, keep: int) -> Search:
+    search = enumerate_options(entry, market.capacity, market.region, market.catalogue, keep=keep)
     if not search.options:
-        way_out = no_plan_way_out(search, supply.region, supply.catalogue)
+        way_out = no_plan_way_out(search, market.region, market.catalogue)
         raise NoPlan(f"models.{entry.name}", no_plan(entry, search), way_out=way_out)
     return search
 
@@ -159,7 +159,7 @@ def planned_stack(request: PlanRequest, top: int = 0) -> PlannedStack:
     """
     _check_names(request.models)
     searches = _searches(request, keep=top + 1)
-    tried = combinations(request.models, searches, request.supply, _most_ceiling_usd_per_hour(request))
+    tried = combinations(request.models, searches, request.market, _most_ceiling_usd_per_hour(request))
     short = ""
     for combination in tried:
         plan = _assemble(request, combination)
@@ -175,7 +175,7 @@ def planned_stack(request: PlanRequest, top: int = 0) -> PlannedStack:
 
 
 def _searches(request: PlanRequest, keep: int = 1) -> tuple[Search, ...]:
-    return tuple(_search(entry, request.supply, keep) for entry in request.models)
+    return tuple(_search(entry, request.market, keep) for entry in request.models)
 
 
 def _most_ceiling_usd_per_hour(request: PlanRequest) -> float:
@@ -230,7 +230,7 @@ def _over_budget(request: PlanRequest, leanest: StackPlan) -> OverBudget:
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
     calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    calmest = combinations(calm.models, _searches(calm), calm.supply, 0.0)[-1]
+    calmest = combinations(calm.models, _searches(calm), calm.market, 0.0)[-1]
     least = least_budget(_assemble(calm, calmest).burn_usd_per_hour.ceiling)
     if least < smallest:
         way_out += f" (peakFactor 1 needs {least:.2f} USD)"

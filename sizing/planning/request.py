@@ -8,7 +8,7 @@ from sizing.catalogue import Catalogue
 from sizing.cost.transfer import StackTraffic
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
 from sizing.plan import VectorStorePlan
-from sizing.planning.search.options import Supply
+from sizing.planning.search.options import Market
 from sizing.serving.vector_store import plan_vector_store
 
 
@@ -31,9 +31,9 @@ class PlanRequest:
     """Whether callers are outside: answers are then billed as transfer to the internet."""
 
     @property
-    def supply(self) -> Supply:
+    def market(self) -> Market:
         """Which machines may be bought."""
-        return Supply(capacity=self.capacity, region=self.region, catalogue=self.catalogue)
+        return Market(capacity=self.capacity, region=self.region, catalogue=self.catalogue)
 
     @property
     def store(self) -> VectorStorePlan | None:

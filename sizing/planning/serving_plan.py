@@ -39,7 +39,9 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
     spot = any(pool.capacity_type == "spot" for pool in pools)
     each, least = engine.rates.arrivals(entry.workload), max(option.replicas.floor, 1)
-    thresholds = scaling(settings, entry, start, each=each, relief=engine.rates.relief, least=least, spare=spare)
+    thresholds = scaling(
+        settings, entry, start, each=each, scale_out_gain=engine.rates.scale_out_gain, least=least, spare=spare
+    )
     budgets = probes(start)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
     output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6

@@ -19,10 +19,10 @@ from rehearsal.checks import (
 )
 from rehearsal.control_plane.objects import dropped_fields
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
-from rehearsal.run import read_script
-from rehearsal.scenarios import Blow, places_left, scenario_named, sharing
+from rehearsal.run import read_rehearsal_plan
+from rehearsal.scenarios import Disruption, places_left, scenario_named, sharing
 from rehearsal.simulated.nodes import NodeSpec
-from rehearsal.simulated.pools import Market, Purchase
+from rehearsal.simulated.pools import CloudMarket, Purchase
 from rehearsal.simulated.readiness import pod_selector, waiting_for
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
@@ -164,7 +164,7 @@ def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):
 
 
 def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
-    market = Market(catalogue=load_catalogue(), region=plan.region)
+    market = CloudMarket(catalogue=load_catalogue(), region=plan.region)
     machines = [
         node("s", plan.pools[0].name, "g6.xlarge", "z"),
         node("d", "floor", "g6.xlarge", "z", capacity="on-demand"),
@@ -174,14 +174,14 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
     wanted = {plan.models[0].name: replicas + 1}
     assert places_left(plan, plan.models, wanted, blow, market) == (0, 0)
-    calm = Blow(what="", nodes=(), market=market)
+    calm = Disruption(what="", nodes=(), market=market)
     assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
     assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
 
 
 def test_the_zone_with_most_gpu_nodes_is_lost():
     machines = [node("a", "p", "t", "z1"), node("b", "p", "t", "z2"), node("c", "p", "t", "z2")]
-    blow = scenario_named("zone-loss")(machines, Market(catalogue=load_catalogue(), region="us-east-1"))
+    blow = scenario_named("zone-loss")(machines, CloudMarket(catalogue=load_catalogue(), region="us-east-1"))
     assert blow.nodes == ("b", "c")
     assert blow.market.closed_zones == {"z2"}
 
@@ -224,7 +224,7 @@ def test_pods_are_found_by_the_selector_of_their_workload():
 @pytest.mark.parametrize("limits", [{"chat": 1}, {"assistant-floor": 1}, {"chat-spot": -1}])
 def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
     with pytest.raises(BadInput, match="--gpu-limit"):
-        read_script("prod", None, STACKS_DIR, limits)
+        read_rehearsal_plan("prod", None, STACKS_DIR, limits)
 
 
 def shared_plan(*narrow):
@@ -249,8 +249,8 @@ def shared_plan(*narrow):
 
 def test_models_on_shared_nodes_are_counted_together_after_a_blow():
     shared = shared_plan()
-    market = Market(catalogue=load_catalogue(), region=shared.region)
-    calm, wanted = Blow(what="", nodes=(), market=market), {"a": 3, "b": 3}
+    market = CloudMarket(catalogue=load_catalogue(), region=shared.region)
+    calm, wanted = Disruption(what="", nodes=(), market=market), {"a": 3, "b": 3}
     assert sharing(shared) == [shared.models]
     assert places_left(shared, shared.models, wanted, calm, market) == (6, 6)
     closed = scenario_named("spot-reclaim")([], market)
@@ -264,7 +264,7 @@ def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_
 
     mixed = shared_plan("meta-llama/Llama-3.1-8B-Instruct", EngineOverrides(tensor_parallel=1, pipeline_parallel=1))
     assert sorted(model.resources.gpus for model in mixed.models if model.shares_with) == [1, 4]
-    market = Market(catalogue=load_catalogue(), region=mixed.region)
+    market = CloudMarket(catalogue=load_catalogue(), region=mixed.region)
     closed = scenario_named("spot-reclaim")([], market)
     fewest, most = places_left(mixed, mixed.models, {"a": 3, "b": 3}, closed, market)
     assert (fewest, most) == (4, 6)

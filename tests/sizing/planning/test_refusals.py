@@ -12,7 +12,7 @@ from sizing.inputs import Capacity, ModelEntry, Quota, ReplicaBounds
 from sizing.planning.refusals import no_plan, no_plan_way_out
 from sizing.planning.search.enumeration import enumerate_options
 from sizing.planning.search.options import Search
-from sizing.planning.search.shapes import Rejected, RejectionKind
+from sizing.planning.search.parallel_configs import Rejected, RejectionKind
 from sizing.workload.workload import Objectives, Workload
 
 CATALOGUE = load_catalogue()
@@ -52,7 +52,7 @@ def test_other_words_for_a_reason_change_neither_the_hint_nor_which_reasons_are_
 
 def test_the_hint_names_what_the_kind_says() -> None:
     def way_out(kind: RejectionKind) -> str:
-        search = Search(rejected=[Rejected(option="x", kind=kind, reason="y")], placed=True, shapes=[None])  # type: ignore[list-item]
+        search = Search(rejected=[Rejected(option="x", kind=kind, reason="y")], placed=True, configs=[None])  # type: ignore[list-item]
         return no_plan_way_out(search, "us-east-1", CATALOGUE)
 
     assert way_out("quota").startswith("ask for more in Service Quotas")

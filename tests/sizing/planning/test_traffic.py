@@ -217,7 +217,7 @@ def test_bursts_that_more_replicas_share_leave_each_more_and_a_quiet_hour_has_fe
     load = {"requests_per_second": 20.0, "burstiness": 0.1}
     found = enumerate_options(entry(**load, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
     rates, wanted = found.engine.rates, entry(**load).workload
-    assert rates.each(0.1) < rates.each(0.6) < rates.within == rates.each(1.0) < rates.each(1.5)
+    assert rates.at_share(0.1) < rates.at_share(0.6) < rates.within == rates.at_share(1.0) < rates.at_share(1.5)
     assert rates.replicas(wanted, 0.1) > 1.2 * rates.replicas(wanted) / 10
 
 
@@ -238,7 +238,7 @@ def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_en
     def asked(share: float) -> float:
         return (20 * share + scaling.spare_requests_per_s * early) / each
 
-    assert rates.relief > 1.05
+    assert rates.scale_out_gain > 1.05
     assert asked(1.0) == pytest.approx(rates.replicas(one.workload), rel=1e-3)
     for share in (0.1, 0.4, 0.6):
         assert asked(share) > rates.replicas(one.workload, share) * 0.999  # to which rates are known

@@ -42,12 +42,12 @@ class Rejected:
     reason: str
 
 
-ShapeKey = tuple[str, str, int, int]
+ParallelKey = tuple[str, str, int, int]
 """Checkpoint, GPU, tensor and pipeline parallel size."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class ParallelConfig:
     """One checkpoint on one set of GPUs, before its settings are chosen."""
 
     entry: ModelEntry
@@ -60,12 +60,12 @@ class Shape:
 
     @property
     def name(self) -> str:
-        """GPU, widths and, where it is another, checkpoint: as rejections name it."""
+        """GPU, parallel sizes and, where it is another, checkpoint: as rejections name it."""
         name = option_name(self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
         return f"{name} {self.model.name.split('/')[-1]}" if self.variant else name
 
     @property
-    def key(self) -> ShapeKey:
+    def key(self) -> ParallelKey:
         """What it is known by."""
         return (self.model.name, self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
 
@@ -99,7 +99,7 @@ def checkpoints(entry: ModelEntry, catalogue: Catalogue) -> tuple[ModelSpec, ...
     return tuple(found.values())
 
 
-def widths(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
+def parallel_sizes(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
     """Return the tensor and pipeline parallel sizes to try: those that the entry does not fix."""
     tensor, pipeline = entry.engine.tensor_parallel, entry.engine.pipeline_parallel
     pairs = [(tensor or tp, pipeline or pp) for tp, pp in PARALLEL]
