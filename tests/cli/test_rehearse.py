@@ -8,7 +8,7 @@ import rehearsal.run
 from rehearsal.errors import ToolError
 from tests.cli.conftest import Called, Tonnage
 
-LINES_OF_A_SCREEN = 40
+LINES_OF_A_SCREEN = 32
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_plan_and_bill_on_one_screen_are_those_of_the_whole_preview() -> None:
     brief = shown(render.plan_and_bill(document())).splitlines()
     figures = {line for line in whole if "$" in line or "chat-floor" in line}
     assert figures & set(brief) >= {line for line in figures if line.startswith(("chat-floor", "expected", "ceiling"))}
-    assert not any("Policies" in line or "Resources" in line for line in brief)
+    assert not any(word in line for word in ("Policies", "Resources", "KV cache") for line in brief)
 
 
 def test_what_changes_is_shown_before_everything_else() -> None:
