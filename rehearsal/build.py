@@ -80,14 +80,15 @@ class Builder:
         """Build one binary after the other: together, their temporary files would need half as much disk again."""
         go = self.compiler.go()
         folder = self._folder(module)
-        self.compiler.standard_library(f"compiling the {STANDARD_LIBRARY} of Go, which all tools share")
+        home = self.pins / module.name
+        self.compiler.standard_library(f"compiling the {STANDARD_LIBRARY} of Go, which all tools share", cwd=home)
         for name in names:
             self.built += 1
             label = f"building {name} {module.version}" + (f", {self.built} of {self.total}" if self.total else "")
             with scratch(self.cache) as temporary:
                 package = module.packages[name]
                 command = [go, "build", *OPTIONS, *module.ldflags_option(), "-o", temporary / name, package]
-                self.compiler.run(command, cwd=self.pins / module.name, label=label, work=module.name)
+                self.compiler.run(command, cwd=home, label=label, work=module.name)
                 with writing(folder):
                     folder.mkdir(parents=True, exist_ok=True)
                     (temporary / name).replace(folder / name)

@@ -71,10 +71,10 @@ class Compiler:
         found = shutil.which("go", path=self.environ.get("PATH", ""))
         return Path(found) if found and self._version(found) >= GO_MINIMUM else None
 
-    def standard_library(self, label: str) -> None:
-        """Compile what all tools share, once: ``forget`` keeps it from one tool to the next."""
+    def standard_library(self, label: str, *, cwd: Path) -> None:
+        """Compile what all tools share, once: ``forget`` keeps it from one tool to the next. ``cwd``: any module."""
         if not self._standard.is_dir():
-            self.run([self.go(), "build", *OPTIONS, "std"], cwd=self.pins, label=label, work=STANDARD_LIBRARY, flags="")
+            self.run([self.go(), "build", *OPTIONS, "std"], cwd=cwd, label=label, work=STANDARD_LIBRARY)
             with scratch(self.folder) as temporary, writing(self._standard):
                 shutil.copytree(self._packages, temporary / "done", copy_function=os.link)
                 (temporary / "done").rename(self._standard)
@@ -192,9 +192,9 @@ def discard(folder: Path, *, beside: Path) -> None:
     It has a hundred thousand files, and a disk takes longer to forget them than a rehearsal takes.
     """
     if folder.is_dir():
+        aside = beside.with_name(f"{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
         with writing(folder):
-            aside = Path(tempfile.mkdtemp(prefix=REMOVED, dir=beside.parent))
-            folder.rename(aside / folder.name)
+            folder.rename(aside)
         remove(aside)
 
 
