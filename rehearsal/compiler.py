@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -114,7 +115,7 @@ class Compiler:
         Without ``check`` a failure that printed something is left to the caller, who reads it there.
         """
         self.progress(f"{label} ...")
-        started = time.monotonic()
+        started, used = time.monotonic(), _processor_seconds()
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)  # a killed compiler leaves as much as it compiled
         with writing(self.folder):
             (self.folder / "tmp").mkdir(parents=True)
@@ -138,7 +139,8 @@ class Compiler:
             if "no space left" in out + err:
                 self.clear()  # whoever has to make room should not have to find these
             raise ToolError(label, last_line(out, err), way_out=remedy(out + err))
-        self.progress(f"{label}: {minutes(time.monotonic() - started)}")
+        used = _processor_seconds() - used
+        self.progress(f"{label}: {minutes(time.monotonic() - started)}, {used:.0f} s of processor")
         return out
 
     def _version(self, go: str) -> tuple[int, int]:
@@ -226,6 +228,12 @@ def writing(folder: Path) -> Generator[None, None, None]:
             f"cannot write {folder}: {error.strerror}",
             way_out="point TONNAGE_CACHE to a folder with 4 GB free",
         ) from error
+
+
+def _processor_seconds() -> float:
+    """Return what all ended children of this process have used so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def last_line(*texts: str) -> str:

@@ -1,4 +1,4 @@
-"""What building will take: measured seconds and megabytes of each step, out of ``tools/measured.json``."""
+"""What building will take: measured processor time and megabytes of each step, out of ``tools/measured.json``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from rehearsal.toolset import Manifests, Module
 
 MANIFESTS = "manifests"
 COMPILER = "compiler"
+CORES_USED = 4
+"""More cores than this wait for the last packages and for the linker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """One measurement of all steps: ``steps`` has (seconds, megabytes that stay) by module or kind of step."""
+    """One measurement of all steps: ``steps`` has (seconds of processor, megabytes that stay) by module or kind."""
 
     date: str
     machine: str
@@ -31,7 +33,7 @@ class Measured:
         if not path.is_file():
             return None
         found = json.loads(path.read_text())
-        steps = {name: (step["seconds"], step["megabytes"]) for name, step in found["steps"].items()}
+        steps = {name: (step["processor_seconds"], step["megabytes"]) for name, step in found["steps"].items()}
         return cls(date=found["date"], machine=found["machine"], peak_mb=found["peak_megabytes"], steps=steps)
 
 
@@ -42,10 +44,12 @@ def announcement(
     *,
     where: str,
     compiler: bool,
+    cores: int,
 ) -> Iterator[str]:
     """Yield what is to be built: each tool with minutes and size, then all together. Nothing when nothing is.
 
     ``lacking``: modules whose files are fetched. ``where``: the cache folder. ``compiler``: whether Go is missing too.
+    Minutes are processor time over ``cores``: what an idle machine takes, a busy one takes longer.
     """
     if not missing and not lacking:
         return
@@ -55,16 +59,16 @@ def announcement(
     steps += [(module.name, module.title(names)) for module, names in missing]
     steps += [(MANIFESTS, f"definitions and stages of {len(lacking)} modules, fetched")] if lacking else []
     known = measured.steps if measured else {}
+    used = min(cores, CORES_USED)
     for name, title in steps:
-        yield f"  {title}: {_figures(known[name]) if name in known else 'not measured'}"
+        yield f"  {title}: {_figures(known[name], used) if name in known else 'not measured'}"
     if measured and all(name in known for name, _ in steps):
-        seconds = sum(known[name][0] for name, _ in steps)
-        stays = sum(known[name][1] for name, _ in steps)
-        size = f"{stays:,.0f} MB, at most {measured.peak_mb:,} MB meanwhile"
-        yield f"  together about {math.ceil(seconds / 60)} minutes and {size}"
+        minutes = math.ceil(sum(known[name][0] for name, _ in steps) / used / 60)
+        size = f"{sum(known[name][1] for name, _ in steps):,.0f} MB, at most {measured.peak_mb:,} MB meanwhile"
+        yield f"  together about {minutes} minutes on {used} idle cores and {size}"
         yield f"  (measured {measured.date}, {measured.machine}; an interrupted build goes on where it stopped)"
 
 
-def _figures(step: tuple[float, float]) -> str:
+def _figures(step: tuple[float, float], cores: int) -> str:
     seconds, megabytes = step
-    return f"{seconds / 60:.1f} minutes" + (f", {megabytes:,.0f} MB" if megabytes else "")
+    return f"{max(seconds / cores / 60, 0.1):.1f} minutes" + (f", {megabytes:,.0f} MB" if megabytes else "")

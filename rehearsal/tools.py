@@ -98,10 +98,15 @@ def locate(wanted: Sequence[Module], builder: Builder, sources: Sequence[Manifes
     ours = [(module, [name for name in module.packages if name not in found]) for module in wanted]
     missing = [(module, names) for module, wanted_of in ours if (names := builder.missing(module, wanted_of))]
     lacking = [source for source in sources if builder.lacks(source)]
-    compiler = bool(missing or lacking) and builder.compiler.on_path() is None
-    for line in announcement(
-        missing, lacking, Measured.read(builder.pins), where=_short(builder.cache), compiler=compiler
-    ):
+    told = announcement(
+        missing,
+        lacking,
+        Measured.read(builder.pins),
+        where=_short(builder.cache),
+        compiler=bool(missing or lacking) and builder.compiler.on_path() is None,
+        cores=os.cpu_count() or 1,
+    )
+    for line in told:
         builder.progress(line)
     builder.total = sum(len(names) for _, names in missing)
     for module, names in ours:

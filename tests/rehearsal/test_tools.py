@@ -13,8 +13,8 @@ import pytest
 from rehearsal.build import COMPILER, Builder, cache_folder
 from rehearsal.compiler import REMOVED
 from rehearsal.errors import ToolError
-from rehearsal.expected import Measured
-from rehearsal.tools import PINS, locate
+from rehearsal.expected import Measured, announcement
+from rehearsal.tools import NEEDED, PINS, locate
 from rehearsal.toolset import Manifests, Module, manifest_modules, modules, parse_version
 
 FAKE_GO = """#!/bin/sh
@@ -178,12 +178,22 @@ def test_an_interrupted_build_goes_on_with_what_was_compiled_and_drops_the_rest(
     assert written(folder) == {"packages/00/std", "standard-library/00/std"}
 
 
-def test_what_will_be_built_is_said_first_with_minutes_and_size(workshop):
+@pytest.mark.parametrize(("cores", "minutes"), [(1, "7"), (2, "4"), (64, "2")])
+def test_minutes_are_those_of_the_cores_here_but_no_more_than_a_build_can_use(cores, minutes):
+    measured = Measured(
+        date="2026-11-30", machine="any", peak_mb=1, steps={"standard library": (100, 0), "tiny": (300, 5)}
+    )
+    lines = list(announcement([(TINY, ["tiny"])], [], measured, where="there", compiler=False, cores=cores))
+    assert f"together about {minutes} minutes" in lines[3]
+
+
+def test_what_will_be_built_is_said_first_with_minutes_and_size(workshop, monkeypatch):
     folder, environ = workshop
-    steps = {"standard library": (20, 0), "tiny": (61, 7), "second": (119, 1200), "manifests": (12, 2)}
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    steps = {"standard library": (40, 0), "tiny": (122, 7), "second": (238, 1200), "manifests": (24, 2)}
     measured = {
         "date": "2026-11-30", "machine": "2 cores", "peak_megabytes": 2500,
-        "steps": {name: {"seconds": seconds, "megabytes": size} for name, (seconds, size) in steps.items()},
+        "steps": {name: {"processor_seconds": seconds, "megabytes": size} for name, (seconds, size) in steps.items()},
     }  # fmt: skip
     (folder / "pins" / "measured.json").write_text(json.dumps(measured))
     shutil.copytree(folder / "pins" / "tiny", folder / "pins" / "second")
@@ -196,10 +206,10 @@ def test_what_will_be_built_is_said_first_with_minutes_and_size(workshop):
         "  tiny v1.2.3: 1.0 minutes, 7 MB",
         "  second v2.0.0 (a, b): 2.0 minutes, 1,200 MB",
         "  definitions and stages of 1 modules, fetched: 0.2 minutes, 2 MB",
-        "  together about 4 minutes and 1,209 MB, at most 2,500 MB meanwhile",
+        "  together about 4 minutes on 2 idle cores and 1,209 MB, at most 2,500 MB meanwhile",
         "  (measured 2026-11-30, 2 cores; an interrupted build goes on where it stopped)",
         "compiling the standard library of Go, which all tools share ...",
-        "compiling the standard library of Go, which all tools share: 0m00s",
+        "compiling the standard library of Go, which all tools share: 0m00s, 0 s of processor",
     ]
     begun = [line for line in lines[9:] if line.endswith("...")]
     assert begun == [f"building {one} ..." for one in ("tiny v1.2.3, 1 of 3", "a v2.0.0, 2 of 3", "b v2.0.0, 3 of 3")]
@@ -213,10 +223,10 @@ def test_where_nothing_is_missing_nothing_is_announced(workshop):
     assert lines == []
 
 
-def test_each_step_of_a_build_was_measured():
+def test_each_step_of_what_a_rehearsal_builds_was_measured():
     measured = Measured.read(PINS)
     assert measured is not None
-    assert {*modules(PINS), "compiler", "standard library", "manifests"} == set(measured.steps)
+    assert {*NEEDED, "compiler", "standard library", "manifests"} == set(measured.steps)
 
 
 def test_without_a_compiler_and_without_the_wheel_the_way_out_is_told(workshop):
