@@ -64,8 +64,9 @@ def announcement(
         yield f"  {title}: {_figures(known[name], used) if name in known else 'not measured'}"
     if measured and all(name in known for name, _ in steps):
         minutes = math.ceil(sum(known[name][0] for name, _ in steps) / used / 60)
+        unit = "minutes" if minutes > 1 else "minute"
         size = f"{sum(known[name][1] for name, _ in steps):,.0f} MB, at most {measured.peak_mb:,} MB meanwhile"
-        yield f"  together about {minutes} minutes on {used} idle cores and {size}"
+        yield f"  together about {minutes} {unit} on {used} idle cores and {size}"
         yield f"  (measured {measured.date}, {measured.machine}; an interrupted build goes on where it stopped)"
 
 
