@@ -68,18 +68,21 @@ def rehearse(
     scenario: str | None = None,
     gpu_limits: Mapping[str, int] | None = None,
     progress: Progress = lambda _: None,
+    planned: Callable[[], None] = lambda: None,
     stacks_dir: Path | None = None,
     fault: Fault | None = None,
     hold: Callable[[Path], None] | None = None,
 ) -> RehearsalReport:
     """Rehearse ``stack`` (and the cluster stack that it stands on) and return what was found.
 
+    ``planned`` is called once the stack has a plan, before any tool is built: whoever waits has that to read.
     ``keep`` holds everything up before the destroy: it calls ``hold`` with the kubeconfig, by default until Ctrl-C.
     ``gpu_limits`` cuts the GPU limit of Karpenter pools by hand after ``up``, to see which pod then stays Pending.
     ``fault`` makes the AWS stand-in fail on purpose. Raises BadInput (exit 2) and NoPlan or OverBudget (exit 3) before
     anything is started; what goes wrong afterwards is in the report.
     """
     script = read_rehearsal_plan(stack, scenario, stacks_dir or STACKS_DIR, gpu_limits or {})
+    planned()
     return perform(script, progress=progress, fault=fault, hold=_holder(hold, progress) if keep else None)
 
 
