@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("benchmarks", "cli", "components", "infra", "policies", "rehearsal", "runtime", "sizing", "tools")
-ENTRIES, FLOORS, FILES, LINES = 18, 8, 20, 450
+ENTRIES, FLOORS, FILES, LINES = 18, 8, 20, 420
 
 
 @cache

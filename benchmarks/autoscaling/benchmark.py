@@ -42,7 +42,7 @@ from sizing.performance.spread import spread_of
 from sizing.plan import ServingPlan
 from sizing.planning.planner import plan_stack
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option
+from sizing.planning.search.options import Market, Option
 from sizing.planning.sensitivity import chosen_option, nodes_usd_per_hour
 from sizing.planning.serving_plan import own_plan
 
@@ -69,7 +69,7 @@ def of_stack(stack: str, model: str) -> Service:
     whole = plan_stack(plan_request(apart, stack, catalogue))
     entry = next(one for one in settings.models if one.name == model)
     plan = next(one for one in whole.models if one.name == model)
-    option = chosen_option(plan, entry, settings.capacity, settings.region, catalogue)
+    option = chosen_option(plan, entry, Market(capacity=settings.capacity, region=settings.region, catalogue=catalogue))
     return service_of(f"{stack}, {model}", entry, settings.capacity, option, plan)
 
 
@@ -91,7 +91,9 @@ def of_problem(seed: int) -> Service | None:
     if problem.entry.workload.requests_per_second > MOST_REQUESTS_PER_S:
         return None
     try:
-        search = enumerate_options(problem.entry, problem.capacity, problem.region, load_catalogue(), keep=1)
+        search = enumerate_options(
+            problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()), keep=1
+        )
     except TonnageError:
         return None
     if not search.options or search.options[0].replicas.floor == search.options[0].replicas.ceiling:

@@ -24,7 +24,7 @@ from sizing.plan import StackPlan
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.request import PlanRequest
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option
+from sizing.planning.search.options import Market, Option
 from sizing.units import HOURS_PER_MONTH
 
 MET_SHARE = 0.95
@@ -78,7 +78,9 @@ def judge(seed: int) -> Verdict:
 
 
 def _chosen(problem: Problem) -> Option:
-    options = enumerate_options(problem.entry, problem.capacity, problem.region, load_catalogue(), keep=1).options
+    options = enumerate_options(
+        problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()), keep=1
+    ).options
     if not options:
         raise NoPlan("problem", "no option")
     return options[0]
@@ -92,7 +94,9 @@ def _same_within_a_budget(problem: Problem, every: list[Best], first: Option) ->
     """Plan again under a ceiling between the leanest and that of the first choice."""
     leanest = min(one.ceiling_usd for one in every)
     limit = (leanest + first.usd_per_hour.ceiling) / 2
-    options = enumerate_options(problem.entry, problem.capacity, problem.region, load_catalogue(), keep=1).options
+    options = enumerate_options(
+        problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()), keep=1
+    ).options
     fitting = [option for option in options if option.usd_per_hour.ceiling <= limit + 1e-9]
     best = cheapest(every, limit)
     return (not fitting and best is None) or (bool(fitting) and best is not None and _same(fitting[0], best))
@@ -100,7 +104,7 @@ def _same_within_a_budget(problem: Problem, every: list[Best], first: Option) ->
 
 def _within_its_budget(problem: Problem) -> bool:
     """Plan within nine tenths of the cheapest plan's ceiling: within it, or refused."""
-    arguments = (problem.entry, problem.capacity, problem.region, load_catalogue())
+    arguments = (problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()))
     limit = 0.9 * plan_model(*arguments).chosen.usd_per_hour.ceiling * HOURS_PER_MONTH
     try:
         return plan_model(*arguments, max_monthly_usd=limit).chosen.usd_per_hour.ceiling * HOURS_PER_MONTH <= limit

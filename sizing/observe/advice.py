@@ -182,7 +182,7 @@ def _engine_option(request: PlanRequest, entry: ModelEntry, plan: ServingPlan, b
     pinned = entry.engine.model_copy(update={"gpu": plan.gpu, "tensor_parallel": plan.tensor_parallel})
     wanted = entry.model_copy(update={"engine": pinned, "replicas": bounds})
     try:
-        options = enumerate_options(wanted, request.capacity, request.region, request.catalogue).options
+        options = enumerate_options(wanted, request.market).options
     except TonnageError:
         return None
     return next((one for one in options if one.instance.instance_type == plan.instance_type), None)

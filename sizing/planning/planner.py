@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from sizing.catalogue import Catalogue
 from sizing.cost.bill import bill_of, fixed_usd_per_hour, shared_lines, total
 from sizing.cost.budget import budget_plan, least_budget
 from sizing.cost.spot_interruptions import spot_warnings
@@ -45,9 +44,7 @@ class PlanResult:
 
 def plan_model(
     entry: ModelEntry,
-    capacity: Capacity,
-    region: str,
-    catalogue: Catalogue,
+    market: Market,
     *,
     max_monthly_usd: float | None = None,
     top: int = 5,
@@ -59,14 +56,13 @@ def plan_model(
     ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
     meets the objectives, OverBudget when nothing that does fits the limit.
     """
-    market = Market(capacity=capacity, region=region, catalogue=catalogue)
     search = _search(entry, market, keep=top + 1)
     options, rejected = search.options, tuple(search.rejected)
     if max_monthly_usd is not None:
-        fixed = fixed_usd_per_hour(entry, capacity.zones, region, catalogue)
+        fixed = fixed_usd_per_hour(entry, market.capacity.zones, market.region, market.catalogue)
         options, above = _within(options, fixed, max_monthly_usd)
         rejected += above
-    return _result(entry, capacity, options, rejected, top)
+    return _result(entry, market.capacity, options, rejected, top)
 
 
 def _result(
@@ -118,7 +114,7 @@ def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> 
 
 
 def _search(entry: ModelEntry, market: Market, keep: int) -> Search:
-    search = enumerate_options(entry, market.capacity, market.region, market.catalogue, keep=keep)
+    search = enumerate_options(entry, market, keep=keep)
     if not search.options:
         way_out = no_plan_way_out(search, market.region, market.catalogue)
         raise NoPlan(f"models.{entry.name}", no_plan(entry, search), way_out=way_out)

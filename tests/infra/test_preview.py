@@ -12,6 +12,7 @@ from infra.recording import RecordedResource
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 from sizing.workload.workload import Workload
 from tests.support.plans import serving_plan, stack_plan, vector_store_plan
 
@@ -107,7 +108,7 @@ def test_a_model_says_what_its_machine_was_chosen_among() -> None:
         model="meta-llama/Llama-3.1-8B-Instruct",
         workload=Workload(requests_per_second=6, input_tokens=900, output_tokens=250),
     )
-    result = plan_model(entry, Capacity(), "us-east-1", load_catalogue(), top=3)
+    result = plan_model(entry, Market(capacity=Capacity(), region="us-east-1", catalogue=load_catalogue()), top=3)
     settings = SimpleNamespace(layer="serving", region="us-east-1", models=(entry,), capacity=Capacity())
     alone = {entry.name: result}
     model = build_preview("test", graph(stack_plan(result.chosen), settings, alone=alone), [])["models"][0]

@@ -11,10 +11,10 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sizing.catalogue import Catalogue, Instance
+from sizing.catalogue import Instance
 from sizing.catalogue.files import serving_facts
 from sizing.cost.bill import disk_usd_per_hour, model_fixed_usd_per_hour
-from sizing.inputs import Capacity, ModelEntry
+from sizing.inputs import ModelEntry
 from sizing.models.spec import ModelSpec
 from sizing.nodes.loss_tolerance import check_tolerance
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
@@ -117,22 +117,19 @@ def _option(
     )
 
 
-def enumerate_options(
-    entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, *, keep: int | None = None
-) -> Search:
+def enumerate_options(entry: ModelEntry, market: Market, *, keep: int | None = None) -> Search:
     """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
 
-    With ``keep`` configs are left out that cannot matter: those whose cost at the rate that no settings exceed is above
-    that of ``keep`` other engines, one of which has no higher ceiling either. What is left
-    out says so among the rejections; the cheapest for any budget is never left out.
+    With ``keep`` parallel configurations are left out that cannot matter: those whose cost at the rate that no settings
+    exceed is above that of ``keep`` other engines, one of which has no higher ceiling either. What is left out says so
+    among the rejections; the cheapest for any budget is never left out.
     """
-    models, search = checkpoints(entry, catalogue), Search()
-    market = Market(capacity=capacity, region=region, catalogue=catalogue)
-    catalogue.region(region)
-    check_quotas(capacity, catalogue)
+    models, search = checkpoints(entry, market.catalogue), Search()
+    market.catalogue.region(market.region)
+    check_quotas(market.capacity, market.catalogue)
     check_lengths(entry, models[0])
     check_speculation(entry.engine, f"models.{entry.name}.engine.")
-    check_tolerance(entry, capacity)
+    check_tolerance(entry, market.capacity)
     found = _shapes(entry, models, market)
     search.configs, search.machines = found.configs, found.machines
     search.rejected += found.rejected

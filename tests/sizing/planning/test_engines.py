@@ -20,6 +20,7 @@ from sizing.planning.search.engines import (
     try_settings,
 )
 from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Market
 from sizing.planning.search.parallel_configs import ParallelConfig
 from sizing.workload.workload import Objectives, Workload
 
@@ -38,7 +39,9 @@ def shape(one: ModelEntry, gpu: str, tensor: int = 1, pipeline: int = 1) -> Para
 
 
 def chosen(one: ModelEntry, *gpus: str) -> ServingPlan:
-    return plan_model(one, Capacity(zones=1, gpus=gpus or None), "us-east-1", CATALOGUE).chosen
+    return plan_model(
+        one, Market(capacity=Capacity(zones=1, gpus=gpus or None), region="us-east-1", catalogue=CATALOGUE)
+    ).chosen
 
 
 @pytest.mark.parametrize(
@@ -60,9 +63,8 @@ def test_the_settings_kept_carry_as_much_as_any_and_none_exceeds_the_ideal(
 @pytest.mark.parametrize("spot_share", [0.0, 1.0])
 def test_what_is_left_out_of_the_search_is_no_cheaper_at_any_ceiling(rate: float, spot_share: float) -> None:
     one, capacity = entry(rate=rate), Capacity(zones=1, spot_share=spot_share)
-    full, kept = (
-        enumerate_options(one, capacity, "us-east-1", CATALOGUE, keep=keep).options for keep in (None, 1)
-    )  # fmt: skip
+    market = Market(capacity=capacity, region="us-east-1", catalogue=CATALOGUE)
+    full, kept = (enumerate_options(one, market, keep=keep).options for keep in (None, 1))
     assert len(kept) < len(full)
     for option in full:
         fitting = (other for other in kept if other.ceiling_usd_per_hour <= option.ceiling_usd_per_hour)

@@ -11,7 +11,7 @@ from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry, Quota, ReplicaBounds
 from sizing.planning.refusals import no_plan, no_plan_way_out
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Search
+from sizing.planning.search.options import Market, Search
 from sizing.planning.search.parallel_configs import Rejected, RejectionKind
 from sizing.workload.workload import Objectives, Workload
 
@@ -36,7 +36,7 @@ REFUSED = {
 
 def searched(case: str) -> Search:
     stated, capacity, region = REFUSED[case]
-    return enumerate_options(stated, capacity, region, CATALOGUE)
+    return enumerate_options(stated, Market(capacity=capacity, region=region, catalogue=CATALOGUE))
 
 
 @pytest.mark.parametrize("case", REFUSED)
