@@ -18,7 +18,7 @@ from sizing.inputs import EngineOverrides
 from sizing.memory.estimate import estimate_memory
 from sizing.performance.prediction import predict_throughput
 from sizing.performance.queueing import (
-    STEP_ASIDE,
+    SLOPE_STEP,
     most_traffic,
     rate_bound,
     slowed_s,
@@ -189,7 +189,7 @@ def test_a_request_longer_than_the_engine_takes_is_refused() -> None:
         predict("meta-llama/Llama-3.1-8B-Instruct", "A10G", max_model_len=1024)
 
 
-def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_of_it() -> None:
+def test_work_is_slowed_by_utilisation_and_never_ends_from_utilisation_1() -> None:
     assert slowed_s(0.2, 0.0) == 0.2
     assert slowed_s(0.2, 0.5) == pytest.approx(0.4)
     assert slowed_s(0.2, 1.0) == math.inf
@@ -197,7 +197,7 @@ def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_o
 
 def test_the_number_in_flight_is_poisson_where_none_slows_another_and_unbounded_where_more_add_nothing() -> None:
     assert variance_of(9.0, 2.0, 2.0) == pytest.approx(9.0)
-    assert variance_of(9.0, 2.0, 2.0 * STEP_ASIDE) == 9.0 * (1 + 9.0)  # geometric: more add nothing
+    assert variance_of(9.0, 2.0, 2.0 * SLOPE_STEP) == 9.0 * (1 + 9.0)  # geometric: more add nothing
     assert variance_of(9.0, 2.0, 2.1) > 9.0
 
 
