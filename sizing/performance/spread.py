@@ -1,4 +1,10 @@
-"""How far predictions of throughput and latency lie from measurements: p10 to p90, and the margin that plans keep."""
+"""How far predictions of throughput and latency lie from measurements: p10 to p90, and the margin that plans keep.
+
+    interval = prediction x (p10, 1, p90)          factors of the residuals, by kind of model
+    errors   = ln(p90 / p10) / (2 x 1.2816)        standard deviations of logarithms: of the prediction's error, and
+    requests = ln(p95 / mean) / 1.645              of requests within one deployment
+    margin   = max(sqrt(p10 p90), 1) x exp(1.645 (sqrt(requests^2 + errors^2) - requests))
+"""
 
 from __future__ import annotations
 
@@ -19,11 +25,10 @@ def spread_of(work: StepWork) -> Mapping[str, Mapping[str, float]]:
 
 
 def error_margin(work: StepWork, measure: str, *, p95: float, mean: float) -> float:
-    """Return the factor from the 95th percentile over requests to that over requests of all deployments.
+    """Return ``margin``: from the 95th percentile over requests of one deployment to that over all deployments.
 
-    The error of a prediction differs from deployment to deployment, as ``spread_of`` says: a log-normal. Requests
-    differ within one, from ``mean`` to ``p95``. Both are independent, so their logarithms add like sides of a triangle,
-    and where requests differ much the error adds little. A bias in our favour is not taken.
+    Errors and requests are independent lognormals, so their deviations are added in quadrature: where requests differ
+    much, the error adds little. A median error in our favour counts as none.
     """
     factors = spread_of(work)[measure]
     requests = math.log(max(p95 / mean, 1.0)) / NORMAL_P95 if math.isfinite(p95) else 0.0
