@@ -20,8 +20,8 @@ def _ranked_zones(region: str, folder: Path) -> tuple[str, ...]:
 def network_zones(region: str, catalogue: Catalogue) -> tuple[str, ...]:
     """Return the zone ids of ``region`` that may hold EKS subnets, those that sell most GPU types first.
 
-    A network of N zones takes the first N, and so does each pool among those that sell its type: plans and
-    networks that are made apart meet in the same zones.
+    A network of N zones takes the first N, a pool the first N that sell its type: so a plan and a network made apart
+    agree on zones.
     """
     return _ranked_zones(catalogue.region(region).name, catalogue.folder)
 
