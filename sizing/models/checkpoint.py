@@ -17,7 +17,7 @@ from pathlib import Path
 from sizing.errors import BadInput
 from sizing.models.from_config import CHECKPOINT_TOLERANCE
 from sizing.models.quantisation.config import Quantisation
-from sizing.models.quantisation.module_names import EXPERT, LAYER, MOST_NAMES, TOWERS, ModuleNames
+from sizing.models.quantisation.module_names import EXPERT, LAYER, MOST_NAMES, WRAPPERS, ModuleNames
 from sizing.models.safetensors_header import LENGTH_BYTES, Tensor, header_length, parse_header
 from sizing.models.spec import BYTES_OF_DTYPE, ModelSpec
 from sizing.units import GIB
@@ -105,10 +105,10 @@ def _pattern(name: str) -> str:
 
 
 def _decoder_layer(name: str) -> int | None:
-    """Return the layer of the language model that ``name`` belongs to, not of a vision or audio tower."""
+    """Return the layer of the language model that ``name`` belongs to, not of a vision or audio encoder."""
     components = name.split(".")
     first = 0
-    while first < len(components) and components[first] in TOWERS | {"transformer", "decoder", "backbone"}:
+    while first < len(components) and components[first] in WRAPPERS | {"transformer", "decoder", "backbone"}:
         first += 1
     inner = components[first : first + 2]
     return (

@@ -25,7 +25,7 @@ LONGEST_NAME = 400
 LONGEST_PATTERNS = 4_000
 """Characters of all patterns of one list together."""
 
-TOWERS = frozenset({"model", "backbone", "language_model", "text_model", "thinker", "llm"})
+WRAPPERS = frozenset({"model", "backbone", "language_model", "text_model", "thinker", "llm"})
 """Leading components that differ between a checkpoint, vLLM and a multimodal wrapper."""
 FUSED = {
     "q_proj": "qkv_proj",
@@ -179,7 +179,7 @@ def _plain(name: str) -> str:
     """Drop the leading components that differ between checkpoint, vLLM and wrapper."""
     components = name.split(".")
     first = 0
-    while first < len(components) - 1 and components[first] in TOWERS:
+    while first < len(components) - 1 and components[first] in WRAPPERS:
         first += 1
     return ".".join(components[first:])
 
