@@ -22,7 +22,7 @@ SOURCE = (
 )
 REFRESH = "tonnage catalogue refresh"
 FIXED = ("vcpu", "memory_gib", "gpus")
-"""What an instance type is: sizes and allocatable figures hang on it."""
+"""What an instance type is: sizes and allocatable figures depend on it."""
 MEASURED = ("nvme_gb", "network_gbps", "efa_interfaces", "ebs_baseline_mbps")
 """What EC2 may correct without another machine."""
 MOST_CHANGE = 3.0

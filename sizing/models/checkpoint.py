@@ -1,7 +1,7 @@
 """What a checkpoint really holds, from the headers of its safetensors files: exact bytes, types, modules.
 
 A folder has one file or shards named by ``model.safetensors.index.json``. Headers are read, weights are not; a file
-that is cut or lies is refused in one line. ``check_storage`` compares with what the configuration says, and
+that is truncated or inconsistent is refused in one line. ``check_quantisation`` compares with the configuration, and
 ``stored_quantisation`` corrects the quantisation by the modules that the files hold in plain form.
 """
 
@@ -32,7 +32,7 @@ PACKED = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U
 """Types in which checkpoints keep quantised weights."""
 SCALES = ("scale", "scales", "scale_inv", "absmax", "qzeros", "g_idx", "quant_map", "SCB", "zero_point", "weight_shape")
 SHARE_OF_CONTRADICTION = 0.2
-"""Share of a checkpoint's bytes in another form that shows another checkpoint than the configuration's."""
+"""Share of bytes in another format from which on the checkpoint is not the configuration's."""
 
 
 HEADS, EMBEDDINGS = ("lm_head.weight", "output.weight"), ("embed_tokens.weight", "wte.weight")
@@ -135,7 +135,7 @@ def _plain_modules(tensors: Iterable[Tensor]) -> tuple[str, ...]:
 def read_checkpoint(folder: Path, *, tied: bool = False) -> Checkpoint | None:
     """Return what the safetensors files in ``folder`` hold; None when there are none.
 
-    With only the index at hand, its total is taken. BadInput names the file that is missing, cut or lies.
+    With only the index at hand, its total is taken. BadInput names the file that is missing, truncated or inconsistent.
     """
     try:
         index = _read_index(folder / INDEX)
@@ -252,12 +252,12 @@ def complete(tensors: Sequence[Tensor], index: Mapping[str, object]) -> Sequence
 
 
 def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpec:
-    """Return the model with the bytes and the storage of its checkpoint; BadInput where they contradict it."""
+    """Return the model with the bytes and the quantisation of its checkpoint; BadInput where they contradict it."""
     if checkpoint is None:
         return model
     if not 0 < checkpoint.total_bytes < 1 << 50:
         raise BadInput("checkpoint", f"{checkpoint.total_bytes} bytes of weights", limit="1 to 2**50")
-    check_storage(model, checkpoint)
+    check_quantisation(model, checkpoint)
     quantisation = stored_quantisation(model.quantisation, checkpoint)
     model = replace(model, quantisation=quantisation, checkpoint_bytes=checkpoint.total_bytes)
     held = checkpoint.loaded_bytes(BYTES_OF_DTYPE[model.dtype])
@@ -271,8 +271,8 @@ def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpe
     return model
 
 
-def check_storage(model: ModelSpec, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint in another form than the configuration says, or without some of its layers."""
+def check_quantisation(model: ModelSpec, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint quantised otherwise than the configuration says, or without some of its layers."""
     way_out = "state quantization_config as the checkpoint is stored, or take the config.json that belongs to it"
     packed = checkpoint.share(PACKED)
     largest = checkpoint.bytes_by_dtype[0][0] if checkpoint.bytes_by_dtype else ""
@@ -291,7 +291,7 @@ def check_storage(model: ModelSpec, checkpoint: Checkpoint) -> None:
 
 
 def stored_quantisation(quantisation: Quantisation, checkpoint: Checkpoint) -> Quantisation:
-    """Add the modules that the files hold in plain form though no list says so; vLLM looks too (AWQ, GPTQ)."""
+    """Add the modules that the files hold unquantised though no list says so; vLLM reads that too (AWQ, GPTQ)."""
     if not quantisation.groups:
         return quantisation
     plain = tuple(name for name in checkpoint.plain_modules if not quantisation.scheme_of(name).plain)

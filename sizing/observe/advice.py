@@ -42,14 +42,14 @@ from sizing.planning.sensitivity import plan_name
 from sizing.units import HOURS_PER_MONTH
 
 KEEP = 0.05
-"""A change of the expected bill below this share is not worth a rollout."""
+"""Least change of the expected bill that is worth a rollout, as a share."""
 NOTHING = "nothing has to change"
 SEQUENCES_STEP = 8
 """Batch sizes are captured in steps of 8."""
 NONE_SEEN = 3.0
-"""Requests that a window without any still allows for, at 95 % (rule of three); the least that is planned on."""
+"""Upper 95 % bound of a count of zero (rule of three): the least rate that is planned on, over the window."""
 MOST_PREFIX_SHARE = 0.95
-"""More is not planned on: a cache that is emptied once would miss every promise."""
+"""Highest prefix share that is planned on: one emptied cache would miss every objective."""
 ANY_BUDGET_USD = 1_000_000_000.0
 
 
@@ -88,7 +88,7 @@ class Answer:
     """Keep, or the entry to state instead with what that saves (negative: costs) a month, expected.
 
     ``kept`` is the stack as it is under the measured traffic, None where its ceiling does not carry that; ``proposed``
-    is None where nothing does. ``smallest_budget_usd`` is told where the proposal breaks the budget.
+    is None where nothing does. ``smallest_budget_usd`` is set where the proposal exceeds the budget.
     """
 
     change: bool
@@ -283,7 +283,7 @@ def _rounded_up(rate: float) -> float:
 
 
 def _with_objectives(entry: ModelEntry, findings: Mapping[str, Finding]) -> ModelEntry:
-    """Return the entry with a missed objective tightened by the miss: the plan was so much too hopeful."""
+    """Return the entry with a missed objective tightened by the ratio by which it was missed."""
     values = {
         name: max(math.floor(one.planned * one.planned / one.measured), 1)
         for name in ("ttft_p95_ms", "tpot_p95_ms")
@@ -344,7 +344,7 @@ class _Replanned:
 
 
 def _replan(stack: Stack, proposed: ModelEntry, *, with_ceiling: bool = True) -> _Replanned:
-    """Plan the stack with ``proposed``; a stated replicas.ceiling that is too low is raised, a budget only told."""
+    """Plan the stack with ``proposed``; a stated replicas.ceiling that is too low is raised, an exceeded budget only reported."""
     entry = proposed
     if not with_ceiling:
         entry = entry.model_copy(update={"replicas": ReplicaBounds(floor=entry.replicas.floor)})
@@ -371,7 +371,7 @@ def _side(plan: ServingPlan) -> Side:
 
 
 def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan) -> tuple[Side | None, str]:
-    """Return the stack as it is under the measured traffic, and why it does not do where it does not."""
+    """Return the stack as it is under the measured traffic, and why it does not carry that, if so."""
     wanted = proposed.model_copy(update={"engine": entry.engine})
     bounds = ReplicaBounds(floor=plan.replicas.floor, ceiling=max(plan.replicas.ceiling, 1))
     option = _engine_option(stack, wanted, plan, bounds)
@@ -394,7 +394,7 @@ def _answer(
     plan: ServingPlan,
     findings: Sequence[Finding],
 ) -> Answer:
-    """Weigh the proposal against keeping the stack as it is."""
+    """Compare the proposal with keeping the stack as it is."""
     planned = _side(plan)
     if proposed == entry:
         return Answer(change=False, entry=entry, planned=planned, kept=planned, proposed=planned)

@@ -1,4 +1,4 @@
-"""Figures of a running replica beside those of its plan: which differ, beyond noise, and in which words."""
+"""Figures of a running replica against those of its plan: which differ beyond noise, and in which words."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _shown(value: float | None) -> str:
 
 
 def latency_findings(entry: ModelEntry, plan: ServingPlan, figures: Running) -> list[Finding]:
-    """Return both latencies against what is promised; the prediction is told beside it."""
+    """Return both latencies against the objectives, with the prediction."""
     found = []
     for name, label, promised, measured in (
         ("ttft_p95_ms", "TTFT p95", entry.objectives.ttft_p95_ms, figures.ttft_p95_ms),

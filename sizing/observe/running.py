@@ -31,7 +31,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """One replica at work; None where it cannot be told. Shares are of 1, lengths means of a request.
+    """One replica at work; None where a figure is not known. Shares are of 1, lengths means of a request.
 
     ``requests`` in ``seconds`` are those of the rate, ``judged_requests`` those of lengths and latencies.
     """
@@ -169,7 +169,7 @@ def running_of_log(chunks: Iterable[bytes]) -> Running | None:
     """Return what the throughput lines of a log say; None when it has none. ``chunks`` are its bytes in any cut.
 
     Requests are the answered POST lines of the API server, which ``--disable-uvicorn-access-log`` leaves out. Each
-    throughput line tells of the time since the one before, so the first only begins the count where there are more.
+    throughput line covers the time since the one before, so the first only begins the count where there are more.
     """
     stats: list[_Stats] = []
     answered = [0]

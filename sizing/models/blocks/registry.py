@@ -1,4 +1,4 @@
-"""Architecture name -> family: the table that ``models.families`` fills and that composed families look into."""
+"""Architecture name -> family: the table that ``models.families`` fills and in which composed families look up others."""
 
 from __future__ import annotations
 

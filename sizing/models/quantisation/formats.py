@@ -19,8 +19,8 @@ WAY_OUT = "supply the weights per GPU with --weights-gib and leave quantization_
 MOST_GROUPS = 64
 
 ENCODER_MODULES = ("vision_tower", "vision_model", "visual", "vit_large_projector", "audio_tower")
-"""Encoders of images and sound, which AWQ, GPTQ and ModelOpt leave alone whether a list says so or not: their tools
-quantise the language model only, and vLLM looks into the checkpoint or knows the names."""
+"""Encoders of images and sound, which AWQ, GPTQ and ModelOpt never quantise, listed or not: vLLM reads that from the
+checkpoint or knows the names."""
 
 FP8_TENSOR = Scheme(bits=8, kind="fp8", granularity="tensor", scale_bytes=4, global_scales=1)
 """Weight scale and input scale, float32."""
