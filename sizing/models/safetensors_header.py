@@ -62,7 +62,7 @@ def header_length(where: str, start: bytes, file_bytes: int) -> int:
 
 
 def parse_header(where: str, header: bytes, data_bytes: int) -> tuple[Tensor, ...]:
-    """Return the tensors that ``header`` names, of a file with ``data_bytes`` after it; BadInput where they contradict each other."""
+    """Return the tensors that ``header`` names; BadInput where it disagrees with the ``data_bytes`` after it."""
     document = _json_object(where, header)
     found: list[tuple[int, int, Tensor]] = []
     for name, entry in document.items():

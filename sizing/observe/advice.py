@@ -344,7 +344,7 @@ class _Replanned:
 
 
 def _replan(stack: Stack, proposed: ModelEntry, *, with_ceiling: bool = True) -> _Replanned:
-    """Plan the stack with ``proposed``; a stated replicas.ceiling that is too low is raised, an exceeded budget only reported."""
+    """Plan the stack with ``proposed``; raise a replicas.ceiling that is too low, report an exceeded budget."""
     entry = proposed
     if not with_ceiling:
         entry = entry.model_copy(update={"replicas": ReplicaBounds(floor=entry.replicas.floor)})

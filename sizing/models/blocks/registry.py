@@ -1,4 +1,4 @@
-"""Architecture name -> family: the table that ``models.families`` fills and in which composed families look up others."""
+"""Architecture name -> family: filled by ``models.families``, read by families that contain another one."""
 
 from __future__ import annotations
 

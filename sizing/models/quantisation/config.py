@@ -33,13 +33,13 @@ __all__ = [
     "Quantisation",
     "Scheme",
     "blocks_divide",
+    "declared_quantisation",
     "for_engine",
     "group_bytes",
     "kv_cache_dtype_of",
     "matrix_bytes",
     "online_quantisation",
     "quantisation_of",
-    "declared_quantisation",
 ]
 
 WHERE = "quantization_config"
