@@ -2,7 +2,7 @@
 
 One replica of the pick gets its share of the traffic in ``benchmarks.simulator``: Poisson arrivals, lengths exponential
 and lognormal, scaled to the stated rate and means; three draws of each are averaged, the worse shape counts. Memory is
-our estimate. The bill is whole GPU nodes on demand; what the cluster costs besides is the same for all and left out.
+our estimate. The bill is whole GPU nodes on demand; what else the cluster costs is the same for all and left out.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SHAPES, SEEDS = ("exponential", "lognormal"), (0, 1, 2)
 QUICK = (0,)
 MOST_REPLICAS = 256
 TTFT_OBJECTIVES, STAYS = 30, 20
-"""A simulation lasts so many TTFT objectives, and so many stays of a mean answer at the TPOT objective: a replica with
-too much traffic then shows in the waiting time."""
+"""Length of a simulation in TTFT objectives, and in times of a mean answer at the TPOT objective: enough for too much
+traffic to show in the waiting time."""
 REQUESTS, ALONE = (3000, 40_000), 300
 """Fewest and most requests of a simulation, and those of one without company."""
 PLANNED, OWN, SIMULATED = "planned", "its own figure", "fewest in the simulation"
@@ -115,7 +115,7 @@ def machines(pick: Pick) -> list[Instance]:
 
 
 def bought(pick: Pick, replicas: int) -> tuple[float, Instance, int]:
-    """Return the cheapest way to buy so many replicas: USD per hour, instance type, nodes."""
+    """Return the cheapest way to buy ``replicas``: USD per hour, instance type, nodes."""
 
     def price(instance: Instance) -> tuple[float, int]:
         per_node = instance.gpus // (pick.tensor_parallel * pick.pipeline_parallel)
@@ -143,7 +143,7 @@ def simulated(case: PlanCase, replica: Replica, replicas: int, seeds: tuple[int,
 
 
 def idle(case: PlanCase, replica: Replica) -> Seen:
-    """Return what requests see that are alone."""
+    """Return the latencies of requests that are alone."""
     return _observed(case, replica, case.entry.workload.requests_per_second / MOST_REPLICAS, ALONE, SHAPES[0], 0)
 
 
@@ -236,7 +236,7 @@ class Standing:
     fleet: Fleet | None = None
     reason: str = ""
     passed_over: Fleet | None = None
-    """Its cheapest pick by its own figures, where that misses the objectives and a dearer one meets them."""
+    """Its cheapest pick by its own figures, where that misses the objectives and a more expensive one meets them."""
 
 
 def standing(case: PlanCase, picks: Sequence[Pick]) -> Standing:

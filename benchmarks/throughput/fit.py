@@ -68,10 +68,10 @@ bandwidth.Blackwell-RTX: small matrices reach 0.90 of GDDR7 and 0.69 to 0.82 of 
 attention.fp8: vLLM's page on quantised caches promised room, not speed, before kernels multiplied in 8 bits.
 host.layer_us: about eight kernels a layer with a gap of a microsecond each inside a CUDA graph.
 experts.prompt_us: about thirty kernels a layer of 5 us each to launch, where no CUDA graph replays them.
-eager: steps of published runs over their layers, where they do not hang on the batch: 0.3 ms a layer on the host of an
-    H100, 0.5 on smaller ones, 0.1 more for two reductions, 0.6 to 1 more for experts.
+eager: steps of published runs over their layers, where they do not depend on the batch: 0.3 ms a layer on the host of
+    an H100, 0.5 on smaller ones, 0.1 more for two reductions, 0.6 to 1 more for experts.
 adapters: the runs of ``data/adapter-runs.json``, which are too few and too unlike to fit.
-draft.pass_us: what single requests of ``data/draft-runs.json`` show beside the bytes of the draft.
+draft.pass_us: what single requests of ``data/draft-runs.json`` show in addition to the bytes of the draft.
 """
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
