@@ -200,7 +200,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 def report(rows: list[Row], left_out: Mapping[str, int]) -> None:
-    """Print the errors of the side that was not fitted, and of all rows beside it."""
+    """Print the errors of the side that was not fitted, and of all rows."""
     held = [row for row in rows if not row.fitted]
     print(f"rows compared {len(rows)}, of which not fitted {len(held)}")
     for family, (fitted, not_fitted) in by_side(rows).items():

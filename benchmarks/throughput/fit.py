@@ -145,19 +145,19 @@ def _client_ttft_s(roofline: Roofline, loop: Loop, point: Point) -> float:
         ttft = roofline.first_token_s(loop.batch - 1, context, tokens=inputs, cached=0.0) + 2 * missed
     if point.alike:
         group = _together(roofline, loop, point)
-        ttft = max(ttft, first_wave_s(roofline, group, inputs, beside=loop.batch - group))
+        ttft = max(ttft, first_wave_s(roofline, group, inputs, others=loop.batch - group))
     waves = point.prompts / loop.batch if math.isfinite(point.prompts) else WAVES
     first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
     return (1 - first) * ttft + first * max(ttft, first_wave_s(roofline, loop.batch, inputs))
 
 
-def first_wave_s(roofline: Roofline, batch: float, inputs: float, *, beside: float = 0.0) -> float:
+def first_wave_s(roofline: Roofline, batch: float, inputs: float, *, others: float = 0.0) -> float:
     """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step.
 
-    ``beside`` are decodes of others.
+    ``others`` are decodes in the same steps.
     """
     chunks = max(math.ceil(batch * inputs / roofline.work.chunk_tokens), 1)
-    decodes = beside + batch * (chunks - 1) / (2 * chunks)
+    decodes = others + batch * (chunks - 1) / (2 * chunks)
     prompts = batch * inputs / chunks
     step = roofline.step_s(decodes, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
     return (chunks + 1) / 2 * step + batch / 2 * roofline.speed.request_host_s + roofline.speed.request_s

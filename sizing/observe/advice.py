@@ -159,14 +159,14 @@ def advise(
         cache_finding(plan, measured.kv_tokens), *gauges(plan, figures),
     ]  # fmt: skip
     proposed = _proposed(sized, plan, findings, figures, measured.kv_tokens)
-    told = tuple(replace(one, effect=_effect(one, stack, entry, proposed, plan)) for one in findings)
-    answer = _answer(stack, entry, proposed, plan, told)
+    with_effects = tuple(replace(one, effect=_effect(one, stack, entry, proposed, plan)) for one in findings)
+    answer = _answer(stack, entry, proposed, plan, with_effects)
     return Advice(
         stack=stack.name,
         entry=entry,
         running=figures,
         replicas_running=count,
-        findings=told,
+        findings=with_effects,
         answer=answer,
         budget_usd=stack.budget.monthly_usd,
         notes=(*answer.notes, *figures.notes, *_notes(answer, stack, plan, running, None if replicas else count)),
@@ -400,10 +400,10 @@ def _answer(
         return Answer(change=False, entry=entry, planned=planned, kept=planned, proposed=planned)
     new = _replan(stack, proposed)
     kept, short = _kept(stack, entry, proposed, plan)
-    told = [f"{one.sentence}: {one.effect}" for one in findings if one.differs and one.effect != NOTHING]
+    reasons = [f"{one.sentence}: {one.effect}" for one in findings if one.differs and one.effect != NOTHING]
     if new.plan is None:
-        reasons = (*told, f"no plan carries the measured workload: {new.refusal}")
-        return Answer(change=True, entry=new.entry, planned=planned, kept=kept, reasons=reasons)
+        reasons.append(f"no plan carries the measured workload: {new.refusal}")
+        return Answer(change=True, entry=new.entry, planned=planned, kept=kept, reasons=tuple(reasons))
     side = _side(new.plan)
     before = (kept or planned).usd_per_month.expected
     saving = before - side.usd_per_month.expected
@@ -413,15 +413,15 @@ def _answer(
     misplanned = abs(planned.usd_per_month.expected - side.usd_per_month.expected)
     change = required or saving >= KEEP * before > 0 or misplanned >= KEEP * planned.usd_per_month.expected
     if short:
-        told.append(short)
+        reasons.append(short)
     if over is not None:
-        told.append(
+        reasons.append(
             f"the budget of {stack.budget.monthly_usd:,.0f} USD is exceeded: the smallest that works is {over:,.2f}"
         )
     return Answer(
         change=change, entry=new.entry if change else entry, planned=planned, kept=kept, proposed=side, saving=saving,
-        smallest_budget_usd=over, reasons=tuple(told) if change else (),
-        notes=() if change else tuple(f"{line} (below {KEEP * 100:.0f} % of the bill)" for line in told),
+        smallest_budget_usd=over, reasons=tuple(reasons) if change else (),
+        notes=() if change else tuple(f"{line} (below {KEEP * 100:.0f} % of the bill)" for line in reasons),
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """Encoders of images and sound in a multimodal model: their weights and what their profile run keeps alive.
 
-Every encoder is on the first pipeline stage. Tensor parallelism splits its blocks like those of a decoder (q, k, v
-and the first MLP matrix by output, the others by input), while patch embeddings, positions, norms and most projectors
-are whole on every rank. Source: the encoder classes of vLLM 0.32.0 in ``vllm/model_executor/models``.
+Every pipeline stage holds the encoder, and the first runs it. Tensor parallelism splits its blocks like those of a
+decoder (q, k, v and the first MLP matrix by output, the others by input), while patch embeddings, positions, norms and
+most projectors are whole on every rank. Source: the encoder classes of vLLM 0.32.0 in ``vllm/model_executor/models``.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ def test_an_ignore_list_is_read_as_vllm_reads_it(method, key, entry, module, ski
 
 
 @pytest.mark.parametrize("entry", ["visual", "model.visual*", "re:.*visual.*", "re:model\\.visual"])
-def test_a_tower_beside_the_language_model_is_named_with_or_without_its_wrapper(entry):
+def test_an_encoder_is_named_with_or_without_its_wrapper(entry):
     quantisation = read("modelopt", quant_algo="FP8", ignore=[entry])
     assert quantisation.scheme_of("visual.blocks.0.attn.qkv").plain
     assert quantisation.scheme_of("vision_tower.encoder.layers.0.mlp.fc1").plain

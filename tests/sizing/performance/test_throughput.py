@@ -161,7 +161,7 @@ def test_a_cached_prefix_shortens_the_first_token() -> None:
 def test_more_requests_in_flight_never_lower_throughput_nor_quicken_a_token(c: float, more: float) -> None:
     few = closed_loop(Roofline(LOAD, SPEED), concurrency=c, slots=math.inf, input_tokens=500, output_tokens=100)
     many = closed_loop(Roofline(LOAD, SPEED), concurrency=c * more, slots=math.inf, input_tokens=500, output_tokens=100)
-    assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.98  # where compute binds, prompts crowd a step
+    assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.98  # where compute binds, prompts fill a step
     assert many.tpot_s >= few.tpot_s
     assert many.ttft_s >= few.ttft_s * (1 - 1e-12)
 
@@ -301,7 +301,7 @@ def _median_error(points: list[Point], measure: str, constants: dict[str, float]
     return errors[len(errors) // 2]
 
 
-def test_the_most_traffic_does_not_hang_on_where_the_search_begins() -> None:
+def test_the_most_traffic_does_not_depend_on_where_the_search_begins() -> None:
     spec, card = CATALOGUE.model("google/gemma-3-27b-it"), CATALOGUE.gpu("H100")
     workload = Workload(requests_per_second=1, input_tokens=3114, output_tokens=55, prefix_share=0.3)
     objectives, rates = Objectives(ttft_p95_ms=2090, tpot_p95_ms=31), []
