@@ -242,7 +242,7 @@ def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
 
 
 def _room_for_all(pods: list[int], nodes: int, node_gpus: int) -> bool:
-    """Tell whether each of ``pods`` (their GPUs) finds room on ``nodes`` wherever the others are.
+    """Return whether each of ``pods`` (their GPUs) finds room on ``nodes`` wherever the others are.
 
     A node without room for ``g`` GPUs has more than ``node_gpus - g`` in use, which in multiples of the narrowest pod
     is that much more; and it is full when each narrower pod is taken for ``g``. Nodes are left when either is short.

@@ -67,12 +67,12 @@ class Fleet:
 
     @property
     def meets(self) -> bool:
-        """Tell whether the simulation met both objectives."""
+        """Return whether the simulation met both objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
     @property
     def meets_when_slow(self) -> bool:
-        """Tell whether it meets them at the p90 of our own error too."""
+        """Return whether it meets them at the p90 of our own error too."""
         return self.slow_share <= 1.0
 
     @property
@@ -155,9 +155,9 @@ def _observed(case: PlanCase, replica: Replica, rate: float, count: int, shape: 
 
 
 def as_stated(drawn: Sequence[Request], workload: Workload, rate: float, longest: int) -> list[Request]:
-    """Return the requests scaled to exactly the rate and mean lengths that are stated, which chance has not hit.
+    """Return the drawn requests scaled to exactly the stated rate and mean lengths.
 
-    Near saturation a draw of two percent more traffic decides otherwise. Nothing becomes longer than ``longest``.
+    Near saturation two percent more traffic by chance would change the answer. Nothing becomes longer than ``longest``.
     """
     time = len(drawn) / rate / drawn[-1].arrival_s
     prompt = workload.input_tokens * len(drawn) / sum(one.input_tokens for one in drawn)

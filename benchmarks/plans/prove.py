@@ -52,7 +52,7 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Tell whether the simulation met both objectives."""
+        """Return whether the simulation met both objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
 

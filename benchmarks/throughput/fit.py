@@ -125,9 +125,9 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
 
 
 def _together(roofline: Roofline, loop: Loop, point: Point) -> float:
-    """Return requests that are prefilled in one step, and so again and again.
+    """Return the requests that are prefilled in one step, in the steady state.
 
-    Of the same lengths they end in one step too, and so begin their successors; of others chance parts them.
+    Those of equal lengths end, and are followed by the next, in one step; those of varied lengths drift apart.
     """
     return max(min(loop.batch, roofline.work.chunk_tokens // point.input_tokens), 1.0) if point.alike else 1.0
 

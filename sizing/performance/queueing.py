@@ -1,32 +1,34 @@
 """Open-loop traffic on one replica: requests in flight, and the 95th percentiles of TTFT and TPOT.
 
-    rate       = C / cycle(C)                           Little's law, with the cycle of ``sizing.performance.roofline``
-    variance   = z x rate / (d rate / dC)               of the number in flight; z x C where no request slows another,
-                                                        z x C (1 + C) at most
-    companions = max(z - 1, 0) x (variance / z) / C     requests of the same burst that a request meets besides
-    C95        = C + 1.645 sqrt(variance)               p95 concurrency, at most the slots that can be scheduled
-    step95     = step(C95 + companions)
-    context    = prompt + E[answer^2] / (2 E[answer])   of a request seen decoding: long answers are seen more often
-    KV95       = C context + 1.645 sqrt(variance context^2 + C x variance of the tokens seen)
-                                                        at most the tokens of the KV cache
-    TTFT p95   = step95 + prompt95 / (1 - rho)          rho = rate x (prefill + step x prompt / chunk): M/M/1 sojourn
-                                                        of exponential prompts, Poisson arrivals; others add the
-                                                        difference of their GI/G/1 sojourns
-    D          = n x step95 + (W + companions') x prefill
-    TPOT p95   = (D / (1 - rho) + 1.645 sqrt(V)) / n    rho = rate x prefill: busy period started by D, in which
-    V          = rate (ca2 + cs2) prefill^2 D / (1 - rho)^3 + (Var W - Var W of M/M/1) (prefill / (1 - rho))^2
+    rate     = C / cycle(C)                                     Little's law
+    var      = z rate / (d rate / dC), at most z C (1 + C)      of the number in flight; z C where none slows another
+    C95      = C + 1.645 sqrt(var)                              p95 concurrency
+    met      = max(z - 1, 0) var / (z C)                        requests of its own burst that a request meets
+    step95   = step(C95 + met)
+    KV95     = C L + 1.645 sqrt(var L^2 + C var_L)
+    TTFT p95 = step95 + prompt95 / (1 - rho)                    rho = rate (prefill + step x prompt / chunk)
+    D        = n step95 + (W + max(z - 1, 0)) prefill
+    V        = rate (ca2 + cs2) prefill^2 D / (1 - rho)^3 + (Var W - Var W of M/M/1) (prefill / (1 - rho))^2
+    TPOT p95 = (D / (1 - rho) + 1.645 sqrt(V)) / n              rho = rate prefill
 
-``C``: mean requests in flight. ``z``: peakedness of arrivals, 1 for Poisson (``sizing.workload.arrivals``). ``rate``:
-requests per second. ``rho``: utilisation, the share of time that prompts take. ``prompt95``: seconds from the start of
-a prefill at the 95th percentile of lengths to its first token. ``prefill``: seconds that a prompt adds to the steps of
-others. ``n``: tokens of a short answer, whose TPOT is the 95th percentile. ``W``: prompts that wait, in units of
-``prefill``; ``companions'`` = max(z - 1, 0). ``ca2``, ``cs2``: squared coefficients of variation of the times between
-arrivals and of prompts.
+    C, C95     requests in flight, mean and 95th percentile; C95 must fit the slots, KV95 (tokens) the KV cache
+    cycle      seconds in which each of C requests is served once; with ``step`` in ``sizing.performance.roofline``
+    z          peakedness of arrivals, 1 for Poisson (``sizing.workload.arrivals``)
+    L, var_L   tokens of a request seen decoding, and their variance (``sizing.workload.lengths``)
+    rho        utilisation: share of the time that prompts take
+    prefill    seconds that one prompt adds to the steps of the others
+    prompt95   seconds from the start of a prefill to its first token, at the 95th percentile of lengths
+    n          tokens of a short answer, which has the 95th percentile of TPOT
+    W          wait of a prompt for those before it, in units of ``prefill``
+    D, V       seconds of work that start a busy period of prompts, and the variance of that period
+    ca2, cs2   squared coefficients of variation of the times between arrivals, and of prompts
 
-The rate grows with C, so ``most_traffic`` finds by bisection the largest C within the objectives. Attention over
-prompts costs E[prompt^2]; the prompts of a burst, z of them, are computed in one step. Each latency is then multiplied
-by the margin for the error of the prediction (``sizing.performance.spread``). ``benchmarks/plans/prove.py`` judges
-these formulas by simulation.
+TTFT is that of an M/M/1 queue: exponential prompts, Poisson arrivals. Others add the difference between their GI/G/1
+sojourn and that one. Attention over prompts costs E[prompt^2], and the z prompts of a burst are computed in one step.
+Each latency is then multiplied by the margin for the error of the prediction (``sizing.performance.spread``).
+
+The rate grows with C, so ``most_traffic`` finds the largest C within the objectives by bracketing.
+``benchmarks/plans/prove.py`` judges these formulas by simulation.
 """
 
 from __future__ import annotations
@@ -141,9 +143,9 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     above = cycle_at(batch * SLOPE_STEP, max(peakedness, 1.0))
     poisson = variance_of(batch, cycle.cycle_s, above.cycle_s) * min(share, 1.0)
     variance = poisson * peakedness
-    companions = poisson * max(peakedness - 1.0, 0.0) / batch
-    met_p95 = max(share + companions + NORMAL_P95 * math.sqrt(variance), 1.0)
-    step_p95_s = roofline.step_s(met_p95, context) if math.isfinite(met_p95) else math.inf
+    met = poisson * max(peakedness - 1.0, 0.0) / batch
+    seen_p95 = max(share + met + NORMAL_P95 * math.sqrt(variance), 1.0)
+    step_p95_s = roofline.step_s(seen_p95, context) if math.isfinite(seen_p95) else math.inf
     variance_of_tokens = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
     held = stages * (variance * context**2 + share * variance_of_tokens)
     exponential_poisson = workload.burstiness == 1 and workload.input_tokens_p95 is None
@@ -156,7 +158,7 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, cycle, rate, step_p95_s, share, waits)
     token_s = step_p95_s / replica.work.tokens_per_step
     of_burst = max(peakedness - 1.0, 0.0)
-    tpot_s = tpot_p95_s(cycle, waits(rate * cycle.prefill_s), rate, token_s, answer, companions=of_burst)
+    tpot_s = tpot_p95_s(cycle, waits(rate * cycle.prefill_s), rate, token_s, answer, of_burst=of_burst)
     tpot_mean_s = (cycle.steps * cycle.step_s + max(batch - 1, 0.0) * cycle.prefill_s) / tokens_out
     return Traffic(
         replica=replica,
@@ -238,15 +240,15 @@ def slowed_s(alone_s: float, utilisation: float) -> float:
 
 
 def tpot_p95_s(
-    cycle: Cycle, waits: tuple[Wait, Wait], rate: float, token_s: float, answer: Lengths, *, companions: float = 0.0
+    cycle: Cycle, waits: tuple[Wait, Wait], rate: float, token_s: float, answer: Lengths, *, of_burst: float = 0.0
 ) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
     The answer's own steps and the prompts queued when it starts, D seconds of work, start a busy period of prompts
-    (formulas above). ``waits`` are those of the workload's prompts and of an M/M/1 queue. ``companions`` arrive in the
-    same burst: (variation - 1) / 2 of a renewal process at each end. ``token_s`` is a step, over the tokens that
-    speculative decoding makes of it. An answer of one token (a vector, a score, a label) meets no prompt: it has the
-    step alone.
+    (formulas above). ``waits`` are those of the workload's prompts and of an M/M/1 queue. ``of_burst``: arrivals that
+    follow an arrival beyond those that follow any other moment, (ca2 - 1) / 2 = z - 1 in a renewal process.
+    ``token_s``: a step over the tokens that speculative decoding makes of it. An answer of one token (a vector, a
+    score, a label) meets no prompt: it has the step alone.
     """
     wait, reference = waits
     if answer.mean <= 1:
@@ -255,7 +257,7 @@ def tpot_p95_s(
     utilisation = rate * cycle.prefill_s
     if utilisation >= 1:
         return math.inf
-    begun = tokens * token_s + (wait.mean + companions) * cycle.prefill_s
+    begun = tokens * token_s + (wait.mean + of_burst) * cycle.prefill_s
     variance = rate * wait.variation * cycle.prefill_s**2 * begun / (1 - utilisation) ** 3
     variance += max(wait.variance - reference.variance, 0.0) * (cycle.prefill_s / (1 - utilisation)) ** 2
     return (begun / (1 - utilisation) + NORMAL_P95 * math.sqrt(variance)) / tokens
