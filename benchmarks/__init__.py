@@ -1,4 +1,5 @@
-"""How good the estimates and plans are, against measurements, simulations and other tools; one package a subject.
+"""Accuracy and speed against measurements and other tools: what is printed, and the pages of docs/reports.
 
-What does not live here: tests (``tests``), generators of committed files (``tools``), and anything that ships.
+What lives here: one package for what is measured, the recorded data, a simulator that shares no code with the planner.
+What does not live here: programs that write facts of the catalogue (``tools.generators``), anything that ships.
 """

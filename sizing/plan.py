@@ -142,6 +142,8 @@ class ThroughputEstimate:
     ttft_ms: Interval
     tpot_ms: Interval
     requests_per_s: float
+    prefill_ms: float
+    """Time that one prompt takes of the engine."""
     figures: tuple[Figure, ...]
 
 
@@ -266,6 +268,8 @@ class ServingPlan:
     start_up: StartUp
     probes: Probes
     drain: Drain
+    slowest_answer_s: float
+    """Of an answer at the 95th percentile of lengths: what a leaving replica should wait for."""
     scaling: Scaling
     resources: PodResources
     surge: int
@@ -275,6 +279,11 @@ class ServingPlan:
     usd_per_hour: Bounds
     usd_per_million_output_tokens: float
     weights_bytes: int
+    ttft_p95_ms: float
+    """At the planned traffic, over requests and deployments."""
+    tpot_p95_ms: float
+    most_requests_per_s_per_replica: float
+    """Arrivals that one replica carries within the objectives at the busiest hour."""
     meets: bool
     figures: tuple[Figure, ...]
     shares_with: tuple[str, ...] = ()
@@ -290,8 +299,13 @@ class InstanceOffer:
     vcpu: int
     memory_gib: float
     on_demand_usd_per_hour: float
-    spot_usd_per_hour: float | None
+    spot_usd_per_hour: float
+    """Planned, never above on demand: what the catalogue makes of the prices that were seen."""
     zone_ids: tuple[str, ...]
+
+    def usd_per_hour(self, capacity_type: CapacityType) -> float:
+        """Return the price that is planned and paid for one node, in USD per hour."""
+        return self.spot_usd_per_hour if capacity_type == "spot" else self.on_demand_usd_per_hour
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ from benchmarks.autoscaling.service_model import Day, Fleet, Service, day_shape,
 from benchmarks.folders import REPORTS
 from benchmarks.plans.problems import random_problem
 from infra.config import settings_from_file, stack_file
+from infra.request import plan_request
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
@@ -64,8 +65,8 @@ def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option,
 def of_stack(stack: str, model: str) -> Service:
     """Return a model of a stack file, planned within its budget on nodes of its own."""
     settings, catalogue = _settings(stack), load_catalogue()
-    apart = settings.capacity.model_copy(update={"share_pools": False})
-    whole = plan_stack(stack, settings.models, apart, settings.budget, settings.region, catalogue)
+    apart = settings.model_copy(update={"capacity": settings.capacity.model_copy(update={"share_pools": False})})
+    whole = plan_stack(plan_request(apart, stack, catalogue))
     entry = next(one for one in settings.models if one.name == model)
     plan = next(one for one in whole.models if one.name == model)
     option = chosen_option(plan, entry, settings.capacity, settings.region, catalogue)

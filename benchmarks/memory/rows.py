@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.folders import DATA
 from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue.files import dated_file
 from sizing.engine.settings import resolve_engine
 from sizing.engine.versions import version_rules, version_tuple
 from sizing.errors import BadInput
@@ -240,7 +241,7 @@ def _check(facts: Mapping[str, Any]) -> None:
 
 def _rules_version(facts: Mapping[str, Any]) -> str:
     """Return the version whose rules are those of the row: its own, else the nearest one with the same engine."""
-    known = load_catalogue().engine_defaults
+    known = dated_file("engine_defaults")
     first_v1 = next(row["since"] for row in known["versions"] if row["engine"] == "V1")
     stated = version_of(facts)
     if facts["engine"] == "V0":

@@ -17,8 +17,8 @@ from benchmarks.folders import DATA, REPORTS
 from benchmarks.memory.report import table
 from sizing.catalogue import Catalogue, Gpu, load_catalogue
 from sizing.inputs import ModelEntry
-from sizing.planning.search.engines import Reach, build_engine
-from sizing.planning.search.shapes import Rejected, Shape
+from sizing.planning.search.engines import BestLatency, build_engine
+from sizing.planning.search.parallel_configs import ParallelConfig, Rejected
 from sizing.workload.workload import Workload
 
 PAGE = REPORTS / "fractional-gpus.md"
@@ -81,8 +81,10 @@ def units(model: str, catalogue: Catalogue) -> tuple[list[Unit], list[Unit]]:
     entry = ModelEntry(name="small", model=model, workload=workload)
     found: tuple[list[Unit], list[Unit]] = ([], [])
     for name, card, count in cards(catalogue):
-        shape = Shape(entry=entry, model=catalogue.model(model), gpu=card, tensor_parallel=1, pipeline_parallel=1)
-        engine = build_engine(shape, Reach())
+        shape = ParallelConfig(
+            entry=entry, model=catalogue.model(model), gpu=card, tensor_parallel=1, pipeline_parallel=1
+        )
+        engine = build_engine(shape, BestLatency())
         if isinstance(engine, Rejected):
             continue
         for instance in catalogue.instances(card.name, REGION):

@@ -18,15 +18,14 @@ from benchmarks.plans.problems import Seen, observe, requests_of
 from benchmarks.plans.workloads import CAPACITY, REGION, PlanCase, plan_catalogue
 from benchmarks.simulator import Request
 from sizing.catalogue import Instance
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.performance.replica import Replica, replica_of
 from sizing.performance.spread import spread_of
 from sizing.plan import Replicas, ServingPlan
-from sizing.planning.search.engines import settled
-from sizing.planning.search.shapes import Shape
+from sizing.planning.search.engines import default_settings_that_fit
+from sizing.planning.search.parallel_configs import ParallelConfig
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Workload
 
@@ -90,7 +89,7 @@ def engine_of(case: PlanCase, pick: Pick) -> Replica | str:
     """Return one replica of the pick with vLLM's defaults where it states nothing, or why it does not start."""
     catalogue = plan_catalogue()
     entry = case.entry.model_copy(update={"engine": EngineOverrides(**pick.settings)})
-    shape = Shape(
+    shape = ParallelConfig(
         entry=entry,
         model=catalogue.model(pick.checkpoint),
         gpu=catalogue.gpu(pick.gpu),
@@ -98,7 +97,7 @@ def engine_of(case: PlanCase, pick: Pick) -> Replica | str:
         pipeline_parallel=pick.pipeline_parallel,
     )
     try:
-        settings, memory, _ = settled(shape)
+        settings, memory, _ = default_settings_that_fit(shape)
     except BadInput as error:
         return error.line()
     if not memory.fits:
@@ -120,7 +119,7 @@ def bought(pick: Pick, replicas: int) -> tuple[float, Instance, int]:
     def price(instance: Instance) -> tuple[float, int]:
         per_node = instance.gpus // (pick.tensor_parallel * pick.pipeline_parallel)
         split = split_nodes(Replicas(floor=0, expected=replicas, ceiling=replicas), per_node, CAPACITY.spot_share)
-        cost = fleet_usd_per_hour(split, (instance.offer(REGION),), spot_price(instance, REGION))
+        cost = fleet_usd_per_hour(split, (instance.offer(REGION),))
         return cost.expected, split.expected
 
     usd, name = min((price(one)[0], one.instance_type) for one in machines(pick))

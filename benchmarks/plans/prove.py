@@ -22,6 +22,7 @@ from sizing.inputs import Budget, Capacity
 from sizing.performance.queueing import traffic_for
 from sizing.plan import StackPlan
 from sizing.planning.planner import plan_model, plan_stack
+from sizing.planning.request import PlanRequest
 from sizing.planning.search.enumeration import enumerate_options
 from sizing.planning.search.options import Option
 from sizing.units import HOURS_PER_MONTH
@@ -153,7 +154,11 @@ def judge_stack(seed: int) -> StackVerdict:
 
 def _planned(problems: list[Problem], capacity: Capacity) -> StackPlan:
     entries, budget = [problem.entry for problem in problems], Budget(monthly_usd=1e9)
-    return plan_stack("random", entries, capacity, budget, problems[0].region, load_catalogue())
+    request = PlanRequest(
+        stack="random", models=tuple(entries), capacity=capacity, budget=budget, region=problems[0].region,
+        catalogue=load_catalogue(), vector_store=None, internet_facing=False,
+    )  # fmt: skip
+    return plan_stack(request)
 
 
 def _nodes_usd(plan: StackPlan) -> float:

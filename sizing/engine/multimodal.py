@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.errors import BadInput
 from sizing.models.spec import ModelSpec
 
@@ -19,7 +19,7 @@ OPTION = "limit-mm-per-prompt"
 
 
 def _rules() -> dict[str, Any]:
-    return dict(load_catalogue().engine_defaults["text_only"])
+    return dict(engine_rules("text_only"))
 
 
 def has_encoder(model: ModelSpec) -> bool:

@@ -50,8 +50,6 @@ class Page:
     layers: tuple[int, ...]
     bytes: int
     """Padded to the pages of the other groups."""
-    filled_bytes: int
-    """Bytes that hold data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +96,6 @@ class _Layers:
     layers: tuple[int, ...]
     block: int
     page: int
-    filled: int
 
 
 @lru_cache(maxsize=1024)
@@ -134,7 +131,7 @@ def _sets(model: ModelSpec, engine: EngineSettings) -> list[_Layers]:
     for group in _with_draft(model, engine):
         own = group.block_tokens or block
         page = group.page_bytes or _page(model, engine, group, own)
-        found.append(_Layers(source=group, layers=tuple(group.layers), block=own, page=page, filled=page))
+        found.append(_Layers(source=group, layers=tuple(group.layers), block=own, page=page))
     return found
 
 
@@ -199,7 +196,7 @@ def _together(sets: Sequence[_Layers]) -> CacheGroup:
 
 
 def _paged(item: _Layers) -> Page:
-    return Page(layers=item.layers, bytes=item.page, filled_bytes=item.filled)
+    return Page(layers=item.layers, bytes=item.page)
 
 
 def _packed(sets: Sequence[_Layers]) -> list[CacheGroup]:
@@ -258,7 +255,7 @@ def _same_page(sets: Sequence[_Layers]) -> list[_Layers]:
     out = []
     for item in sets:
         factor = largest // item.page if item.source.kind != "state" and largest % item.page == 0 else 1
-        out.append(replace(item, block=item.block * factor, page=largest, filled=item.filled * factor))
+        out.append(replace(item, block=item.block * factor, page=largest))
     return out
 
 

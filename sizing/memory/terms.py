@@ -20,7 +20,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.engine.draft_model import draft_bytes
 from sizing.engine.versions import VersionRules, version_tuple
 from sizing.memory.case import Case, memory_constants
@@ -73,7 +73,7 @@ def _workspace_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     their latents. Sparse: 40 entries of the indexer for each position of max_model_len. Source: vLLM
     ``mla_attention.py`` (determine_chunked_prefill_workspace_size), ``mla/indexer.py`` (get_max_prefill_buffer_size).
     """
-    rules = load_catalogue().engine_defaults["latent_workspace"]
+    rules = engine_rules("latent_workspace")
     latent = [group for group in model.kv_groups if group.kind == "latent"]
     indexer = next((group for group in latent if group.element_bytes == 1), None)
     if indexer is not None:
@@ -100,7 +100,7 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
         items = min(items, engine.max_num_seqs * engine.limit_mm_per_prompt)
     images = frames * items
     copies = float(memory_constants()["activation_hidden_copies"])
-    until = version_tuple(load_catalogue().engine_defaults["encoder_inputs"]["until"])
+    until = version_tuple(engine_rules("encoder_inputs")["until"])
     extra = run.extra if version_tuple(engine.vllm_version) < until else 0
     position = run.width / engine.tensor_parallel + copies * run.hidden + extra
     return images * (run.positions * position + run.tokens * run.out) * 2

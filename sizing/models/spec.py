@@ -80,8 +80,6 @@ class ModelSpec:
     """Keys and values over all heads that one cached token becomes when a prompt is read (dense MLA)."""
     encoder_run: EncoderRun | None = None
     """Profile run of an image or audio encoder; None for text models."""
-    encoder_tokens: int = 0
-    """Positions that an encoder-decoder keeps for cross attention of one request."""
     generates: bool = True
     """False for embedding and reranking models: no sampler, and no cache where attention is bidirectional."""
     activation_elements: int = 0

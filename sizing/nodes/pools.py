@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sizing.catalogue import Gpu
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 from sizing.plan import Bounds, CapacityType, Disk, InstanceOffer, NodePoolPlan, Replicas
 
-TAINT_KEY = "nvidia.com/gpu"
 TAINT_VALUE = "present"
-POOL_LABEL = "tonnage.dev/pool"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +78,11 @@ def highest_price(offers: Sequence[InstanceOffer]) -> float:
     return max(offer.on_demand_usd_per_hour for offer in offers)
 
 
-def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_usd_per_hour: float) -> Bounds:
+def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer]) -> Bounds:
     """USD per hour of all nodes; the first offer is the primary one."""
     primary = offers[0].on_demand_usd_per_hour
     floor = split.floor * primary
-    expected = floor + split.spot_mean * spot_usd_per_hour + split.burst_mean * primary
+    expected = floor + split.spot_mean * offers[0].spot_usd_per_hour + split.burst_mean * primary
     ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * highest_price(offers)
     return Bounds(floor=floor, expected=expected, ceiling=ceiling)
 
@@ -95,7 +94,6 @@ def pools_of(
     split: NodeSplit,
     offers: tuple[InstanceOffer, ...],
     *,
-    spot_usd_per_hour: float,
     zones: tuple[str, ...],
     disk: Disk,
 ) -> tuple[NodePoolPlan, ...]:
@@ -103,16 +101,15 @@ def pools_of(
 
     Empty ones are left out.
     """
-    primary = offers[0].on_demand_usd_per_hour
 
     def pool(
         suffix: str,
         kind: Literal["managed", "karpenter"],
         capacity_type: CapacityType,
         counts: tuple[int, int, float, int],
-        price: float,
     ) -> NodePoolPlan:
         floor, expected, mean, ceiling = counts
+        price = offers[0].usd_per_hour(capacity_type)
         bought = offers[:1] if kind == "managed" else offers
         return NodePoolPlan(
             name=f"{name}-{suffix}",
@@ -128,7 +125,7 @@ def pools_of(
             ceiling_instances=ceiling,
             gpu_limit=ceiling * offers[0].gpus,
             labels={POOL_LABEL: f"{name}-{suffix}"},
-            taint_key=TAINT_KEY,
+            taint_key=GPU_RESOURCE,
             taint_value=TAINT_VALUE,
             disk=disk,
             models=models,
@@ -138,8 +135,8 @@ def pools_of(
     spot = (0, split.spot_expected, split.spot_mean, split.spot_ceiling)
     burst = (0, split.burst_expected, split.burst_mean, split.burst_ceiling)
     made = (
-        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor, split.floor), primary),
-        pool("spot", "karpenter", "spot", spot, spot_usd_per_hour),
-        pool("burst", "karpenter", "on-demand", burst, primary),
+        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor, split.floor)),
+        pool("spot", "karpenter", "spot", spot),
+        pool("burst", "karpenter", "on-demand", burst),
     )
     return tuple(one for one in made if one.ceiling_instances > 0)

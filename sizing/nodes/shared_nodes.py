@@ -25,7 +25,7 @@ from sizing.plan import Bounds, Disk, Replicas
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tenant:
+class SharedDemand:
     """What one model needs of shared nodes: GPUs of a replica, and replicas not rounded to whole nodes."""
 
     gpus: int
@@ -58,21 +58,21 @@ def _closed(gpus: int, pods: dict[int, int], node_gpus: int) -> int:
     return min(in_use // (node_gpus - gpus + narrowest), ranges // node_gpus)
 
 
-def shared_nodes(tenants: Sequence[Tenant], node_gpus: int) -> Replicas:
-    """Return the nodes of all tenants together, as the replicas of a model of one replica a node.
+def shared_nodes(models: Sequence[SharedDemand], node_gpus: int) -> Replicas:
+    """Return the nodes of all models together, as the replicas of a model of one replica a node.
 
     By hour where one states ``dailyShape``; a model without it has its busiest hour all day.
     """
 
     def nodes(counts: Sequence[int]) -> int:
-        return nodes_in_any_order([(one.gpus, n) for one, n in zip(tenants, counts, strict=True)], node_gpus)
+        return nodes_in_any_order([(one.gpus, n) for one, n in zip(models, counts, strict=True)], node_gpus)
 
-    hours = max(len(one.replicas.by_hour) for one in tenants)
-    days = [one.replicas.by_hour or (one.replicas.expected,) * hours for one in tenants]
+    hours = max(len(one.replicas.by_hour) for one in models)
+    days = [one.replicas.by_hour or (one.replicas.expected,) * hours for one in models]
     return Replicas(
-        floor=nodes([one.replicas.floor for one in tenants]),
-        expected=nodes([one.replicas.expected for one in tenants]),
-        ceiling=nodes([one.replicas.ceiling for one in tenants]),
+        floor=nodes([one.replicas.floor for one in models]),
+        expected=nodes([one.replicas.expected for one in models]),
+        ceiling=nodes([one.replicas.ceiling for one in models]),
         by_hour=tuple(nodes(counts) for counts in zip(*days, strict=True)),
     )
 
@@ -82,16 +82,16 @@ def shared_disk(disks: Sequence[Disk]) -> Disk:
     return max(disks, key=lambda disk: (disk.size_gib, disk.throughput_mib_per_s, disk.iops))
 
 
-def parts(usd_per_hour: Bounds, tenants: Sequence[Tenant]) -> list[Bounds]:
-    """Return each tenant's part of the cost of the nodes; floors, expected and ceilings add up to the whole.
+def parts(usd_per_hour: Bounds, models: Sequence[SharedDemand]) -> list[Bounds]:
+    """Return each model's part of the cost of the nodes; floors, expected and ceilings add up to the whole.
 
     Each is divided by GPUs: the floor, what the planned traffic adds to it, and what the ceiling adds to that. So each
-    tenant's floor <= expected <= ceiling.
+    model's floor <= expected <= ceiling.
     """
-    floors = [one.gpus * one.replicas.floor for one in tenants]
-    added = [one.gpus * (one.replicas.mean - one.replicas.floor) for one in tenants]
-    more = [one.gpus * (one.replicas.ceiling - one.replicas.expected) for one in tenants]
-    most = [one.gpus * one.replicas.ceiling for one in tenants]
+    floors = [one.gpus * one.replicas.floor for one in models]
+    added = [one.gpus * (one.replicas.mean - one.replicas.floor) for one in models]
+    more = [one.gpus * (one.replicas.ceiling - one.replicas.expected) for one in models]
+    most = [one.gpus * one.replicas.ceiling for one in models]
     floor = _divided(usd_per_hour.floor, floors, most)
     expected = _divided(usd_per_hour.expected - usd_per_hour.floor, added, most)
     ceiling = _divided(usd_per_hour.ceiling - usd_per_hour.expected, more, most)

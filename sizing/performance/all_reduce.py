@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue import Gpu
 from sizing.catalogue.files import dated_file
 
 PEERS = frozenset({"RTX-PRO-6000"})
@@ -45,12 +45,12 @@ def all_reduce(gpu: Gpu, gpus: int) -> AllReduce:
 @lru_cache(maxsize=256)
 def _of(name: str, architecture: str, link: str, link_gb_s: float, gpus: int) -> AllReduce:
     cards = _cards()
-    card = name if name in cards and load_catalogue().gpu(name).link == link else _stand_in(architecture, link, cards)
+    card = name if name in cards and _listed(name)["link"] == link else _stand_in(architecture, link, cards)
     by_number = cards[card]
     if link in {"pcie", "network"} and name not in PEERS:
         gpus = max(gpus, THROUGH_HOST)
     number = min((known for known in map(int, by_number) if known >= gpus), default=max(map(int, by_number)))
-    measured, scale = by_number[str(number)], link_gb_s / load_catalogue().gpu(card).link_gb_s
+    measured, scale = by_number[str(number)], link_gb_s / _listed(card)["link_gb_s"]
     return AllReduce(
         ring_latency_s=measured["ring_latency_us"] * 1e-6,
         ring_bytes_per_s=measured["ring_gb_s"] * 1e9 * scale,
@@ -60,9 +60,14 @@ def _of(name: str, architecture: str, link: str, link_gb_s: float, gpus: int) ->
 
 
 def _stand_in(architecture: str, link: str, cards: Mapping[str, Any]) -> str:
-    known = (load_catalogue().gpu(name) for name in sorted(cards))
-    alike = [card.name for card in known if (card.architecture, card.link) == (architecture, link)]
+    known = (_listed(name) for name in sorted(cards))
+    alike = [str(card["name"]) for card in known if (card["architecture"], card["link"]) == (architecture, link)]
     return alike[0] if alike else LIKE[link]
+
+
+def _listed(name: str) -> Mapping[str, Any]:
+    """Return a card that was measured as ``gpus.json`` has it."""
+    return next(row for row in dated_file("gpus")["gpus"] if row["name"] == name)
 
 
 def _cards() -> Mapping[str, Mapping[str, Mapping[str, float]]]:

@@ -62,7 +62,7 @@ def scaling(
     start: StartUp,
     *,
     each: float,
-    relief: float = 1.0,
+    scale_out_gain: float = 1.0,
     least: int = 1,
     spare: int = 0,
 ) -> Scaling:
@@ -74,11 +74,11 @@ def scaling(
     the rest chance: two standard deviations of what a window counts where the first replica is added, which is less
     than at the busiest hour.
 
-    ``each`` are the arrivals per second of one replica; with one more, ``relief`` times as many come, so fewer carry
-    fewer each, which is counted as arrivals beside. ``least`` run always, ``spare`` stand by for a loss.
+    ``each`` are the arrivals per second of one replica; with one more, ``scale_out_gain`` times as many come, so fewer
+    carry fewer each, which is counted as arrivals beside. ``least`` run always, ``spare`` stand by for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
-    each, aside = each * relief, workload.arrivals_per_second * (relief - 1)
+    each, aside = each * scale_out_gain, workload.arrivals_per_second * (scale_out_gain - 1)
     aside += spare * each
     arrivals, counted = first_decision(each, aside, least)
     told = min(workload.burstiness, 1.0) * counted**2 / arrivals  # Poisson arrivals that would be as sure

@@ -107,7 +107,7 @@ def test_every_name_is_escaped() -> None:
     refused = (*study.output_tokens[:-1], replace(study.output_tokens[-1], usd_per_month=None, refusal=bad))
     figure = replace(result.chosen.figures[0], rule=bad, unit=bad, source=bad, inputs={bad: bad})
     hostile = replace(result, chosen=replace(result.chosen, figures=(*result.chosen.figures, figure)))
-    document = plan_document(result, ENTRY, "us-east-1", bad) | {"model": bad, "region": bad}
+    document = plan_document(result, ENTRY, "us-east-1", bad, load_catalogue()) | {"model": bad, "region": bad}
     document["rejected"] = [{"option": bad, "reason": bad}]
     for option in (document["chosen"], *document["alternatives"]):
         option |= {"gpu": bad, "instance_type": bad, "engine_args": [bad], "trades": [bad]}

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from infra.config import settings_from_file
-from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.environment import Environment
@@ -26,7 +26,7 @@ from rehearsal.process import Supervisor, marked
 from rehearsal.providers.aws import AwsStandIn
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
-from rehearsal.simulated.pools import Market
+from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.support import language_host
@@ -52,13 +52,12 @@ def live(toolbox):
         client = ObjectClient(plane.api())
         built_in = client.kinds()
         install_crds(plane.api(), toolbox)
-        market = Market(catalogue=load_catalogue(), region="us-east-1")
+        market = CloudMarket(catalogue=load_catalogue(), region="us-east-1")
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
         world = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted)

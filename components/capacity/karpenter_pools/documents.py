@@ -13,6 +13,7 @@ from components.common import node
 from components.common.node import node_labels
 from components.common.tags import DISCOVERY_TAG, named
 from sizing.errors import BadInput
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import NodePoolPlan, ServingPlan
 
 API_VERSION = "karpenter.sh/v1"
@@ -98,7 +99,7 @@ def node_pool(pool: NodePoolPlan, models: Sequence[ServingPlan], node_class: str
     plans = served(pool, models)
     return {
         "weight": preference(pool, models),
-        "limits": {"nvidia.com/gpu": str(pool.gpu_limit)},
+        "limits": {GPU_RESOURCE: str(pool.gpu_limit)},
         "disruption": {
             "consolidationPolicy": "WhenEmpty",
             "consolidateAfter": minutes(consolidate_after_s(plans)),

@@ -46,7 +46,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         config, shape, identity, family="multimodal", intermediate_size=width, dtype=dtype,
         weights=(*_decoder(shape, width, cross), *_vision_encoder(vision, shape.hidden)),
         kv_groups=(full_cache(shape, own), _cross_cache(shape, cross, seen)),
-        encoder_tokens=seen, encoder_run=_run(vision, shape, seen),
+        encoder_run=_run(vision, shape, seen),
     )  # fmt: skip
 
 

@@ -35,7 +35,6 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         weights=(*_front(config, encoder, sound), *encoder_blocks(encoder), *_decoder(config, shape)),
         kv_groups=(full_cache(shape), _cross_cache(shape, sound)),
         rotary_dim=0,
-        encoder_tokens=sound,
         encoder_run=EncoderRun(
             tokens=sound, positions=sound, hidden=shape.hidden, width=2 * encoder.width, out=shape.hidden
         ),

@@ -7,10 +7,11 @@ from pydantic import ValidationError
 
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan
-from sizing.inputs import Budget, Capacity, ModelEntry, Quota
+from sizing.inputs import Capacity, ModelEntry, Quota
 from sizing.nodes.quotas import purchases_of, vcpus_by_quota
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.workload.workload import Workload
+from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
 REGION = "us-east-1"
@@ -51,7 +52,7 @@ def test_models_that_fit_one_by_one_are_refused_when_they_do_not_fit_together() 
     bounds = capacity(on_demand=needed[ON_DEMAND], spot=needed[SPOT])
     models = [entry("one"), entry("two")]
     with pytest.raises(NoPlan, match="the models together: needs"):
-        plan_stack("t", models, bounds, Budget(monthly_usd=1e6), REGION, CATALOGUE)
+        plan_stack(plan_request(models, capacity=bounds))
 
 
 def test_a_quota_stated_twice_or_unknown_is_refused() -> None:

@@ -19,6 +19,7 @@ from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.search.enumeration import enumerate_options
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 from tests.support.yardstick import cpu_seconds, million_squares
 
 CATALOGUE = load_catalogue()
@@ -33,7 +34,7 @@ def entry(model: str = SMALL, *, rate: float = 2.0, name: str = "chat", **more: 
 
 
 def stack(*entries: ModelEntry, usd: float = 1e6, **capacity: object) -> StackPlan:
-    return plan_stack("test", entries, Capacity(**capacity), Budget(monthly_usd=usd), REGION, CATALOGUE)
+    return plan_stack(plan_request(entries, capacity=Capacity(**capacity), budget=Budget(monthly_usd=usd)))
 
 
 def test_the_choice_is_the_minimum_over_the_whole_small_space() -> None:

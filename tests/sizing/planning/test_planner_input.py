@@ -16,6 +16,7 @@ from sizing.inputs import Budget, Capacity, ModelEntry
 from sizing.planning.planner import PlanResult, plan_model, plan_stack
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 from tests.support.seeds import reseeded
 from tests.support.yardstick import cpu_seconds
 
@@ -75,7 +76,7 @@ def test_objectives_that_nobody_meets_are_met_when_loosened_to_the_best_that_was
 
 def test_too_small_a_budget_names_the_smallest_that_works_and_what_would_give_way() -> None:
     with pytest.raises(OverBudget) as refused:
-        plan_stack("small", [entry(rate=30)], Capacity(), Budget(monthly_usd=10), "us-east-1", CATALOGUE)
+        plan_stack(plan_request([entry(rate=30)], budget=Budget(monthly_usd=10)))
     line = refused.value.line()
     assert "the smallest budget that works is" in line
     assert "peakFactor 1 needs" in line
@@ -96,15 +97,14 @@ def test_the_plan_is_the_same_under_another_hash_seed() -> None:
 def test_planning_fifty_models_takes_no_more_than_three_times_as_long_a_model_as_five() -> None:
     def took(count: int) -> float:
         entries = [entry(name=f"m{i}", rate=1 + i / 7) for i in range(count)]
-        budget = Budget(monthly_usd=1e8)
-        return cpu_seconds(lambda: plan_stack("many", entries, Capacity(), budget, "us-east-1", CATALOGUE), repeats=1)
+        return cpu_seconds(lambda: plan_stack(plan_request(entries)), repeats=1)
 
     took(5)
     assert took(50) < 3 * 10 * took(5)
 
 
 def test_the_smallest_budget_is_that_of_the_leanest_plan() -> None:
-    plan = plan_stack("one", [entry()], Capacity(), Budget(monthly_usd=1e6), "us-east-1", CATALOGUE)
+    plan = plan_stack(plan_request([entry()]))
     bounds = plan.burn_usd_per_hour
     assert 0 < bounds.floor <= bounds.expected <= bounds.ceiling <= 1e6 / HOURS_PER_MONTH
 

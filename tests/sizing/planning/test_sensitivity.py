@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sizing.catalogue import load_catalogue
-from sizing.cost.bill import monthly, per_month
+from sizing.cost.bill import per_month
 from sizing.inputs import Capacity, ModelEntry, ReplicaBounds
 from sizing.planning.planner import PlanResult, plan_model
 from sizing.planning.sensitivity import (
@@ -15,7 +15,6 @@ from sizing.planning.sensitivity import (
     PlanStudy,
     day_of,
     frontier,
-    p95_ms,
     plan_name,
     shares_of_day,
     study_plan,
@@ -98,7 +97,7 @@ def test_the_day_stays_within_the_plan_and_reaches_it_at_its_busiest_hour(studie
     for hour in day.hours:
         assert chosen.replicas.floor <= hour.replicas <= hour.burst_replicas <= chosen.replicas.ceiling
         assert chosen.usd_per_hour.floor - 1e-9 <= hour.usd_per_hour <= chosen.usd_per_hour.ceiling + 1e-9
-    assert day.mean_usd_per_month <= monthly(chosen.usd_per_hour).expected
+    assert day.mean_usd_per_month <= per_month(chosen.usd_per_hour).expected
 
 
 def test_a_day_with_hours_of_no_traffic_runs_the_floor() -> None:
@@ -161,5 +160,5 @@ def test_a_trade_names_what_differs_and_nothing_else() -> None:
 
 def test_the_figures_that_the_study_reads_are_explained_by_every_plan() -> None:
     chosen = plan().chosen
-    assert 0 < p95_ms(chosen, "ttft_p95_ms") <= 2000
-    assert 0 < p95_ms(chosen, "tpot_p95_ms") <= 80
+    assert 0 < chosen.ttft_p95_ms <= 2000
+    assert 0 < chosen.tpot_p95_ms <= 80

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan
-from sizing.inputs import Budget, Capacity, ModelEntry
+from sizing.inputs import Capacity, ModelEntry
 from sizing.plan import Bounds, StackPlan
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.search.enumeration import enumerate_options
@@ -21,6 +21,7 @@ from sizing.planning.sensitivity import day_of
 from sizing.workload.arrivals import POISSON, Arrivals, wait_of
 from sizing.workload.lengths import lengths_of, sigma_of
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 
 REGION, CATALOGUE = "us-east-1", load_catalogue()
 FEW = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -41,12 +42,12 @@ def cost(**stated: object) -> Bounds:
 
 
 def stack(**stated: object) -> StackPlan:
-    return plan_stack("test", [entry(**stated)], CAPACITY, Budget(monthly_usd=1e6), REGION, CATALOGUE)
+    return plan_stack(plan_request([entry(**stated)], capacity=CAPACITY))
 
 
 def test_a_day_costs_the_mean_of_the_nodes_that_each_hour_needs() -> None:
     option = enumerate_options(entry(daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
-    price, spot = option.offers[0].on_demand_usd_per_hour, option.spot_usd_per_hour
+    price, spot = (option.offers[0].usd_per_hour(kind) for kind in ("on-demand", "spot"))
     floor, above = (
         option.split.floor,
         [count // option.per_node - option.split.floor for count in option.replicas.by_hour],
@@ -216,7 +217,7 @@ def test_bursts_that_more_replicas_share_leave_each_more_and_a_quiet_hour_has_fe
     load = {"requests_per_second": 20.0, "burstiness": 0.1}
     found = enumerate_options(entry(**load, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
     rates, wanted = found.engine.rates, entry(**load).workload
-    assert rates.each(0.1) < rates.each(0.6) < rates.within == rates.each(1.0) < rates.each(1.5)
+    assert rates.at_share(0.1) < rates.at_share(0.6) < rates.within == rates.at_share(1.0) < rates.at_share(1.5)
     assert rates.replicas(wanted, 0.1) > 1.2 * rates.replicas(wanted) / 10
 
 
@@ -237,7 +238,7 @@ def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_en
     def asked(share: float) -> float:
         return (20 * share + scaling.spare_requests_per_s * early) / each
 
-    assert rates.relief > 1.05
+    assert rates.scale_out_gain > 1.05
     assert asked(1.0) == pytest.approx(rates.replicas(one.workload), rel=1e-3)
     for share in (0.1, 0.4, 0.6):
         assert asked(share) > rates.replicas(one.workload, share) * 0.999  # to which rates are known
