@@ -219,7 +219,7 @@ def gemma4(config: Config, text_hidden: int) -> Encoder:
     """Gemma 4: an encoder that is whole on every rank and never quantised, pooled, and one projection."""
     if config.get("audio_config") is not None:
         problem = "the audio tower of Gemma 4 is not modelled"
-        raise BadInput("config.json: audio_config", problem, way_out="set it to null, or market --weights-gib")
+        raise BadInput("config.json: audio_config", problem, way_out="set it to null, or supply --weights-gib")
     vision = part(config, "vision_config")
     hidden, heads = whole(vision, "hidden_size"), whole(vision, "num_attention_heads")
     head_dim, width = whole(vision, "head_dim", max(1, hidden // heads)), whole(vision, "intermediate_size")

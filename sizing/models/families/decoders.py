@@ -226,7 +226,7 @@ def _mpt(config: dict[str, object]) -> Mapping[str, object]:
     inner = config.get("attn_config")
     heads = inner.get("kv_n_heads") if isinstance(inner, Mapping) else None
     if not flag(config, "no_bias", False):
-        raise BadInput("config.json: no_bias", "MPT with biases is not modelled", way_out="market --weights-gib")
+        raise BadInput("config.json: no_bias", "MPT with biases is not modelled", way_out="supply --weights-gib")
     width = whole(config, "hidden_size") * whole(config, "expansion_ratio", 4)
     return {**config, "num_key_value_heads": heads, "intermediate_size": width}
 

@@ -99,7 +99,7 @@ def quantisation_of(config: Mapping[str, object]) -> Quantisation:
             f"{WHERE}.quant_method",
             f"{method[:60]!r}{f' ({known})' if known else ''} is not modelled",
             limit="fp8, awq, gptq, auto-round, compressed-tensors, modelopt, mxfp4, mxfp8, bitsandbytes",
-            way_out="market the weights per GPU with --weights-gib and leave quantization_config out",
+            way_out="supply the weights per GPU with --weights-gib and leave quantization_config out",
         )
     quantisation = READERS[method](stated)
     _check_dtype(config, quantisation)

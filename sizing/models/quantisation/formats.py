@@ -15,7 +15,7 @@ from sizing.models.quantisation.layers import PLAIN, Granularity, LayerGroup, Qu
 from sizing.models.quantisation.module_names import MOST_NAMES, ModuleNames, module_names
 
 WHERE = "quantization_config"
-WAY_OUT = "market the weights per GPU with --weights-gib and leave quantization_config out"
+WAY_OUT = "supply the weights per GPU with --weights-gib and leave quantization_config out"
 MOST_GROUPS = 64
 
 ENCODER_MODULES = ("vision_tower", "vision_model", "visual", "vit_large_projector", "audio_tower")

@@ -151,14 +151,14 @@ def module_names(where: str, stated: object, *, reading: Reading = "names", patt
         raise BadInput(
             where, f"{len(costly) + others} patterns for unquantised modules",
             limit=f"{MOST_PATTERNS} patterns of together {LONGEST_PATTERNS} characters",
-            way_out="market the weights per GPU with --weights-gib",
+            way_out="supply the weights per GPU with --weights-gib",
         )  # fmt: skip
     return names
 
 
 def _entry(where: str, entry: object, pattern: bool) -> str:
     """Return one entry; BadInput for what is no name and for a pattern that cannot be read."""
-    way_out = "market the weights per GPU with --weights-gib"
+    way_out = "supply the weights per GPU with --weights-gib"
     shown = f"the unquantised module {str(entry)[:60]!r} cannot be read"
     if not isinstance(entry, str) or not 0 < len(entry) <= LONGEST_NAME or not entry.isprintable():
         raise BadInput(where, shown, limit=f"1 to {LONGEST_NAME} printable characters", way_out=way_out)

@@ -352,3 +352,9 @@ def test_a_hostile_list_takes_bounded_time(hostile, method):
     with contextlib.suppress(BadInput):
         size(read(method, ignored_layers=hostile, exclude_modules=hostile), EXPERT, layers=range(61))
     assert time.process_time() - started < 20
+
+
+def test_an_unknown_method_has_a_way_out():
+    with pytest.raises(BadInput) as refused:
+        quantisation_of({"quantization_config": {"quant_method": "quip"}})
+    assert refused.value.way_out.startswith("supply the weights per GPU with --weights-gib")
