@@ -1,8 +1,8 @@
 """Speed of the core and of the command, as ratios measured side by side in one run.
 
 Absolute times depend on the machine, so each line compares with a yardstick taken in the same minute: a bare
-interpreter start for commands, reading the settings for the planner. Of a command the time that passes and that of the
-processor are told: on a machine that others use they differ, and only the second is the command's own.
+interpreter start for commands, reading the settings for the planner. Of a command wall time and
+CPU time are printed: on a shared machine they differ, and only the second is the command's own.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A row is described by the real ``config.json`` of its model (``data/configs``) a
 with the reason counted, when its log does not state what a comparison needs, when it ran with something that is no
 setting of the estimate (weights in host memory, a draft model that is not described), or when sizing refuses it.
 Rows of V0 count for weights and for identities of the cache only. The split is by source within every family, never
-by row, and looks at no measurement.
+by row, and reads no measurement.
 """
 
 from __future__ import annotations

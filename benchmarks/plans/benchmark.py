@@ -1,4 +1,4 @@
-"""Our plan beside every peer's pick on six workloads; writes docs/reports/plans-compared.md and its picture.
+"""Our plan and every peer's pick on six workloads; writes docs/reports/plans-compared.md and its picture.
 
 python -m benchmarks.plans.benchmark                    every peer; environments are made once
 python -m benchmarks.plans.benchmark --peers none       ours only

@@ -1,4 +1,4 @@
-"""What a share of a GPU (MIG) would save beside whole GPUs, for small models at the catalogue's prices.
+"""What a share of a GPU (MIG) would save over whole GPUs, for small models at the catalogue's prices.
 
 Every profile of every card that AWS rents serves the same workload as the whole cards do, judged by the same memory
 estimate and queue. A share is given the most that it can have: its price is the node's divided by all shares of the

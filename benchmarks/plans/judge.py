@@ -2,7 +2,7 @@
 
 One replica of the pick gets its share of the traffic in ``benchmarks.simulator``: Poisson arrivals, lengths exponential
 and lognormal, scaled to the stated rate and means; three draws of each are averaged, the worse shape counts. Memory is
-our estimate. The bill is whole GPU nodes on demand; what the cluster costs besides is the same for all and left out.
+our estimate. The bill is whole GPU nodes on demand; what else the cluster costs is the same for all and left out.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ SHAPES, SEEDS = ("exponential", "lognormal"), (0, 1, 2)
 QUICK = (0,)
 MOST_REPLICAS = 256
 TTFT_OBJECTIVES, STAYS = 30, 20
-"""A simulation lasts so many TTFT objectives, and so many stays of a mean answer at the TPOT objective: a replica with
-too much traffic then shows in the waiting time."""
+"""Length of a simulation in TTFT objectives, and in times of a mean answer at the TPOT objective: enough for too much
+traffic to show in the waiting time."""
 REQUESTS, ALONE = (3000, 40_000), 300
 """Fewest and most requests of a simulation, and those of one without company."""
 PLANNED, OWN, SIMULATED = "planned", "its own figure", "fewest in the simulation"
@@ -66,12 +66,12 @@ class Fleet:
 
     @property
     def meets(self) -> bool:
-        """Tell whether the simulation met both objectives."""
+        """Return whether the simulation met both objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
     @property
     def meets_when_slow(self) -> bool:
-        """Tell whether it meets them at the p90 of our own error too."""
+        """Return whether it meets them at the p90 of our own error too."""
         return self.slow_share <= 1.0
 
     @property
@@ -114,7 +114,7 @@ def machines(pick: Pick) -> list[Instance]:
 
 
 def bought(pick: Pick, replicas: int) -> tuple[float, Instance, int]:
-    """Return the cheapest way to buy so many replicas: USD per hour, instance type, nodes."""
+    """Return the cheapest way to buy ``replicas``: USD per hour, instance type, nodes."""
 
     def price(instance: Instance) -> tuple[float, int]:
         per_node = instance.gpus // (pick.tensor_parallel * pick.pipeline_parallel)
@@ -142,7 +142,7 @@ def simulated(case: PlanCase, replica: Replica, replicas: int, seeds: tuple[int,
 
 
 def idle(case: PlanCase, replica: Replica) -> Seen:
-    """Return what requests see that are alone."""
+    """Return the latencies of requests that are alone."""
     return _observed(case, replica, case.entry.workload.requests_per_second / MOST_REPLICAS, ALONE, SHAPES[0], 0)
 
 
@@ -154,9 +154,9 @@ def _observed(case: PlanCase, replica: Replica, rate: float, count: int, shape: 
 
 
 def as_stated(drawn: Sequence[Request], workload: Workload, rate: float, longest: int) -> list[Request]:
-    """Return the requests scaled to exactly the rate and mean lengths that are stated, which chance has not hit.
+    """Return the drawn requests scaled to exactly the stated rate and mean lengths.
 
-    Near saturation a draw of two percent more traffic decides otherwise. Nothing becomes longer than ``longest``.
+    Near saturation two percent more traffic by chance would change the answer. Nothing becomes longer than ``longest``.
     """
     time = len(drawn) / rate / drawn[-1].arrival_s
     prompt = workload.input_tokens * len(drawn) / sum(one.input_tokens for one in drawn)
@@ -235,7 +235,7 @@ class Standing:
     fleet: Fleet | None = None
     reason: str = ""
     passed_over: Fleet | None = None
-    """Its cheapest pick by its own figures, where that misses the objectives and a dearer one meets them."""
+    """Its cheapest pick by its own figures, where that misses the objectives and a more expensive one meets them."""
 
 
 def standing(case: PlanCase, picks: Sequence[Pick]) -> Standing:

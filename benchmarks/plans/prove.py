@@ -53,12 +53,12 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Tell whether the simulation met both objectives."""
+        """Return whether the simulation met both objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
 
 def judge(seed: int) -> Verdict:
-    """Plan the problem of ``seed``, try everything, halve the way to the leanest ceiling, and simulate."""
+    """Plan the problem of ``seed``, try everything, halve the way to the lowest ceiling, and simulate."""
     problem, catalogue = random_problem(seed), load_catalogue()
     try:
         option = _chosen(problem)
@@ -91,7 +91,7 @@ def _same(option: Option, best: Best) -> bool:
 
 
 def _same_within_a_budget(problem: Problem, every: list[Best], first: Option) -> bool:
-    """Plan again under a ceiling between the leanest and that of the first choice."""
+    """Plan again under a ceiling between the lowest and that of the first choice."""
     leanest = min(one.ceiling_usd for one in every)
     limit = (leanest + first.usd_per_hour.ceiling) / 2
     options = enumerate_options(
@@ -170,7 +170,7 @@ def _nodes_usd(plan: StackPlan) -> float:
 
 
 def report_stacks(verdicts: list[StackVerdict]) -> bool:
-    """Print the figures of the stacks; tell whether they are as good as they must be."""
+    """Print the figures of the stacks; return whether they are as good as they must be."""
     plans = [one for one in verdicts if one.usd]
     sharing = [one for one in plans if one.shared]
     different = [one for one in verdicts if not one.same or one.usd > one.apart_usd + 1e-6]
@@ -185,7 +185,7 @@ def report_stacks(verdicts: list[StackVerdict]) -> bool:
 
 
 def report(verdicts: list[Verdict]) -> bool:
-    """Print the figures; tell whether they are as good as they must be."""
+    """Print the figures; return whether they are as good as they must be."""
     plans = [one for one in verdicts if one.name]
     met = [one for one in plans if one.met]
     different = [one for one in verdicts if not one.same]

@@ -25,9 +25,9 @@ from rehearsal.simulated.pools import CloudMarket, KarpenterPool, Purchase, choo
 
 POLL_S = 0.25
 PATIENCE_S = 5.0
-"""How long a pod may wait without any change before it counts as hopeless; the scheduler retries within one second."""
+"""How long a pod may wait without any change before it counts as unschedulable; the scheduler retries every second."""
 NOMINATED_PATIENCE_S = 20.0
-"""The same for a pod whose node is there: on a busy machine the scheduler may take seconds to see the node."""
+"""The same for a pod whose node is there: on a loaded machine the scheduler may take seconds to see the node."""
 
 
 class Provisioner:

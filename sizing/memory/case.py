@@ -31,7 +31,7 @@ class Case:
     weights_gib: float | None
     """Weights of one rank where the caller states them."""
     draft: ModelSpec | None = None
-    """A model that drafts tokens, as it is loaded beside ``model``, whose caches hold its layers."""
+    """A model that drafts tokens, as loaded with ``model``, whose KV cache also holds its layers."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:

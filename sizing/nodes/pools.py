@@ -1,9 +1,12 @@
 """Node pools of one model, or of models that share them: the on-demand floor, spot, and on-demand burst above it.
 
-Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes above
-the floor are split by the spot share, rounded up to spot: so nodes bought together are never more on spot than bought
-apart (``sizing.planning.sharing.candidates`` counts on it). What a pool may buy is exactly the list of its offers, so
-its ceiling is ``ceiling_instances`` x the dearest on-demand price of that list.
+    floor   = ceil(replicas at the floor / replicas per node)                      always on, on demand
+    above   = ceil(replicas / replicas per node) - floor                           bought by Karpenter
+    spot    = ceil(above x spot share), burst = above - spot
+    ceiling = ceiling nodes x highest on-demand price of the pool's offers         a pool buys nothing else
+
+Rounding up to spot means that nodes bought together are never more on spot than bought apart
+(``sizing.planning.sharing.candidates`` relies on it).
 """
 
 from __future__ import annotations
@@ -22,9 +25,7 @@ TAINT_VALUE = "present"
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSplit:
-    """Nodes of one fleet by pool: the floor, and spot and burst in the busiest hour, on average over the day and at
-    the most traffic.
-    """
+    """Nodes by pool: always on (floor), and in the busiest hour (expected), at most (ceiling), over the day (mean)."""
 
     floor: int
     spot_expected: int
@@ -72,17 +73,17 @@ def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSpl
     )
 
 
-def dearest(offers: Sequence[InstanceOffer]) -> float:
-    """USD per hour of the dearest offer on demand."""
+def highest_price(offers: Sequence[InstanceOffer]) -> float:
+    """Highest on-demand price of the offers, USD per hour."""
     return max(offer.on_demand_usd_per_hour for offer in offers)
 
 
 def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer]) -> Bounds:
-    """USD per hour of all nodes of one fleet; the first offer is the primary one."""
+    """USD per hour of all nodes; the first offer is the primary one."""
     primary = offers[0].on_demand_usd_per_hour
     floor = split.floor * primary
     expected = floor + split.spot_mean * offers[0].spot_usd_per_hour + split.burst_mean * primary
-    ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * dearest(offers)
+    ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * highest_price(offers)
     return Bounds(floor=floor, expected=expected, ceiling=ceiling)
 
 
@@ -128,7 +129,7 @@ def pools_of(
             taint_value=TAINT_VALUE,
             disk=disk,
             models=models,
-            usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * dearest(bought)),
+            usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * highest_price(bought)),
         )
 
     spot = (0, split.spot_expected, split.spot_mean, split.spot_ceiling)

@@ -12,8 +12,8 @@ from sizing.catalogue.files import serving_facts
 def network_zones(region: str, catalogue: Catalogue) -> tuple[str, ...]:
     """Return the zone ids of ``region`` that may hold EKS subnets, those that sell most GPU types first.
 
-    A network of N zones takes the first N, and so does each pool among those that sell its type: plans and
-    networks that are made apart meet in the same zones.
+    A network of N zones takes the first N, a pool the first N that sell its type: so a plan and a network made apart
+    agree on zones.
     """
     excluded = serving_facts("zones")["without_eks_subnets"]
     sold = [instance.zone_ids.get(region, ()) for instance in catalogue.all_instances if instance.gpus]

@@ -37,14 +37,14 @@ from sizing.planning.sensitivity import plan_name
 from sizing.units import HOURS_PER_MONTH
 
 KEEP = 0.05
-"""A change of the expected bill below this share is not worth a rollout."""
+"""Least change of the expected bill that is worth a rollout, as a share."""
 NOTHING = "nothing has to change"
 SEQUENCES_STEP = 8
 """Batch sizes are captured in steps of 8."""
 NONE_SEEN = 3.0
-"""Requests that a window without any still allows for, at 95 % (rule of three); the least that is planned on."""
+"""Upper 95 % bound of a count of zero (rule of three): the least rate that is planned on, over the window."""
 MOST_PREFIX_SHARE = 0.95
-"""More is not planned on: a cache that is emptied once would miss every promise."""
+"""Highest prefix share that is planned on: one emptied cache would miss every objective."""
 ANY_BUDGET_USD = 1_000_000_000.0
 
 
@@ -62,7 +62,7 @@ class Answer:
     """Keep, or the entry to state instead with what that saves (negative: costs) a month, expected.
 
     ``kept`` is the stack as it is under the measured traffic, None where its ceiling does not carry that; ``proposed``
-    is None where nothing does. ``smallest_budget_usd`` is told where the proposal breaks the budget.
+    is None where nothing does. ``smallest_budget_usd`` is set where the proposal exceeds the budget.
     """
 
     change: bool
@@ -133,14 +133,14 @@ def advise(
         cache_finding(plan, measured.kv_tokens), *gauges(plan, figures),
     ]  # fmt: skip
     proposed = _proposed(sized, plan, findings, figures, measured.kv_tokens)
-    told = tuple(replace(one, effect=_effect(one, request, entry, proposed, plan)) for one in findings)
-    answer = _answer(request, entry, proposed, plan, told)
+    with_effects = tuple(replace(one, effect=_effect(one, request, entry, proposed, plan)) for one in findings)
+    answer = _answer(request, entry, proposed, plan, with_effects)
     return Advice(
         stack=request.stack,
         entry=entry,
         running=figures,
         replicas_running=count,
-        findings=told,
+        findings=with_effects,
         answer=answer,
         budget_usd=request.budget.monthly_usd,
         notes=(*answer.notes, *figures.notes, *_notes(answer, request, plan, running, None if replicas else count)),
@@ -257,7 +257,7 @@ def _rounded_up(rate: float) -> float:
 
 
 def _with_objectives(entry: ModelEntry, findings: Mapping[str, Finding]) -> ModelEntry:
-    """Return the entry with a missed objective tightened by the miss: the plan was so much too hopeful."""
+    """Return the entry with a missed objective tightened by the ratio by which it was missed."""
     values = {
         name: max(math.floor(one.planned * one.planned / one.measured), 1)
         for name in ("ttft_p95_ms", "tpot_p95_ms")
@@ -318,7 +318,7 @@ class _Replanned:
 
 
 def _replan(request: PlanRequest, proposed: ModelEntry, *, with_ceiling: bool = True) -> _Replanned:
-    """Plan the stack with ``proposed``; a stated replicas.ceiling that is too low is raised, a budget only told."""
+    """Plan the stack with ``proposed``; raise a replicas.ceiling that is too low, report an exceeded budget."""
     entry = proposed
     if not with_ceiling:
         entry = entry.model_copy(update={"replicas": ReplicaBounds(floor=entry.replicas.floor)})
@@ -345,7 +345,7 @@ def _side(plan: ServingPlan) -> Side:
 
 
 def _kept(request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan) -> tuple[Side | None, str]:
-    """Return the stack as it is under the measured traffic, and why it does not do where it does not."""
+    """Return the stack as it is under the measured traffic, and why it does not carry that, if so."""
     wanted = proposed.model_copy(update={"engine": entry.engine})
     bounds = ReplicaBounds(floor=plan.replicas.floor, ceiling=max(plan.replicas.ceiling, 1))
     option = _engine_option(request, wanted, plan, bounds)
@@ -364,16 +364,16 @@ def _kept(request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: S
 def _answer(
     request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan, findings: Sequence[Finding]
 ) -> Answer:
-    """Weigh the proposal against keeping the stack as it is."""
+    """Compare the proposal with keeping the stack as it is."""
     planned = _side(plan)
     if proposed == entry:
         return Answer(change=False, entry=entry, planned=planned, kept=planned, proposed=planned)
     new = _replan(request, proposed)
     kept, short = _kept(request, entry, proposed, plan)
-    told = [f"{one.sentence}: {one.effect}" for one in findings if one.differs and one.effect != NOTHING]
+    reasons = [f"{one.sentence}: {one.effect}" for one in findings if one.differs and one.effect != NOTHING]
     if new.plan is None:
-        reasons = (*told, f"no plan carries the measured workload: {new.refusal}")
-        return Answer(change=True, entry=new.entry, planned=planned, kept=kept, reasons=reasons)
+        reasons.append(f"no plan carries the measured workload: {new.refusal}")
+        return Answer(change=True, entry=new.entry, planned=planned, kept=kept, reasons=tuple(reasons))
     side = _side(new.plan)
     before = (kept or planned).usd_per_month.expected
     saving = before - side.usd_per_month.expected
@@ -383,15 +383,15 @@ def _answer(
     misplanned = abs(planned.usd_per_month.expected - side.usd_per_month.expected)
     change = required or saving >= KEEP * before > 0 or misplanned >= KEEP * planned.usd_per_month.expected
     if short:
-        told.append(short)
+        reasons.append(short)
     if over is not None:
-        told.append(
+        reasons.append(
             f"the budget of {request.budget.monthly_usd:,.0f} USD is exceeded: the smallest that works is {over:,.2f}"
         )
     return Answer(
         change=change, entry=new.entry if change else entry, planned=planned, kept=kept, proposed=side, saving=saving,
-        smallest_budget_usd=over, reasons=tuple(told) if change else (),
-        notes=() if change else tuple(f"{line} (below {KEEP * 100:.0f} % of the bill)" for line in told),
+        smallest_budget_usd=over, reasons=tuple(reasons) if change else (),
+        notes=() if change else tuple(f"{line} (below {KEEP * 100:.0f} % of the bill)" for line in reasons),
     )  # fmt: skip
 
 

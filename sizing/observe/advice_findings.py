@@ -1,4 +1,4 @@
-"""Figures of a running replica beside those of its plan: which differ, beyond noise, and in which words."""
+"""Figures of a running replica against those of its plan: which differ beyond noise, and in which words."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _shown(value: float | None) -> str:
 
 
 def latency_findings(entry: ModelEntry, plan: ServingPlan, figures: Running) -> list[Finding]:
-    """Return both latencies against what is promised; the prediction is told beside it."""
+    """Return both latencies against the objectives, with the prediction."""
     found = []
     wanted = entry.objectives
     for name, label, promised, expected, measured in (

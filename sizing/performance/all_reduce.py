@@ -1,4 +1,6 @@
-"""How long the GPUs of one replica take to add up their parts: all-reduces by card and number of GPUs.
+"""All-reduces of tensor parallelism: latency and bandwidth by card and number of GPUs.
+
+    time = latency + 2 (n - 1) / n x message / bandwidth          of n GPUs, by a ring or by reading directly
 
 Measured cards are in ``sizing/catalogue/all_reduce.json`` (source, date and refresh are there). Another card takes the
 curve of a measured one of its architecture and link, else of its link, scaled by the width of the two links.
@@ -20,17 +22,17 @@ the memory of the host."""
 THROUGH_HOST = 4
 """Fewest GPUs of the measured machine whose ring went through the host's memory."""
 LIKE: Mapping[str, str] = {"nvlink": "H100", "fabric": "H100", "pcie": "L40S", "network": "L40S"}
-"""Measured cards that stand for a link where none has the architecture too. Of the two on PCIe it is the slower, whose
-GPUs share the links of the processors, as those of most machines do."""
+"""Measured card by link, for cards whose architecture was not measured. Of the two on PCIe it is the slower, whose GPUs
+share the PCIe lanes of the processors, as in most machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllReduce:
-    """Two ways to add up: a ring, and each GPU reading the memory of the others (0 bytes a second where none can)."""
+    """Two algorithms: a ring, and direct reads of the other GPUs' memory (0 bytes a second where there are none)."""
 
     ring_latency_s: float
     ring_bytes_per_s: float
-    """What each GPU sends, 2 (n - 1) / n times the message, by the time beyond the latency."""
+    """Of the 2 (n - 1) / n messages that each GPU sends."""
     direct_latency_s: float = 0.0
     direct_bytes_per_s: float = 0.0
 

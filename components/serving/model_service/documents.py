@@ -19,8 +19,6 @@ PROXY_LABELS = {
 
 PROMETHEUS_LABELS = {"app.kubernetes.io/name": "prometheus"}
 
-"""Window of TTFT: four scrapes of 30 s, so that one lost scrape does not empty it."""
-
 
 def check_supported(plan: ServingPlan) -> None:
     """Refuse what one Deployment cannot run: an engine that spans several machines."""

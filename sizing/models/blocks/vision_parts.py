@@ -12,8 +12,16 @@ from functools import lru_cache
 from importlib import resources
 
 from sizing.errors import BadInput
+from sizing.models.blocks.encoder_parts import (
+    EncoderBlocks,
+    encoder_blocks,
+    layers_up_to,
+    part,
+    patches,
+    plain,
+    with_class_defaults,
+)
 from sizing.models.blocks.fields import whole
-from sizing.models.blocks.towers import Encoder, encoder_blocks, layers_up_to, part, patches, plain, with_class_defaults
 from sizing.models.spec import EncoderRun
 from sizing.models.weight_groups import WeightGroup
 
@@ -32,8 +40,8 @@ def whole_attention(groups: tuple[WeightGroup, ...], heads: int) -> tuple[Weight
     return tuple(replace(group, split="replicated") if group.name in split else group for group in groups)
 
 
-def llava_tower(config: Config, *, post_norm: bool = True) -> tuple[Encoder, tuple[WeightGroup, ...], int]:
-    """Return blocks, weights and patches of one image for the tower that ``vision_config.model_type`` names."""
+def llava_blocks(config: Config, *, post_norm: bool = True) -> tuple[EncoderBlocks, tuple[WeightGroup, ...], int]:
+    """Return blocks, weights and patches of one image for the encoder that ``vision_config.model_type`` names."""
     vision = with_class_defaults(part(config, "vision_config"))
     kind, layers = vision.get("model_type"), whole(vision, "num_hidden_layers")
     used = layers_up_to(config, layers)
@@ -53,7 +61,7 @@ def llava_tower(config: Config, *, post_norm: bool = True) -> tuple[Encoder, tup
 
 def siglip(
     vision: Config, layers: int, path: str, *, post_norm: bool = True
-) -> tuple[Encoder, tuple[WeightGroup, ...]]:
+) -> tuple[EncoderBlocks, tuple[WeightGroup, ...]]:
     """Return the blocks of SigLIP and their weights: a bias to the patches, learned positions, a norm at the end."""
     blocks = _image_blocks(vision, layers, path + "encoder.layers.{i}.")
     embedding = 3 * whole(vision, "patch_size") ** 2 + 1 + patches(vision)
@@ -61,7 +69,7 @@ def siglip(
     return blocks, (plain("patch_embed", blocks.hidden, embedding), *encoder_blocks(blocks), *head)
 
 
-def clip(vision: Config, layers: int, *, post_norm: bool) -> tuple[Encoder, tuple[WeightGroup, ...]]:
+def clip(vision: Config, layers: int, *, post_norm: bool) -> tuple[EncoderBlocks, tuple[WeightGroup, ...]]:
     """Return the blocks of CLIP and their weights: a class token, learned positions, norms before and after."""
     blocks = _image_blocks(vision, layers, "vision_tower.vision_model.encoder.layers.{i}.")
     embedding = 3 * whole(vision, "patch_size") ** 2 + patches(vision) + 2
@@ -69,9 +77,9 @@ def clip(vision: Config, layers: int, *, post_norm: bool) -> tuple[Encoder, tupl
     return blocks, (plain("patch_embed", blocks.hidden, embedding), *encoder_blocks(blocks), norms)
 
 
-def _pixtral(vision: Config, layers: int) -> tuple[Encoder, tuple[WeightGroup, ...]]:
+def _pixtral(vision: Config, layers: int) -> tuple[EncoderBlocks, tuple[WeightGroup, ...]]:
     hidden = whole(vision, "hidden_size")
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=layers, hidden=hidden, width=whole(vision, "intermediate_size"), gated=True, qkv_bias=False,
         heads=whole(vision, "num_attention_heads"), o_bias=False, mlp_bias=False, vectors=2 * hidden,
         path="vision_tower.transformer.layers.{i}.",
@@ -81,8 +89,8 @@ def _pixtral(vision: Config, layers: int) -> tuple[Encoder, tuple[WeightGroup, .
     return blocks, (plain("patch_embed", hidden, embedding), *encoder_blocks(blocks))
 
 
-def _image_blocks(vision: Config, layers: int, path: str) -> Encoder:
-    return Encoder(
+def _image_blocks(vision: Config, layers: int, path: str) -> EncoderBlocks:
+    return EncoderBlocks(
         layers=layers, hidden=whole(vision, "hidden_size"), width=whole(vision, "intermediate_size"),
         heads=whole(vision, "num_attention_heads"), path=path,
     )  # fmt: skip
@@ -93,7 +101,7 @@ def unquantised(groups: tuple[WeightGroup, ...]) -> tuple[WeightGroup, ...]:
     return tuple(replace(group, linear=False) for group in groups)
 
 
-def inner_width(blocks: Encoder) -> int:
+def inner_width(blocks: EncoderBlocks) -> int:
     """Elements alive in the MLP of one position: what goes in, its gate, and the product."""
     return blocks.width * (3 if blocks.gated else 2)
 
@@ -114,7 +122,7 @@ def layers_named(vision: Config, key: str) -> int:
     return len(value)
 
 
-def encoder_run(image: str, blocks: Encoder, *, merge: int, out: int, extra: int = 0) -> EncoderRun:
+def encoder_run(image: str, blocks: EncoderBlocks, *, merge: int, out: int, extra: int = 0) -> EncoderRun:
     """Return the profile run on the largest image of the processor ``image``; ``merge`` positions become one token."""
     tokens = largest_image(image, "tokens")
     return EncoderRun(

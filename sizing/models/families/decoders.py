@@ -226,13 +226,13 @@ def _mpt(config: dict[str, object]) -> Mapping[str, object]:
     inner = config.get("attn_config")
     heads = inner.get("kv_n_heads") if isinstance(inner, Mapping) else None
     if not flag(config, "no_bias", False):
-        raise BadInput("config.json: no_bias", "MPT with biases is not modelled", way_out="market --weights-gib")
+        raise BadInput("config.json: no_bias", "MPT with biases is not modelled", way_out="supply --weights-gib")
     width = whole(config, "hidden_size") * whole(config, "expansion_ratio", 4)
     return {**config, "num_key_value_heads": heads, "intermediate_size": width}
 
 
 def _baichuan_traits(config: Config, traits: Traits) -> Traits:
-    """The 7B rotates, the 13B has linear biases; vLLM tells them by their width (``BaiChuanForCausalLM``)."""
+    """The 7B rotates, the 13B has linear biases; vLLM distinguishes them by their width (``BaiChuanForCausalLM``)."""
     return replace(traits, rotary=1.0 if whole(config, "hidden_size") == BAICHUAN_7B_WIDTH else 0.0)
 
 

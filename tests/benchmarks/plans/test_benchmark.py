@@ -1,4 +1,4 @@
-"""Our plan beside the peers' picks: one bill, one judge, and a page that says what was found."""
+"""Our plan and the peers' picks: one bill, one judge, and a page that says what was found."""
 
 from __future__ import annotations
 

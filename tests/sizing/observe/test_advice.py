@@ -1,4 +1,4 @@
-"""Advice: the measured workload is planned by the same planner, compared with keeping, and told in the stack's keys."""
+"""Advice: the measured workload is planned by the same planner, compared with keeping, and put in the stack's keys."""
 
 from __future__ import annotations
 
