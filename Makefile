@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 STACK ?= dev
-# Bytecode is kept, also that of the tests: without it each start compiles every module again.
+# Bytecode is kept, also that of the tests: without it each start compiles every module again. What is installed gets
+# its own when it is first imported: of most packages that is never, and all of them take as long as the installation.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -17,7 +18,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q sizing components infra policies rehearsal cli runtime
 	@touch $@
@@ -26,7 +27,7 @@ $(STAMP): requirements.lock pyproject.toml
 setup: $(STAMP) ## make .venv from the lock file
 
 .PHONY: tools
-tools: $(STAMP) ## locate or build the engine and the control plane (once, about ten minutes)
+tools: $(STAMP) ## locate or build the engine and the control plane (once, minutes; says how many)
 	@$(BIN)/python -m rehearsal.tools
 
 .PHONY: tools-promtool

@@ -1,7 +1,7 @@
 """Discrete-event simulation of one engine with continuous batching and chunked prefill.
 
 It knows nothing of the closed formulas of ``sizing.performance.queueing``: requests arrive, wait, are admitted while
-sequences and KV tokens allow, prefill in chunks beside the decodes of the others, and leave. One event is one engine
+sequences and KV tokens allow, prefill in chunks with the decodes of the others, and leave. One event is one engine
 step, whose duration comes from ``step_time`` alone. The cost of a step is independent of the batch, because requests in
 decode advance together: they are kept in a heap ordered by the step in which they end.
 
@@ -167,21 +167,21 @@ def simulate(
 ) -> list[Outcome]:
     """Run ``requests`` to the end and return an outcome for each.
 
-    With ``concurrency`` the loop is closed: so many are in flight, each followed by the next, arrivals ignored.
+    With ``concurrency`` the loop is closed: that number is in flight, each followed by the next, arrivals ignored.
     """
     outcomes = [Outcome() for _ in requests]
     engine = _Engine(requests, limits, step_time, request_s)
     coming = deque(range(len(requests)))
     while coming or engine.waiting or engine.prefilling or engine.ending:
-        busy = len(engine.waiting) + len(engine.prefilling) + len(engine.ending)
+        in_flight = len(engine.waiting) + len(engine.prefilling) + len(engine.ending)
         while coming:
-            due = busy < concurrency if concurrency is not None else requests[coming[0]].arrival_s <= engine.clock
+            due = in_flight < concurrency if concurrency is not None else requests[coming[0]].arrival_s <= engine.clock
             if not due:
                 break
             index = coming.popleft()
             engine.started[index] = engine.clock if concurrency is not None else requests[index].arrival_s
             engine.waiting.append(index)
-            busy += 1
+            in_flight += 1
         engine.admit()
         if not engine.prefilling and not engine.ending:
             engine.clock = max(engine.clock, requests[coming[0]].arrival_s)

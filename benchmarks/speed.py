@@ -1,8 +1,8 @@
 """Speed of the core and of the command, as ratios measured side by side in one run.
 
 Absolute times depend on the machine, so each line compares with a yardstick taken in the same minute: a bare
-interpreter start for commands, reading the settings for the planner. Of a command the time that passes and that of the
-processor are told: on a machine that others use they differ, and only the second is the command's own.
+interpreter start for commands, reading the settings for the planner. Of a command wall time and
+CPU time are printed: on a shared machine they differ, and only the second is the command's own.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ def main() -> None:
 def plan_ratio() -> None:
     """Print how long a plan of prod takes against reading its settings."""
     from infra.config import settings_from_file
-    from infra.program import plan_for
+    from infra.program import planned_for
+    from sizing.catalogue import load_catalogue
 
     path = ROOT / "stacks" / "Pulumi.prod.yaml"
     settings = settings_from_file(path)
-    first = seconds(lambda: plan_for.__wrapped__(settings, "prod"), 1)
-    planning = seconds(lambda: plan_for.__wrapped__(settings, "prod"), 10)
+    first = seconds(lambda: planned_for.__wrapped__(settings, "prod", load_catalogue()), 1)
+    planning = seconds(lambda: planned_for.__wrapped__(settings, "prod", load_catalogue()), 10)
     reading = seconds(lambda: settings_from_file(path), 10)
     print(f"planning prod: {planning * 1000:.1f} ms, {planning / reading:.1f} x reading its settings")
     print(f"planning prod the first time in a process: {first * 1000:.1f} ms")
@@ -83,6 +84,7 @@ def plan_many(count: int) -> None:
     from sizing.catalogue import load_catalogue
     from sizing.inputs import Budget, Capacity, ModelEntry
     from sizing.planning.planner import plan_stack
+    from sizing.planning.request import PlanRequest
     from sizing.workload.workload import Workload
 
     entries = [
@@ -93,7 +95,12 @@ def plan_many(count: int) -> None:
         )
         for number in range(count)
     ]
-    plan_stack("many", entries, Capacity(), Budget(monthly_usd=1e8), "us-east-1", load_catalogue())
+    request = PlanRequest(
+        stack="many", models=tuple(entries), capacity=Capacity(), budget=Budget(monthly_usd=1e8), region="us-east-1",
+        catalogue=load_catalogue(), vector_store=None, internet_facing=False,
+ gateway_proxies=2,
+    )  # fmt: skip
+    plan_stack(request)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from infra.sdk import collector_paused, load_only_what_is_named
 from infra.settings.cluster import ClusterSettings
 from infra.settings.schema import StackSettings
 from infra.settings.serving import ServingSettings
+from sizing.catalogue import Catalogue, load_catalogue
 from sizing.errors import BadInput
 from sizing.plan import StackPlan
+from sizing.planning.planner import PlannedStack
 
 __all__ = ["OfflineGraph", "RecordedResource", "run_offline"]
 
@@ -30,7 +32,8 @@ class OfflineGraph:
 
     stack: str
     settings: StackSettings
-    plan: StackPlan | None
+    planned: PlannedStack | None
+    catalogue: Catalogue
     resources: tuple[RecordedResource, ...]
     outputs: Properties
     component_outputs: Mapping[str, Properties]
@@ -38,20 +41,30 @@ class OfflineGraph:
     """(level, text) of what the program told the user, from ``warning`` upwards."""
 
     @property
+    def plan(self) -> StackPlan | None:
+        """The plan of a serving stack."""
+        return self.planned.plan if self.planned else None
+
+    @property
     def urns(self) -> tuple[str, ...]:
         """URNs of all resources, sorted."""
         return tuple(resource.urn for resource in self.resources)
 
 
-def run_offline(stack: str, *, stacks_dir: Path = STACKS_DIR, preview: bool = False) -> OfflineGraph:
+def run_offline(
+    stack: str, *, stacks_dir: Path = STACKS_DIR, preview: bool = False, catalogue: Catalogue | None = None
+) -> OfflineGraph:
     """Run the program of ``stack``; with ``preview`` computed outputs are unknown, as in a first real preview.
+
+    ``catalogue`` is what it is planned and priced with, by default the one that comes with the code.
 
     Raises BadInput (no such stack, bad settings, cluster stack missing), NoPlan or OverBudget.
     """
     path = stack_file(stack, stacks_dir)
     values = config_values(path)
     with collector_paused():
-        return _run(stack, values, _settings(values, path), stacks_dir, preview=preview)
+        settings, known = _settings(values, path), catalogue or load_catalogue()
+        return _run(stack, values, settings, stacks_dir, preview=preview, catalogue=known)
 
 
 def _settings(values: Mapping[str, str], path: Path) -> StackSettings:
@@ -59,21 +72,23 @@ def _settings(values: Mapping[str, str], path: Path) -> StackSettings:
 
 
 def _run(
-    stack: str, values: Mapping[str, str], settings: StackSettings, stacks_dir: Path, *, preview: bool
-) -> OfflineGraph:
+    stack: str, values: Mapping[str, str], settings: StackSettings, stacks_dir: Path, *, preview: bool,
+    catalogue: Catalogue,
+) -> OfflineGraph:  # fmt: skip
     load_only_what_is_named()
-    from infra.program import cluster_stack, main, plan_for  # noqa: PLC0415 (bad settings are refused before the SDK)
+    from infra.program import cluster_stack, main, planned_for  # noqa: PLC0415 (bad settings are refused before the SDK)
 
-    plan = None
+    planned = None
     cluster: Properties = {}
     if isinstance(settings, ServingSettings):
-        plan = plan_for(settings, stack)
+        planned = planned_for(settings, stack, catalogue)
         cluster = _cluster_outputs(cluster_stack(settings, stack), settings, stacks_dir)
-    recording = _record(stack, values, settings, cluster, preview=preview, main=partial(main, stacks_dir))
+    recording = _record(stack, values, settings, cluster, preview=preview, main=partial(main, stacks_dir, catalogue))
     return OfflineGraph(
         stack=stack,
         settings=settings,
-        plan=plan,
+        planned=planned,
+        catalogue=catalogue,
         resources=recording.resources,
         outputs=recording.outputs,
         component_outputs=recording.component_outputs,

@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING, Any
 from infra.settings.cluster import ClusterSettings
 from infra.settings.schema import StackSettings
 from infra.settings.serving import ServingSettings
-from sizing.catalogue import Catalogue, load_catalogue
+from sizing.catalogue import Catalogue
 from sizing.cost.bill import total
 from sizing.cost.budget import least_budget
 from sizing.cost.cluster_bill import fixed_bill_cluster
 from sizing.cost.document import burn_document, stack_costs
 from sizing.cost.purchase_terms import purchase_document, purchase_terms
-from sizing.operation import GatewayPlan
+from sizing.documents import figure_documents
 from sizing.plan import (
     BillLine,
     Bounds,
-    Figure,
     NodePoolPlan,
     Replicas,
     ServingPlan,
     SharedNodes,
     StackPlan,
 )  # fmt: skip
-from sizing.planning.planner import PlanResult, plan_model
+from sizing.plan.operation import GatewayPlan
+from sizing.planning.planner import PlanResult
 
 if TYPE_CHECKING:
     from infra.offline import OfflineGraph
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 PREVIEW_SCHEMA = 1
 """Version of the document; a key is never renamed or removed within one."""
-ALTERNATIVES = 3
-"""Other ways to serve a model that a preview names; ``tonnage plan`` shows all."""
 INTERNAL_TYPES = ("pulumi:providers:", "pulumi:pulumi:")
 Document = dict[str, Any]
 
@@ -53,8 +51,8 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
     ``infra.difference.compare`` fills it.
     """
     plan, settings = graph.plan, graph.settings
-    catalogue = load_catalogue()
-    others = _others(settings, catalogue)
+    catalogue = graph.catalogue
+    others = graph.planned.alone if graph.planned else {}
     costs = stack_costs(plan, settings.models, catalogue) if plan and isinstance(settings, ServingSettings) else {}
     bill = plan.bill if plan else _cluster_bill(settings, graph.resources, catalogue)
     burn = plan.burn_usd_per_hour if plan else total(bill)
@@ -71,7 +69,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "shared": [_shared(one) for one in plan.shared] if plan else [],
         "vector_store": _vector_store(plan),
         "gateway": _gateway(plan.gateway) if plan else None,
-        "figures": [_figure(figure) for figure in plan.figures] if plan else [],
+        "figures": figure_documents(plan.figures, digits=4) if plan else [],
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],
         "burn": burn_document(burn),
         "purchase_terms": purchase_document(purchase_terms(plan.pools, plan.region)) if plan else None,
@@ -102,16 +100,6 @@ def _cluster_bill(
         system_nodes=nodes.count,
         system_disk_gib=nodes.disk_gib,
     )
-
-
-def _others(settings: StackSettings, catalogue: Catalogue) -> dict[str, PlanResult]:
-    """Return, by model, the cheapest way to serve it alone and the next best, to say what the choice was among."""
-    if isinstance(settings, ClusterSettings):
-        return {}
-    return {
-        entry.name: plan_model(entry, settings.capacity, settings.region, catalogue, top=ALTERNATIVES)
-        for entry in settings.models
-    }
 
 
 def _same(one: ServingPlan, other: ServingPlan) -> bool:
@@ -196,7 +184,7 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "shares_with": list(plan.shares_with),
         "usd_per_hour": _bounds(plan.usd_per_hour),
         "usd_per_million_output_tokens": round(plan.usd_per_million_output_tokens, 4),
-        "figures": [_figure(figure) for figure in plan.figures],
+        "figures": figure_documents(plan.figures, digits=4),
     }  # fmt: skip
 
 
@@ -221,7 +209,7 @@ def _pool(pool: NodePoolPlan) -> Document:
         "disk_gib": pool.disk.size_gib,
         "models": list(pool.models),
         "usd_per_hour": _bounds(pool.usd_per_hour),
-        "figures": [_figure(figure) for figure in pool.figures],
+        "figures": figure_documents(pool.figures, digits=4),
     }
 
 
@@ -250,7 +238,7 @@ def _vector_store(plan: StackPlan | None) -> Document | None:
         "cpu": store.cpu,
         "disk_gib": store.disk_gib,
         "shards": store.shards,
-        "figures": [_figure(figure) for figure in store.figures],
+        "figures": figure_documents(store.figures, digits=4),
     }
 
 
@@ -269,7 +257,7 @@ def _budget(plan: StackPlan, burn: Bounds) -> Document:
         "forecast_threshold_percent": budget.forecast_threshold_percent,
         "fast_burn_gpu_nodes": budget.fast_burn_gpu_nodes,
         "fast_burn_vcpus": budget.fast_burn_vcpus,
-        "figures": [_figure(figure) for figure in budget.figures],
+        "figures": figure_documents(budget.figures, digits=4),
         "within": ceiling <= budget.monthly_usd,
         "ceiling_share": round(ceiling / budget.monthly_usd, 4),
         "headroom_usd": round(budget.monthly_usd - ceiling, 2),
@@ -309,21 +297,6 @@ def _summary(document: Document) -> str:
         f"Serves {served}. {month['expected']} a month expected, never more than {month['ceiling']}: "
         f"{verdict} the budget of ${budget['monthly_usd']:,.0f}. {count} resources."
     )
-
-
-def _figure(figure: Figure) -> Document:
-    return {
-        "name": figure.name,
-        "value": _number(figure.value),
-        "unit": figure.unit,
-        "rule": figure.rule,
-        "inputs": {key: _number(figure.inputs[key]) for key in sorted(figure.inputs)},
-        "source": figure.source,
-    }
-
-
-def _number(value: float | str) -> float | str:
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _rounded(values: Mapping[str, float]) -> Document:

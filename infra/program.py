@@ -18,33 +18,39 @@ from infra.config import STACKS_DIR, settings_from_pulumi
 from infra.layers.cluster import compose_cluster
 from infra.layers.serving import compose_serving
 from infra.outputs import from_reference
+from infra.request import plan_request
 from infra.settings.cluster import ClusterSettings
 from infra.settings.serving import ServingSettings
-from sizing.catalogue import load_catalogue
+from sizing.catalogue import Catalogue, load_catalogue
 from sizing.errors import TonnageError
 from sizing.plan import StackPlan
-from sizing.planning.planner import plan_stack
+from sizing.planning.planner import PlannedStack, planned_stack
 
-__all__ = ["cluster_stack", "compose_cluster", "compose_serving", "main", "plan_for"]
+__all__ = ["cluster_stack", "compose_cluster", "compose_serving", "main", "plan_for", "planned_for"]
 
 Exports = dict[str, Any]
+ALTERNATIVES = 3
+"""Other ways to serve a model that a preview names; ``tonnage plan`` shows all."""
 
 
-def main(stacks_dir: Path = STACKS_DIR) -> None:
-    """Read the settings of the running stack and compose its layer; errors of the user end it with one line."""
+def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None) -> None:
+    """Read the settings of the running stack and compose its layer; errors of the user end it with one line.
+
+    ``catalogue`` is what a serving stack is planned with, by default the one that comes with the code.
+    """
     settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
         exports = _told(lambda: compose_cluster(settings, pulumi.get_stack()))
         for name, value in sorted(exports.items()):
             pulumi.export(name, value)
         return
-    pulumi.run(lambda: _serve(settings))
+    pulumi.run(lambda: _serve(settings, catalogue))
 
 
-async def _serve(settings: ServingSettings) -> Exports:
+async def _serve(settings: ServingSettings, catalogue: Catalogue | None) -> Exports:
     """Compose the serving layer once the outputs of its cluster are read."""
     try:
-        plan = plan_for(settings, pulumi.get_stack())
+        plan = plan_for(settings, pulumi.get_stack(), catalogue)
         outputs = await from_reference(cluster_stack(settings, pulumi.get_stack()))
         return compose_serving(settings, plan, outputs)
     except TonnageError as error:
@@ -68,17 +74,12 @@ def cluster_stack(settings: ServingSettings, stack: str) -> str:
     return settings.cluster_stack or f"{stack}-cluster"
 
 
-@lru_cache(maxsize=16)
-def plan_for(settings: ServingSettings, stack: str) -> StackPlan:
+def plan_for(settings: ServingSettings, stack: str, catalogue: Catalogue | None = None) -> StackPlan:
     """Return the plan of a serving stack: pure, the same for every caller."""
-    return plan_stack(
-        stack,
-        settings.models,
-        settings.capacity,
-        settings.budget,
-        settings.region,
-        load_catalogue(),
-        vector_store=settings.vector_store,
-        internet_facing=settings.gateway.scheme == "internet-facing",
-        gateway_proxies=settings.gateway.replicas,
-    )
+    return planned_for(settings, stack, catalogue or load_catalogue()).plan
+
+
+@lru_cache(maxsize=16)
+def planned_for(settings: ServingSettings, stack: str, catalogue: Catalogue) -> PlannedStack:
+    """Return the plan with the search of each model, of which a preview names the next best: one for both."""
+    return planned_stack(plan_request(settings, stack, catalogue), ALTERNATIVES)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from components.common.charts import ChartVersion
 
 KUBERNETES = "1.36"
-VLLM = "0.32.0"
 AMI_ALIAS = "al2023@v20260714"
 GPU_AMI_TYPE = "AL2023_x86_64_NVIDIA"
 

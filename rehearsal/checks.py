@@ -10,7 +10,6 @@ from typing import Any
 from rehearsal.report import Check, Placement
 from rehearsal.simulated.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
 from rehearsal.simulated.pools import POOL_LABEL, Purchase
-from sizing.cost.spot_price import planned_spot_price
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 
 NAME_LABEL = "app.kubernetes.io/name"
@@ -25,6 +24,8 @@ LABELS = {
 
 CENT = 0.005
 """USD; prices below it are the same."""
+PRICE_DIFFERS = 1e-6
+"""USD an hour of one node: both sides read the same offer, so only rounding may differ."""
 
 
 def pool_of(node: Document) -> str:
@@ -189,7 +190,7 @@ def budget_as_planned(plan: StackPlan, budgets: Sequence[Mapping[str, Any]]) -> 
 
 
 def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]) -> Check:
-    """The nodes of every model are those of the plan, and so is their price.
+    """The nodes of every model are those of the plan, and each costs what the plan says of its type.
 
     At the floor and at the ceiling every pool has the planned number. Between, spot is bought first, so the spot pool
     may hold nodes that the plan counts on demand: as many in all, for no more than planned. Spot never costs more.
@@ -206,13 +207,14 @@ def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase],
         surplus = sum(counts.values()) - sum(wanted.values())
         if surplus > 0 or (not mixed and (surplus < 0 or (stage != "expected" and counts != wanted))):
             problems.append(f"{_told(counts)}, planned {_told(wanted)}")
-        prices = {pool.name: _listed(pool) for pool in pools}
+        prices = {pool.name: _planned_prices(pool) for pool in pools}
+        problems += _wrong_prices(own, prices, paid_by_name)
         paid = sum(
             paid_by_name.get(node["metadata"]["name"], prices[name].get(type_of(node), math.inf))
             for name, found in own.items()
             for node in found
         )
-        agreed = sum(wanted[pool.name] * _planned_price(pool) for pool in pools)
+        agreed = sum(wanted[pool.name] * pool.offers[0].usd_per_hour(pool.capacity_type) for pool in pools)
         exact = not mixed and all(pool.capacity_type == "on-demand" for pool in pools if wanted[pool.name])
         if paid > agreed + CENT or (exact and paid < agreed - CENT):
             problems.append(f"{', '.join(models)} costs ${paid:.2f} an hour, planned ${agreed:.2f}")
@@ -225,13 +227,21 @@ def _told(counts: Mapping[str, int]) -> str:
     return " and ".join(f"{count} in {name}" for name, count in sorted(counts.items()))
 
 
-def _listed(pool: NodePoolPlan) -> dict[str, float]:
-    return {offer.instance_type: offer.on_demand_usd_per_hour for offer in pool.offers}
+def _planned_prices(pool: NodePoolPlan) -> dict[str, float]:
+    return {offer.instance_type: offer.usd_per_hour(pool.capacity_type) for offer in pool.offers}
 
 
-def _planned_price(pool: NodePoolPlan) -> float:
-    primary = pool.offers[0]
-    return planned_spot_price(primary) if pool.capacity_type == "spot" else primary.on_demand_usd_per_hour
+def _wrong_prices(
+    nodes: Mapping[str, Sequence[Document]], prices: Mapping[str, Mapping[str, float]], paid: Mapping[str, float]
+) -> list[str]:
+    """Name the nodes that were bought at another price than the plan's for their type in their pool."""
+    problems = []
+    for pool, found in sorted(nodes.items()):
+        for name, kind in sorted((node["metadata"]["name"], type_of(node)) for node in found):
+            planned = prices[pool].get(kind, math.inf)
+            if abs(paid.get(name, planned) - planned) > PRICE_DIFFERS:
+                problems.append(f"{name} ({kind}) costs ${paid[name]:.4f} an hour, planned ${planned:.4f}")
+    return problems
 
 
 def within_ceiling(

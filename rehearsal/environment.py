@@ -21,10 +21,11 @@ from rehearsal.errors import RehearsalFailed
 from rehearsal.providers.aws import AwsStandIn, Recorded
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.report import Check, Placement, RehearsalReport, RuleVerdict
-from rehearsal.scenarios import NOTICE_S, Blow, places_left, scenario_named, sharing
+from rehearsal.scenarios import NOTICE_S, Disruption, places_left, scenario_named, sharing
 from rehearsal.simulated.pods import is_active, name_of, node_of
 from rehearsal.simulated.pools import DEFAULT_DISK_GIB, group_nodes
 from rehearsal.simulated.provisioner import Provisioner
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import ServingPlan, StackPlan
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ class Environment:
     plane: ControlPlane
     client: ObjectClient
     provisioner: Provisioner
-    validated: frozenset[tuple[str, str]]
     built_in: Sequence[tuple[str, str]]
     """(apiVersion, kind) of what the API server serves without definitions."""
     aws: AwsStandIn = field(init=False)
@@ -104,7 +104,7 @@ class Environment:
     def cut(self, pool: str, limit: int) -> None:
         """Set the GPU limit of a live NodePool, as a hand on the cluster would."""
         node_pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool}}
-        self.client.merge(node_pool, {"spec": {"limits": {"nvidia.com/gpu": str(limit)}}})
+        self.client.merge(node_pool, {"spec": {"limits": {GPU_RESOURCE: str(limit)}}})
 
     # kinds without a pinned definition
 
@@ -244,7 +244,7 @@ class Environment:
             if name == "spot-reclaim":
                 report.checks += [_drains_in_time(model.name, model.drain.grace_period_s) for model in models]
 
-    def _evict(self, blow: Blow) -> None:
+    def _evict(self, blow: Disruption) -> None:
         """Cordon, let the pods go, then take the machines."""
         for node in blow.nodes:
             document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}

@@ -24,7 +24,7 @@ from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, sta
 from infra.settings.schema import StackSettings
 from infra.settings.serving import ServingSettings
 from rehearsal.clock import Clock
-from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.engine import Engine, Program, Run, engine
@@ -35,7 +35,7 @@ from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.report import RehearsalReport
 from rehearsal.scenarios import scenario_named
-from rehearsal.simulated.pools import Market
+from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import Provisioner
 from rehearsal.tools import Toolbox, ensure_tools
 from rehearsal.toolset import Progress
@@ -47,7 +47,7 @@ PACK = Path(__file__).resolve().parent.parent / "policies"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Script:
+class RehearsalPlan:
     """What is rehearsed: the stacks in order, their files, the plan of the last one."""
 
     stack: str
@@ -68,23 +68,26 @@ def rehearse(
     scenario: str | None = None,
     gpu_limits: Mapping[str, int] | None = None,
     progress: Progress = lambda _: None,
+    planned: Callable[[], None] = lambda: None,
     stacks_dir: Path | None = None,
     fault: Fault | None = None,
     hold: Callable[[Path], None] | None = None,
 ) -> RehearsalReport:
     """Rehearse ``stack`` (and the cluster stack that it stands on) and return what was found.
 
+    ``planned`` is called once the stack has a plan, before any tool is built: whoever waits has that to read.
     ``keep`` holds everything up before the destroy: it calls ``hold`` with the kubeconfig, by default until Ctrl-C.
     ``gpu_limits`` cuts the GPU limit of Karpenter pools by hand after ``up``, to see which pod then stays Pending.
     ``fault`` makes the AWS stand-in fail on purpose. Raises BadInput (exit 2) and NoPlan or OverBudget (exit 3) before
     anything is started; what goes wrong afterwards is in the report.
     """
-    script = read_script(stack, scenario, stacks_dir or STACKS_DIR, gpu_limits or {})
+    script = read_rehearsal_plan(stack, scenario, stacks_dir or STACKS_DIR, gpu_limits or {})
+    planned()
     return perform(script, progress=progress, fault=fault, hold=_holder(hold, progress) if keep else None)
 
 
 def perform(
-    script: Script,
+    script: RehearsalPlan,
     *,
     progress: Progress = lambda _: None,
     fault: Fault | None = None,
@@ -120,9 +123,9 @@ def _named_death(supervisor: Supervisor) -> Iterator[None]:
         raise
 
 
-def read_script(
+def read_rehearsal_plan(
     stack: str, scenario: str | None, stacks_dir: Path, gpu_limits: Mapping[str, int] | None = None
-) -> Script:
+) -> RehearsalPlan:
     """Read and validate the stack file and that of its cluster stack, and plan; raises before anything is started."""
     from infra.program import cluster_stack, main, plan_for
 
@@ -135,7 +138,7 @@ def read_script(
             raise BadInput("--scenario", f"{stack} serves no model", way_out="rehearse a serving stack")
         if gpu_limits:
             raise BadInput("--gpu-limit", f"{stack} has no GPU pool", way_out="rehearse a serving stack")
-        return Script(
+        return RehearsalPlan(
             stack=stack, stacks=(stack,), files={stack: path}, settings=settings, plan=None, scenario=None,
             program=program,
         )  # fmt: skip
@@ -144,7 +147,7 @@ def read_script(
     settings_from_file(cluster_path)
     plan = plan_for(settings, stack)
     _refuse_unknown_pools(gpu_limits or {}, plan)
-    return Script(
+    return RehearsalPlan(
         stack=stack,
         stacks=(below, stack),
         files={below: cluster_path, stack: path},
@@ -169,7 +172,7 @@ class _Rehearsal:
     """The steps in order; what is live is in ``Environment``."""
 
     def __init__(
-        self, script: Script, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor, *,
+        self, script: RehearsalPlan, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor, *,
         fault: Fault | None,
     ) -> None:  # fmt: skip
         self.script = script
@@ -201,13 +204,12 @@ class _Rehearsal:
             client = ObjectClient(plane.api())
             built_in = client.kinds()
             install_crds(plane.api(), self.toolbox)
-        market = Market(catalogue=load_catalogue(), region=self.script.settings.region)
+        market = CloudMarket(catalogue=load_catalogue(), region=self.script.settings.region)
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
         world = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(self.toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted, fault=self.fault)
@@ -288,4 +290,4 @@ def _short(error: Exception) -> str:
     return " ".join(str(getattr(error, "reason", "") or error).split())[:300]
 
 
-__all__ = ["Fault", "RehearsalReport", "read_script", "rehearse"]
+__all__ = ["Fault", "RehearsalReport", "read_rehearsal_plan", "rehearse"]

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rehearsal.simulated.pods import Document
-from rehearsal.simulated.pools import Market
+from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import with_spot_closed, with_zone_closed
 from sizing.errors import BadInput
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.nodes.shared_nodes import nodes_in_any_order
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 
@@ -19,47 +20,47 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blow:
+class Disruption:
     """What a scenario does: which nodes go, and what can be bought afterwards."""
 
     what: str
     nodes: tuple[str, ...]
-    market: Market
+    market: CloudMarket
 
 
-def spot_reclaim(nodes: Sequence[Document], market: Market) -> Blow:
+def spot_reclaim(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
     """AWS takes every spot node back and sells no more."""
     gone = [one for one in nodes if (one["metadata"].get("labels") or {}).get(CAPACITY_LABEL) == "spot"]
-    return Blow(
+    return Disruption(
         what=f"{len(gone)} spot nodes reclaimed with {NOTICE_S} s notice, no spot capacity afterwards",
         nodes=tuple(sorted(one["metadata"]["name"] for one in gone)),
         market=with_spot_closed(market),
     )
 
 
-def zone_loss(nodes: Sequence[Document], market: Market) -> Blow:
+def zone_loss(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
     """The zone with most GPU nodes fails and sells nothing; of equals the first by name."""
     zones: dict[str, list[str]] = {}
     gpu_zones: dict[str, int] = {}
     for node in nodes:
         zone = (node["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
         zones.setdefault(zone, []).append(node["metadata"]["name"])
-        gpu_zones[zone] = gpu_zones.get(zone, 0) + ("nvidia.com/gpu" in (node["status"].get("allocatable") or {}))
+        gpu_zones[zone] = gpu_zones.get(zone, 0) + (GPU_RESOURCE in (node["status"].get("allocatable") or {}))
     lost = min(zones, key=lambda zone: (-gpu_zones[zone], zone))
-    return Blow(
+    return Disruption(
         what=f"zone {lost} lost with {len(zones[lost])} nodes",
         nodes=tuple(sorted(zones[lost])),
         market=with_zone_closed(market, lost),
     )
 
 
-SCENARIOS: Mapping[str, Callable[[Sequence[Document], Market], Blow]] = {
+SCENARIOS: Mapping[str, Callable[[Sequence[Document], CloudMarket], Disruption]] = {
     "spot-reclaim": spot_reclaim,
     "zone-loss": zone_loss,
 }
 
 
-def scenario_named(name: str) -> Callable[[Sequence[Document], Market], Blow]:
+def scenario_named(name: str) -> Callable[[Sequence[Document], CloudMarket], Disruption]:
     """Return the scenario; BadInput lists those that exist."""
     if name not in SCENARIOS:
         raise BadInput("--scenario", f"{name!r} is unknown", way_out=f"there are: {', '.join(sorted(SCENARIOS))}")
@@ -75,7 +76,7 @@ def sharing(plan: StackPlan) -> list[tuple[ServingPlan, ...]]:
 
 
 def places_left(
-    plan: StackPlan, models: Sequence[ServingPlan], wanted: Mapping[str, int], blow: Blow, market: Market
+    plan: StackPlan, models: Sequence[ServingPlan], wanted: Mapping[str, int], blow: Disruption, market: CloudMarket
 ) -> tuple[int, int]:
     """Return the fewest and the most of the wanted replicas of ``models`` that their pools still run after the blow.
 
@@ -100,7 +101,7 @@ def _placed(pods: Iterable[tuple[int, int]], gpus: int) -> int:
     return placed
 
 
-def _nodes_left(pool: NodePoolPlan, blow: Blow, market: Market) -> int:
+def _nodes_left(pool: NodePoolPlan, blow: Disruption, market: CloudMarket) -> int:
     """Nodes that the pool may still have.
 
     A managed node group loses the nodes of a lost zone: EKS would replace them in the zones that are left only once

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from rehearsal.build import Builder
 from rehearsal.errors import ToolError
-from rehearsal.toolset import Module, Progress, manifest_modules, modules, parse_version
+from rehearsal.expected import Measured, announcement
+from rehearsal.toolset import (
+    LANGUAGE_HOST,
+    STAGES,
+    Manifests,
+    Module,
+    Progress,
+    manifest_modules,
+    modules,
+    parse_version,
+)
 from sizing.errors import TonnageError
 
 PINS = Path(__file__).resolve().parent.parent / "tools"
@@ -38,6 +48,7 @@ class Toolbox:
     """Where everything that the rehearsal starts or reads lies.
 
     ``crd_dirs``: name of a pinned module -> its definitions, one JSON file each. ``stage_files``: what kwok plays.
+    ``language_host_files``: the engine's own scripts that start a Python program and a policy pack.
     ``policy_launcher_dir``: put it on the PATH of the engine.
     """
 
@@ -49,6 +60,7 @@ class Toolbox:
     kwok: Path
     crd_dirs: Mapping[str, tuple[Path, ...]]
     stage_files: tuple[Path, ...]
+    language_host_files: tuple[Path, ...]
     policy_launcher_dir: Path
     tools: tuple[Tool, ...]
 
@@ -58,29 +70,49 @@ def ensure_tools(
 ) -> Toolbox:  # fmt: skip
     """Locate every tool, build what is missing (once, under a lock), return where they are.
 
-    Raises ``ToolError`` (exit 2) when a tool is missing and cannot be built.
+    What will be built, how long that takes and how large it becomes is said first; what only building needed is removed
+    last. Raises ``ToolError`` (exit 2) when a tool is missing and cannot be built.
     """
     builder = Builder(pins, progress, environ)
     known = modules(pins)
-    tools = {tool.name: tool for name in NEEDED for tool in locate(known[name], builder)}
-    manifests = {source.name: builder.manifests(source) for source in manifest_modules(pins)}
-    stages = manifests.pop("kwok")
+    sources = manifest_modules(pins)
+    tools = {tool.name: tool for tool in locate([known[name] for name in NEEDED], builder, sources)}
+    files = {source.name: builder.manifests(source) for source in sources}
+    builder.clear()
     return Toolbox(
         **{name.replace("-", "_"): tool.path for name, tool in tools.items()},
-        crd_dirs=manifests,
-        stage_files=stages,
+        stage_files=files.pop(STAGES),
+        language_host_files=files.pop(LANGUAGE_HOST),
+        crd_dirs=files,
         policy_launcher_dir=pins / "policy",
         tools=tuple(tools.values()),
     )
 
 
-def locate(module: Module, builder: Builder) -> list[Tool]:
-    """Return the binaries of one module: other copies that will do first, the rest built."""
-    found = {name: tool for name in module.packages if (tool := _elsewhere(name, module, builder))}
-    missing = [name for name in module.packages if name not in found]
-    for name, path in builder.binaries(module, missing).items():
-        found[name] = Tool(name=name, version=module.version, path=path, origin="built")
-    return [found[name] for name in module.packages]
+def locate(wanted: Sequence[Module], builder: Builder, sources: Sequence[Manifests] = ()) -> list[Tool]:
+    """Return the binaries of modules: other copies that will do first, the rest built one module after the other.
+
+    ``sources`` are only announced with what is built.
+    """
+    found = {name: tool for module in wanted for name in module.packages if (tool := _elsewhere(name, module, builder))}
+    ours = [(module, [name for name in module.packages if name not in found]) for module in wanted]
+    missing = [(module, names) for module, wanted_of in ours if (names := builder.missing(module, wanted_of))]
+    lacking = [source for source in sources if builder.lacks(source)]
+    told = announcement(
+        missing,
+        lacking,
+        Measured.read(builder.pins),
+        where=_short(builder.cache),
+        compiler=bool(missing or lacking) and builder.compiler.on_path() is None,
+        cores=os.cpu_count() or 1,
+    )
+    for line in told:
+        builder.progress(line)
+    builder.total = sum(len(names) for _, names in missing)
+    for module, names in ours:
+        for name, path in builder.binaries(module, names).items():
+            found[name] = Tool(name=name, version=module.version, path=path, origin="built")
+    return [found[name] for module in wanted for name in module.packages]
 
 
 def _elsewhere(name: str, module: Module, builder: Builder) -> Tool | None:
@@ -121,7 +153,7 @@ def main(arguments: list[str]) -> int:
         say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        say("interrupted; nothing half-built was kept")
+        say("interrupted; the next call goes on from here")
         return 130
     for tool in tools:
         print(f"{tool.name:<24} {tool.version:<10} {tool.origin:<19} {_short(tool.path)}")
@@ -133,7 +165,10 @@ def _named(names: Sequence[str], say: Progress) -> list[Tool]:
     known = modules(PINS)
     if unknown := [name for name in names if name not in known]:
         raise ToolError("tools", f"{unknown[0]!r} is not pinned", way_out=f"known: {', '.join(sorted(known))}")
-    return [tool for name in names for tool in locate(known[name], Builder(PINS, say))]
+    builder = Builder(PINS, say)
+    found = locate([known[name] for name in names], builder)
+    builder.clear()
+    return found
 
 
 def _short(path: Path) -> str:

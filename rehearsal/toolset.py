@@ -6,7 +6,7 @@ Versions are read from ``tools/*/go.mod`` and ``tools/crds/modules.txt``; nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from rehearsal.errors import ToolError
 
 Progress = Callable[[str], None]
 Version = tuple[int, int, int]
+STAGES = "kwok"
+LANGUAGE_HOST = "pulumi-sdk"
+VERBATIM = (STAGES, LANGUAGE_HOST)
+"""Entries of ``tools/crds/modules.txt`` that are not definitions: their files are kept as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +36,14 @@ class Module:
     oldest: tuple[int, int] | None = None
     newest_major_only: bool = False
 
-    def commands(self, names: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
-        """Yield (packages, binaries) of each ``go build``: together when the package names the binary."""
-        together = [name for name in names if self.packages[name].rsplit("/", 1)[-1] == name]
-        if together:
-            yield [self.packages[name] for name in together], together
-        for name in names:
-            if name not in together:
-                yield [self.packages[name]], [name]
-
     def ldflags_option(self) -> list[str]:
-        """Return the linker option, empty when there is none."""
-        return ["-ldflags", self.ldflags] if self.ldflags else []
+        """Return the linker option: no symbol table, and what the module states."""
+        return ["-ldflags", f"-s -w {self.ldflags}".strip()]
+
+    def title(self, names: Sequence[str]) -> str:
+        """Return what is built of the module, in words."""
+        binaries = "" if list(names) == [self.name] else f" ({', '.join(names)})"
+        return f"{self.name} {self.version}{binaries}"
 
     def accepts(self, found: Version) -> bool:
         """Whether a binary of version ``found`` may be used instead of the pinned one."""
@@ -75,7 +75,7 @@ def modules(pins: Path) -> dict[str, Module]:
     """Return the modules that build binaries, by folder name."""
     pulumi = _pinned(pins, "pulumi", "github.com/pulumi/pulumi/pkg/v3")
     kubernetes = _pinned(pins, "kubernetes", "k8s.io/kubernetes")
-    components = ("kube-apiserver", "kube-scheduler", "kube-controller-manager")
+    components = ("kube-scheduler", "kube-apiserver", "kube-controller-manager")  # what the first needs, all need
     found = (
         Module(
             name="pulumi",
@@ -123,7 +123,7 @@ def manifest_modules(pins: Path) -> tuple[Manifests, ...]:
             found[-1] = replace(last, files=(*last.files, words[0]))
         else:
             name, module, version, sum_ = words
-            found.append(Manifests(name=name, module=module, version=version, sum=sum_, verbatim=name == "kwok"))
+            found.append(Manifests(name=name, module=module, version=version, sum=sum_, verbatim=name in VERBATIM))
     return tuple(found)
 
 

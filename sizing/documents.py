@@ -27,15 +27,25 @@ def bounds_document(bounds: Bounds, digits: int = 4) -> Document:
     }
 
 
-def figure_documents(figures: Sequence[Figure]) -> list[Document]:
-    """Return the explanation: one object for each figure."""
+def figure_documents(
+    figures: Sequence[Figure], *, digits: int | None = None, inputs_as_made: bool = False
+) -> list[Document]:
+    """Return the explanation: one object for each figure, rounded to ``digits`` where a document states them.
+
+    Inputs are sorted by name, except ``inputs_as_made`` in the order of their formula.
+    """
+
+    def rounded(value: float | str) -> float | str:
+        return round(value, digits) if digits is not None and isinstance(value, float) else value
+
+    ordered = list if inputs_as_made else sorted
     return [
         {
             "name": figure.name,
-            "value": figure.value,
+            "value": rounded(figure.value),
             "unit": figure.unit,
             "rule": figure.rule,
-            "inputs": dict(sorted(figure.inputs.items())),
+            "inputs": {key: rounded(figure.inputs[key]) for key in ordered(figure.inputs)},
             "source": figure.source,
         }
         for figure in figures

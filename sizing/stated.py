@@ -1,4 +1,4 @@
-"""Base of every stated type, a frozen pydantic model that refuses unknown keys, and names as Kubernetes takes them."""
+"""Base of every type that a user declares, a frozen pydantic model; and names as Kubernetes takes them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from infra.sdk import load_only_what_is_named
 if TYPE_CHECKING:
     from tests.support.engine import Engine
 
-# A clock decides nothing: a busy machine is slow to draw its first input, and that says nothing of the code.
+# A clock decides nothing: a loaded machine is slow to draw its first input, and that says nothing of the code.
 settings.register_profile("tonnage", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tonnage")
 

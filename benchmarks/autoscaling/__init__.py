@@ -1,1 +1,4 @@
-"""Whether the autoscaler keeps the promise: simulated days of whole services."""
+"""Whether the autoscaler keeps the objectives: simulated days of whole services.
+
+What does not live here: the rules of the autoscaler (``sizing.serving.autoscaling``).
+"""

@@ -33,6 +33,7 @@ from benchmarks.autoscaling.service_model import Day, Fleet, Service, day_shape,
 from benchmarks.folders import REPORTS
 from benchmarks.plans.problems import random_problem
 from infra.config import settings_from_file, stack_file
+from infra.request import plan_request
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
@@ -41,7 +42,7 @@ from sizing.performance.spread import spread_of
 from sizing.plan import ServingPlan
 from sizing.planning.planner import plan_stack
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option
+from sizing.planning.search.options import Market, Option
 from sizing.planning.sensitivity import chosen_option, nodes_usd_per_hour
 from sizing.planning.serving_plan import own_plan
 
@@ -64,11 +65,11 @@ def service_of(name: str, entry: ModelEntry, capacity: Capacity, option: Option,
 def of_stack(stack: str, model: str) -> Service:
     """Return a model of a stack file, planned within its budget on nodes of its own."""
     settings, catalogue = _settings(stack), load_catalogue()
-    apart = settings.capacity.model_copy(update={"share_pools": False})
-    whole = plan_stack(stack, settings.models, apart, settings.budget, settings.region, catalogue)
+    apart = settings.model_copy(update={"capacity": settings.capacity.model_copy(update={"share_pools": False})})
+    whole = plan_stack(plan_request(apart, stack, catalogue))
     entry = next(one for one in settings.models if one.name == model)
     plan = next(one for one in whole.models if one.name == model)
-    option = chosen_option(plan, entry, settings.capacity, settings.region, catalogue)
+    option = chosen_option(plan, entry, Market(capacity=settings.capacity, region=settings.region, catalogue=catalogue))
     return service_of(f"{stack}, {model}", entry, settings.capacity, option, plan)
 
 
@@ -90,7 +91,9 @@ def of_problem(seed: int) -> Service | None:
     if problem.entry.workload.requests_per_second > MOST_REQUESTS_PER_S:
         return None
     try:
-        search = enumerate_options(problem.entry, problem.capacity, problem.region, load_catalogue(), keep=1)
+        search = enumerate_options(
+            problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()), keep=1
+        )
     except TonnageError:
         return None
     if not search.options or search.options[0].replicas.floor == search.options[0].replicas.ceiling:

@@ -86,7 +86,7 @@ class StepTimes:
 class Engine:
     """One engine: ``submit`` calls as they arrive and ``advance`` it.
 
-    ``begun`` is told each call that has its first token, ``ended`` each that has its last.
+    ``begun`` is called with each call that has its first token, ``ended`` with each that has its last.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Engine:
         self.until = self.clock + self._jump * self._step_s
 
     def _prefill_s(self) -> float:
-        """Chunk the prompts beside the decodes of one step; return its time."""
+        """Add chunks of prompts to the decodes of one step; return its time."""
         batch, context = len(self.decoding), self._context
         budget, tokens, pairs, prompts = self._room(batch), 0, 0.0, 0
         while self.prefilling and budget > 0:
@@ -182,7 +182,7 @@ class Engine:
         return self.times.of(Step(batch, context, tokens, pairs, prompts))
 
     def _room(self, decodes: int) -> int:
-        """Return the prompt tokens that fit beside ``decodes`` and what is drafted for them."""
+        """Return the prompt tokens that fit a step with ``decodes`` and their drafted tokens."""
         return max(self.limits.max_num_batched_tokens - decodes * (1 + self.limits.draft_tokens), 0)
 
     def _end(self) -> None:

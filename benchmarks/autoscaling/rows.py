@@ -49,7 +49,7 @@ class Row:
 
     @property
     def met(self) -> bool:
-        """Tell whether both 95th percentiles of the day are within the objectives."""
+        """Return whether both 95th percentiles of the day are within the objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
 

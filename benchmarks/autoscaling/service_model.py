@@ -1,10 +1,11 @@
 """A day of a whole service: replicas behind a gateway, KEDA and the HPA, nodes that are bought, started and drained.
 
 Nothing of ``sizing.performance.queueing`` is shared: each replica is ``benchmarks.autoscaling.benchmark.replica_model``
-at the planner's own roofline, the gateway sends a call to the less busy of two replicas (Envoy's LeastRequest), and
+at the planner's own roofline, the gateway sends a call to the less loaded of two replicas (Envoy's LeastRequest), and
 every ``polling_s`` the autoscaler computes what Kubernetes does with the triggers, windows and policies that the plan
 renders: ``ceil(metric / target)`` for averages and ``ceil(ready x metric / target)`` for values outside its tolerances,
-the least of the scale-up window, the most of the scale-down window, so many pods a period, between floor and ceiling.
+the least of the scale-up window, the most of the scale-down window, the policy's pods a period, between floor and
+ceiling.
 Metrics are one scrape old, TTFT is the histogram's.
 
 The traffic of the day follows dailyShape, or a cosine between minimumShare and 1 of requestsPerSecond, with gamma gaps
@@ -273,7 +274,7 @@ class Fleet:
         return [call for pod in gone for engine in pod.engines for call in engine.calls]
 
     def route(self, call: Call, ready: list[Pod]) -> None:
-        """Send a call to the less busy of two replicas; it waits where there is none."""
+        """Send a call to the less loaded of two replicas; it waits where there is none."""
         if not ready:
             self.held.append(call)
             return

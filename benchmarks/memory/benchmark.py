@@ -1,4 +1,4 @@
-"""Our memory error beside the peers' on the same recorded starts; writes docs/reports/accuracy.md and its picture.
+"""Our memory error and the peers' on the same recorded starts; writes docs/reports/accuracy.md and its picture.
 
     python -m benchmarks.memory.benchmark                    every peer; environments are made once
     python -m benchmarks.memory.benchmark --peers none       ours only

@@ -63,7 +63,7 @@ def _forward_gib(row: Row) -> float:
 
 
 def _non_torch(all_facts: Iterable[Mapping[str, Any]]) -> dict[str, tuple[float, int]]:
-    """Median GiB beside the torch allocator by tensor parallel size, any family: it does not depend on the model."""
+    """Median GiB outside of the torch allocator by tensor parallel size: it does not depend on the model."""
     seen: dict[int, list[float]] = {}
     for facts in all_facts:
         measured = facts["measured"]
@@ -146,7 +146,7 @@ def spread(fitted: Iterable[Row], current: Mapping[str, float]) -> dict[str, flo
     """Return the spread with its scale set so that the interval holds ``COVERED`` of the fitted rows.
 
     The parts (a share of each term) are the recorded ones; a row's scale is its error over the half-width at scale 1,
-    upwards beyond what a leaner sampler may leave.
+    upwards beyond what a smaller sampler may leave.
     """
     scales = []
     for row in fitted:
@@ -200,7 +200,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 def report(rows: list[Row], left_out: Mapping[str, int]) -> None:
-    """Print the errors of the side that was not fitted, and of all rows beside it."""
+    """Print the errors of the side that was not fitted, and of all rows."""
     held = [row for row in rows if not row.fitted]
     print(f"rows compared {len(rows)}, of which not fitted {len(held)}")
     for family, (fitted, not_fitted) in by_side(rows).items():

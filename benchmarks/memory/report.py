@@ -52,7 +52,7 @@ class Target:
     promise: str
     measured: str
     kept: bool | None
-    """None where no row can tell."""
+    """None where no row has the figure."""
 
 
 @dataclass(frozen=True, kw_only=True)

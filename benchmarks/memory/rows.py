@@ -4,7 +4,7 @@ A row is described by the real ``config.json`` of its model (``data/configs``) a
 with the reason counted, when its log does not state what a comparison needs, when it ran with something that is no
 setting of the estimate (weights in host memory, a draft model that is not described), or when sizing refuses it.
 Rows of V0 count for weights and for identities of the cache only. The split is by source within every family, never
-by row, and looks at no measurement.
+by row, and reads no measurement.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from benchmarks.folders import DATA
 from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue.files import dated_file
 from sizing.engine.settings import resolve_engine
 from sizing.engine.versions import version_rules, version_tuple
 from sizing.errors import BadInput
@@ -240,7 +241,7 @@ def _check(facts: Mapping[str, Any]) -> None:
 
 def _rules_version(facts: Mapping[str, Any]) -> str:
     """Return the version whose rules are those of the row: its own, else the nearest one with the same engine."""
-    known = load_catalogue().engine_defaults
+    known = dated_file("engine_defaults")
     first_v1 = next(row["since"] for row in known["versions"] if row["engine"] == "V1")
     stated = version_of(facts)
     if facts["engine"] == "V0":

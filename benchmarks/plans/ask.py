@@ -1,6 +1,6 @@
 """The six workloads as they are put to the peers, and the peers' answers.
 
-Answers of packaged peers are kept beside their environments until the question, the version or the file of the peer
+Answers of packaged peers are kept next to their environments until the question, the version or the file of the peer
 changes: asking AIConfigurator anew takes ten minutes.
 """
 

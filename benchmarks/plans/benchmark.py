@@ -1,4 +1,4 @@
-"""Our plan beside every peer's pick on six workloads; writes docs/reports/plans-compared.md and its picture.
+"""Our plan and every peer's pick on six workloads; writes docs/reports/plans-compared.md and its picture.
 
 python -m benchmarks.plans.benchmark                    every peer; environments are made once
 python -m benchmarks.plans.benchmark --peers none       ours only
@@ -22,6 +22,7 @@ from benchmarks.plans.peers.question import Answer
 from benchmarks.plans.report import PICTURE, Compared, Results, document, targets
 from benchmarks.plans.workloads import CAPACITY, CASES, REGION, PlanCase, plan_catalogue
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 
 PAGE = "plans-compared.md"
 SPOT_SHARE = 0.5
@@ -55,9 +56,11 @@ def run(chosen: Sequence[str], *, offline: bool, cases: Sequence[PlanCase] = CAS
 
 def compare(case: PlanCase, answers: Mapping[str, Answer]) -> Compared:
     """Plan one case and judge the plan and every answer."""
-    result = plan_model(case.entry, CAPACITY, REGION, plan_catalogue(), top=ALTERNATIVES)
+    result = plan_model(
+        case.entry, Market(capacity=CAPACITY, region=REGION, catalogue=plan_catalogue()), top=ALTERNATIVES
+    )
     mixed = CAPACITY.model_copy(update={"spot_share": SPOT_SHARE})
-    on_spot = plan_model(case.entry, mixed, REGION, plan_catalogue(), top=0).chosen
+    on_spot = plan_model(case.entry, Market(capacity=mixed, region=REGION, catalogue=plan_catalogue()), top=0).chosen
     ours, fewest = judge_plan(case, result.chosen)
     return Compared(
         case=case,

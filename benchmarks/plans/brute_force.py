@@ -4,7 +4,7 @@ Nothing of the search is shared: no ``sizing.planning.search.engines``, ``sizing
 ``sizing.nodes.pools`` or ``sizing.planning.planner``, no pruning and no order. Every checkpoint, GPU, parallel size and
 set of settings is judged by the same memory estimate and queue, then every instance type with every number of replicas
 from one up, and the price is added up node by node. For a stack of models every partition into own and shared nodes is
-tried besides.
+tried too.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _rates(entry: ModelEntry, model: ModelSpec, gpu: Gpu, settings: EngineSettin
     return rates if rates.within(1.0) else None
 
 
-def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) -> float:
-    """Replicas, with parts, that ``share`` of the busiest hour takes; ``batch`` with those that may wait, all day."""
+def _replicas_at(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) -> float:
+    """Replicas, not rounded, that ``share`` of the busiest hour takes; ``batch`` with those that may wait, all day."""
     workload = entry.workload
     taken = workload.requests_per_second * (1 - workload.batch_share) * share / rates.within(share)
     if batch and workload.batch_share:
@@ -110,10 +110,10 @@ def _busy(entry: ModelEntry, share: float, rates: Rates, *, batch: bool = True) 
     return taken
 
 
-def _nodes(problem: Problem, busy: float, per_node: int) -> int:
-    """Count nodes up from none until those that the tolerated loss leaves hold the replicas that are ``busy``."""
+def _nodes(problem: Problem, replicas: float, per_node: int) -> int:
+    """Count nodes up from none until those that the tolerated loss leaves hold ``replicas``."""
     nodes = 0
-    while busy > 1e-9 and _left(problem, nodes) * per_node < busy - 1e-9 and nodes * per_node <= 3 * MOST:
+    while replicas > 1e-9 and _left(problem, nodes) * per_node < replicas - 1e-9 and nodes * per_node <= 3 * MOST:
         nodes += 1
     return nodes
 
@@ -142,19 +142,19 @@ def _priced(problem: Problem, instance: Instance, per_node: int, rates: Rates) -
     """USD per hour expected, GPUs, USD at the ceiling; None where the stated bounds leave no number of replicas."""
     entry, price = problem.entry, instance.on_demand_usd_per_hour[problem.region]
     workload, stated = entry.workload, entry.replicas.floor
-    least = max(_nodes(problem, _busy(entry, workload.minimum_share, rates, batch=False), per_node),
+    least = max(_nodes(problem, _replicas_at(entry, workload.minimum_share, rates, batch=False), per_node),
                 _nodes(problem, 1, per_node))  # fmt: skip
     floor = 0 if entry.scale_to_zero else least
     if stated is not None:
         floor = -(-stated // per_node)
-    expected = max(_nodes(problem, _busy(entry, 1.0, rates), per_node), floor, 1)
-    ceiling = max(_nodes(problem, _busy(entry, workload.peak_factor, rates), per_node), expected)
+    expected = max(_nodes(problem, _replicas_at(entry, 1.0, rates), per_node), floor, 1)
+    ceiling = max(_nodes(problem, _replicas_at(entry, workload.peak_factor, rates), per_node), expected)
     if ceiling * per_node > MOST:
         return None
     hours = [1.0] if workload.daily_shape is None else workload.daily_shape
     usd = 0.0
     for share in hours:
-        running = expected if share == 1 else max(_nodes(problem, _busy(entry, share, rates), per_node), floor)
+        running = expected if share == 1 else max(_nodes(problem, _replicas_at(entry, share, rates), per_node), floor)
         usd += floor * price
         for node in range(running - floor):  # the spot share of the nodes above the floor, rounded up
             on_spot = node < (running - floor) * problem.capacity.spot_share - 1e-9
@@ -186,7 +186,7 @@ def ways(problem: Problem, catalogue: Catalogue) -> list[Way]:
             weights = model.checkpoint_bytes or 0
             fits = fits_node(pod_resources(settings[0], weights), machine)
             if fits and _zones(machine, problem) >= problem.capacity.zones:
-                best = min(tried, key=partial(_busy, entry, 1.0))
+                best = min(tried, key=partial(_replicas_at, entry, 1.0))
                 found.append(Way(machine, gpus, best, f"{name} TP{tensor} PP{pipeline} {machine.instance_type}"))
     return found
 
@@ -203,7 +203,7 @@ def brute_force(problem: Problem, catalogue: Catalogue) -> list[Best]:
 
 
 def cheapest(found: list[Best], ceiling_usd: float | None = None) -> Best | None:
-    """Return the cheapest, of equals the one with fewer GPUs, whose ceiling is not above ``ceiling_usd``."""
+    """Return the cheapest with a ceiling of at most ``ceiling_usd``; on ties the one with fewer GPUs."""
     allowed = [one for one in found if ceiling_usd is None or one.ceiling_usd <= ceiling_usd + 1e-9]
     return min(allowed, key=lambda one: (round(one.usd, 6), one.gpus), default=None)
 
@@ -227,19 +227,22 @@ def _replicas(problem: Problem, rates: Rates) -> list[int] | None:
     """Replicas at the floor, in the busiest and in each hour, not in whole nodes; None where there are too many."""
     entry = problem.entry
     workload, stated = entry.workload, entry.replicas.floor
-    if _busy(entry, workload.peak_factor, rates) > MOST:
+    if _replicas_at(entry, workload.peak_factor, rates) > MOST:
         return None
-    quiet = _nodes(problem, _busy(entry, workload.minimum_share, rates, batch=False), 1)
+    quiet = _nodes(problem, _replicas_at(entry, workload.minimum_share, rates, batch=False), 1)
     floor = 0 if entry.scale_to_zero else max(quiet, 1)
     floor = floor if stated is None else stated
-    expected = max(_nodes(problem, _busy(entry, 1.0, rates), 1), floor, 1)
+    expected = max(_nodes(problem, _replicas_at(entry, 1.0, rates), 1), floor, 1)
     shares = workload.daily_shape or (1.0,) * HOURS_PER_DAY
-    hours = (expected if share == 1 else max(_nodes(problem, _busy(entry, share, rates), 1), floor) for share in shares)
+    hours = (
+        expected if share == 1 else max(_nodes(problem, _replicas_at(entry, share, rates), 1), floor)
+        for share in shares
+    )
     return [floor, expected, *hours]
 
 
 def _room_for_all(pods: list[int], nodes: int, node_gpus: int) -> bool:
-    """Tell whether each of ``pods`` (their GPUs) finds room on ``nodes`` wherever the others are.
+    """Return whether each of ``pods`` (their GPUs) finds room on ``nodes`` wherever the others are.
 
     A node without room for ``g`` GPUs has more than ``node_gpus - g`` in use, which in multiples of the narrowest pod
     is that much more; and it is full when each narrower pod is taken for ``g``. Nodes are left when either is short.
@@ -278,7 +281,7 @@ def _shared_usd(problems: list[Problem], together: tuple[Way, ...]) -> float:
 
 
 def cheapest_stack(problems: list[Problem], catalogue: Catalogue) -> tuple[float, int] | None:
-    """USD per hour expected and models on shared nodes of the cheapest plan of all ``problems``, of equals the one
+    """USD per hour expected and models on shared nodes of the cheapest plan of all ``problems``, on ties the one
     that shares least; None where one of them has no plan.
 
     Tries every partition into own and shared nodes, every machine type, and every way of each model on it; those that

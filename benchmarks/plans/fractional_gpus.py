@@ -1,4 +1,4 @@
-"""What a share of a GPU (MIG) would save beside whole GPUs, for small models at the catalogue's prices.
+"""What a share of a GPU (MIG) would save over whole GPUs, for small models at the catalogue's prices.
 
 Every profile of every card that AWS rents serves the same workload as the whole cards do, judged by the same memory
 estimate and queue. A share is given the most that it can have: its price is the node's divided by all shares of the
@@ -17,8 +17,8 @@ from benchmarks.folders import DATA, REPORTS
 from benchmarks.memory.report import table
 from sizing.catalogue import Catalogue, Gpu, load_catalogue
 from sizing.inputs import ModelEntry
-from sizing.planning.search.engines import Reach, build_engine
-from sizing.planning.search.shapes import Rejected, Shape
+from sizing.planning.search.engines import BestLatency, build_engine
+from sizing.planning.search.parallel_configs import ParallelConfig, Rejected
 from sizing.workload.workload import Workload
 
 PAGE = REPORTS / "fractional-gpus.md"
@@ -81,8 +81,10 @@ def units(model: str, catalogue: Catalogue) -> tuple[list[Unit], list[Unit]]:
     entry = ModelEntry(name="small", model=model, workload=workload)
     found: tuple[list[Unit], list[Unit]] = ([], [])
     for name, card, count in cards(catalogue):
-        shape = Shape(entry=entry, model=catalogue.model(model), gpu=card, tensor_parallel=1, pipeline_parallel=1)
-        engine = build_engine(shape, Reach())
+        shape = ParallelConfig(
+            entry=entry, model=catalogue.model(model), gpu=card, tensor_parallel=1, pipeline_parallel=1
+        )
+        engine = build_engine(shape, BestLatency())
         if isinstance(engine, Rejected):
             continue
         for instance in catalogue.instances(card.name, REGION):

@@ -2,7 +2,7 @@
 
 One replica of the pick gets its share of the traffic in ``benchmarks.simulator``: Poisson arrivals, lengths exponential
 and lognormal, scaled to the stated rate and means; three draws of each are averaged, the worse shape counts. Memory is
-our estimate. The bill is whole GPU nodes on demand; what the cluster costs besides is the same for all and left out.
+our estimate. The bill is whole GPU nodes on demand; what else the cluster costs is the same for all and left out.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from benchmarks.plans.problems import Seen, observe, requests_of
 from benchmarks.plans.workloads import CAPACITY, REGION, PlanCase, plan_catalogue
 from benchmarks.simulator import Request
 from sizing.catalogue import Instance
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.performance.replica import Replica, replica_of
 from sizing.performance.spread import spread_of
 from sizing.plan import Replicas, ServingPlan
-from sizing.planning.search.engines import settled
-from sizing.planning.search.shapes import Shape
+from sizing.planning.search.engines import default_settings_that_fit
+from sizing.planning.search.parallel_configs import ParallelConfig
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Workload
 
@@ -35,8 +34,8 @@ SHAPES, SEEDS = ("exponential", "lognormal"), (0, 1, 2)
 QUICK = (0,)
 MOST_REPLICAS = 256
 TTFT_OBJECTIVES, STAYS = 30, 20
-"""A simulation lasts so many TTFT objectives, and so many stays of a mean answer at the TPOT objective: a replica with
-too much traffic then shows in the waiting time."""
+"""Length of a simulation in TTFT objectives, and in times of a mean answer at the TPOT objective: enough for too much
+traffic to show in the waiting time."""
 REQUESTS, ALONE = (3000, 40_000), 300
 """Fewest and most requests of a simulation, and those of one without company."""
 PLANNED, OWN, SIMULATED = "planned", "its own figure", "fewest in the simulation"
@@ -67,12 +66,12 @@ class Fleet:
 
     @property
     def meets(self) -> bool:
-        """Tell whether the simulation met both objectives."""
+        """Return whether the simulation met both objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
     @property
     def meets_when_slow(self) -> bool:
-        """Tell whether it meets them at the p90 of our own error too."""
+        """Return whether it meets them at the p90 of our own error too."""
         return self.slow_share <= 1.0
 
     @property
@@ -90,7 +89,7 @@ def engine_of(case: PlanCase, pick: Pick) -> Replica | str:
     """Return one replica of the pick with vLLM's defaults where it states nothing, or why it does not start."""
     catalogue = plan_catalogue()
     entry = case.entry.model_copy(update={"engine": EngineOverrides(**pick.settings)})
-    shape = Shape(
+    shape = ParallelConfig(
         entry=entry,
         model=catalogue.model(pick.checkpoint),
         gpu=catalogue.gpu(pick.gpu),
@@ -98,7 +97,7 @@ def engine_of(case: PlanCase, pick: Pick) -> Replica | str:
         pipeline_parallel=pick.pipeline_parallel,
     )
     try:
-        settings, memory, _ = settled(shape)
+        settings, memory, _ = default_settings_that_fit(shape)
     except BadInput as error:
         return error.line()
     if not memory.fits:
@@ -115,12 +114,12 @@ def machines(pick: Pick) -> list[Instance]:
 
 
 def bought(pick: Pick, replicas: int) -> tuple[float, Instance, int]:
-    """Return the cheapest way to buy so many replicas: USD per hour, instance type, nodes."""
+    """Return the cheapest way to buy ``replicas``: USD per hour, instance type, nodes."""
 
     def price(instance: Instance) -> tuple[float, int]:
         per_node = instance.gpus // (pick.tensor_parallel * pick.pipeline_parallel)
         split = split_nodes(Replicas(floor=0, expected=replicas, ceiling=replicas), per_node, CAPACITY.spot_share)
-        cost = fleet_usd_per_hour(split, (instance.offer(REGION),), spot_price(instance, REGION))
+        cost = fleet_usd_per_hour(split, (instance.offer(REGION),))
         return cost.expected, split.expected
 
     usd, name = min((price(one)[0], one.instance_type) for one in machines(pick))
@@ -143,7 +142,7 @@ def simulated(case: PlanCase, replica: Replica, replicas: int, seeds: tuple[int,
 
 
 def idle(case: PlanCase, replica: Replica) -> Seen:
-    """Return what requests see that are alone."""
+    """Return the latencies of requests that are alone."""
     return _observed(case, replica, case.entry.workload.requests_per_second / MOST_REPLICAS, ALONE, SHAPES[0], 0)
 
 
@@ -155,9 +154,9 @@ def _observed(case: PlanCase, replica: Replica, rate: float, count: int, shape: 
 
 
 def as_stated(drawn: Sequence[Request], workload: Workload, rate: float, longest: int) -> list[Request]:
-    """Return the requests scaled to exactly the rate and mean lengths that are stated, which chance has not hit.
+    """Return the drawn requests scaled to exactly the stated rate and mean lengths.
 
-    Near saturation a draw of two percent more traffic decides otherwise. Nothing becomes longer than ``longest``.
+    Near saturation two percent more traffic by chance would change the answer. Nothing becomes longer than ``longest``.
     """
     time = len(drawn) / rate / drawn[-1].arrival_s
     prompt = workload.input_tokens * len(drawn) / sum(one.input_tokens for one in drawn)
@@ -236,7 +235,7 @@ class Standing:
     fleet: Fleet | None = None
     reason: str = ""
     passed_over: Fleet | None = None
-    """Its cheapest pick by its own figures, where that misses the objectives and a dearer one meets them."""
+    """Its cheapest pick by its own figures, where that misses the objectives and a more expensive one meets them."""
 
 
 def standing(case: PlanCase, picks: Sequence[Pick]) -> Standing:

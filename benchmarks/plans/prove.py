@@ -22,8 +22,9 @@ from sizing.inputs import Budget, Capacity
 from sizing.performance.queueing import traffic_for
 from sizing.plan import StackPlan
 from sizing.planning.planner import plan_model, plan_stack
+from sizing.planning.request import PlanRequest
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option
+from sizing.planning.search.options import Market, Option
 from sizing.units import HOURS_PER_MONTH
 
 MET_SHARE = 0.95
@@ -52,12 +53,12 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        """Tell whether the simulation met both objectives."""
+        """Return whether the simulation met both objectives."""
         return max(self.ttft_share, self.tpot_share) <= 1.0
 
 
 def judge(seed: int) -> Verdict:
-    """Plan the problem of ``seed``, try everything, halve the way to the leanest ceiling, and simulate."""
+    """Plan the problem of ``seed``, try everything, halve the way to the lowest ceiling, and simulate."""
     problem, catalogue = random_problem(seed), load_catalogue()
     try:
         option = _chosen(problem)
@@ -77,7 +78,9 @@ def judge(seed: int) -> Verdict:
 
 
 def _chosen(problem: Problem) -> Option:
-    options = enumerate_options(problem.entry, problem.capacity, problem.region, load_catalogue(), keep=1).options
+    options = enumerate_options(
+        problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()), keep=1
+    ).options
     if not options:
         raise NoPlan("problem", "no option")
     return options[0]
@@ -88,10 +91,12 @@ def _same(option: Option, best: Best) -> bool:
 
 
 def _same_within_a_budget(problem: Problem, every: list[Best], first: Option) -> bool:
-    """Plan again under a ceiling between the leanest and that of the first choice."""
+    """Plan again under a ceiling between the lowest and that of the first choice."""
     leanest = min(one.ceiling_usd for one in every)
     limit = (leanest + first.usd_per_hour.ceiling) / 2
-    options = enumerate_options(problem.entry, problem.capacity, problem.region, load_catalogue(), keep=1).options
+    options = enumerate_options(
+        problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()), keep=1
+    ).options
     fitting = [option for option in options if option.usd_per_hour.ceiling <= limit + 1e-9]
     best = cheapest(every, limit)
     return (not fitting and best is None) or (bool(fitting) and best is not None and _same(fitting[0], best))
@@ -99,7 +104,7 @@ def _same_within_a_budget(problem: Problem, every: list[Best], first: Option) ->
 
 def _within_its_budget(problem: Problem) -> bool:
     """Plan within nine tenths of the cheapest plan's ceiling: within it, or refused."""
-    arguments = (problem.entry, problem.capacity, problem.region, load_catalogue())
+    arguments = (problem.entry, Market(capacity=problem.capacity, region=problem.region, catalogue=load_catalogue()))
     limit = 0.9 * plan_model(*arguments).chosen.usd_per_hour.ceiling * HOURS_PER_MONTH
     try:
         return plan_model(*arguments, max_monthly_usd=limit).chosen.usd_per_hour.ceiling * HOURS_PER_MONTH <= limit
@@ -153,7 +158,12 @@ def judge_stack(seed: int) -> StackVerdict:
 
 def _planned(problems: list[Problem], capacity: Capacity) -> StackPlan:
     entries, budget = [problem.entry for problem in problems], Budget(monthly_usd=1e9)
-    return plan_stack("random", entries, capacity, budget, problems[0].region, load_catalogue())
+    request = PlanRequest(
+        stack="random", models=tuple(entries), capacity=capacity, budget=budget, region=problems[0].region,
+        catalogue=load_catalogue(), vector_store=None, internet_facing=False,
+ gateway_proxies=2,
+    )  # fmt: skip
+    return plan_stack(request)
 
 
 def _nodes_usd(plan: StackPlan) -> float:
@@ -161,7 +171,7 @@ def _nodes_usd(plan: StackPlan) -> float:
 
 
 def report_stacks(verdicts: list[StackVerdict]) -> bool:
-    """Print the figures of the stacks; tell whether they are as good as they must be."""
+    """Print the figures of the stacks; return whether they are as good as they must be."""
     plans = [one for one in verdicts if one.usd]
     sharing = [one for one in plans if one.shared]
     different = [one for one in verdicts if not one.same or one.usd > one.apart_usd + 1e-6]
@@ -176,7 +186,7 @@ def report_stacks(verdicts: list[StackVerdict]) -> bool:
 
 
 def report(verdicts: list[Verdict]) -> bool:
-    """Print the figures; tell whether they are as good as they must be."""
+    """Print the figures; return whether they are as good as they must be."""
     plans = [one for one in verdicts if one.name]
     met = [one for one in plans if one.met]
     different = [one for one in verdicts if not one.same]

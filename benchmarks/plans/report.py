@@ -14,7 +14,7 @@ from sizing.plan import ServingPlan
 
 PICTURE = "pictures/plans-compared.svg"
 CHEAPER, WORKLOADS = 0.30, 4
-"""Promise: so much cheaper than the peers' median in at least so many workloads."""
+"""Promise: least saving over the peers' median, and in how many workloads at least."""
 CENT = 0.005
 REASONS = 5
 INTRODUCTION = """# What the plans cost compared with the peers' picks

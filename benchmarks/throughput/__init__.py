@@ -1,1 +1,4 @@
-"""How far off throughput and latency are, beside other tools, on published points; the fit of their constants."""
+"""How far off throughput and latency are, ours and other tools', on published points; the fit of our constants.
+
+What does not live here: the estimate (``sizing.performance``).
+"""

@@ -1,4 +1,4 @@
-"""Our throughput error beside the peers' on the same published points; writes docs/reports/accuracy-throughput.md.
+"""Our throughput error and the peers' on the same published points; writes docs/reports/accuracy-throughput.md.
 
     python -m benchmarks.throughput.benchmark                    every peer; environments are made once
     python -m benchmarks.throughput.benchmark --peers none       ours only

@@ -68,10 +68,10 @@ bandwidth.Blackwell-RTX: small matrices reach 0.90 of GDDR7 and 0.69 to 0.82 of 
 attention.fp8: vLLM's page on quantised caches promised room, not speed, before kernels multiplied in 8 bits.
 host.layer_us: about eight kernels a layer with a gap of a microsecond each inside a CUDA graph.
 experts.prompt_us: about thirty kernels a layer of 5 us each to launch, where no CUDA graph replays them.
-eager: steps of published runs over their layers, where they do not hang on the batch: 0.3 ms a layer on the host of an
-    H100, 0.5 on smaller ones, 0.1 more for two reductions, 0.6 to 1 more for experts.
+eager: steps of published runs over their layers, where they do not depend on the batch: 0.3 ms a layer on the host of
+    an H100, 0.5 on smaller ones, 0.1 more for two reductions, 0.6 to 1 more for experts.
 adapters: the runs of ``data/adapter-runs.json``, which are too few and too unlike to fit.
-draft.pass_us: what single requests of ``data/draft-runs.json`` show beside the bytes of the draft.
+draft.pass_us: what single requests of ``data/draft-runs.json`` show in addition to the bytes of the draft.
 """
 WIDTHS: Mapping[str, float] = {
     "bandwidth": 0.2, "compute": 0.25, "attention.bandwidth": 0.2, "fp8.compute": 0.2, "int4.compute": 0.2,
@@ -125,9 +125,9 @@ def predict(constants: Mapping[str, float], point: Point) -> dict[str, float]:
 
 
 def _together(roofline: Roofline, loop: Loop, point: Point) -> float:
-    """Return requests that are prefilled in one step, and so again and again.
+    """Return the requests that are prefilled in one step, in the steady state.
 
-    Of the same lengths they end in one step too, and so begin their successors; of others chance parts them.
+    Those of equal lengths end, and are followed by the next, in one step; those of varied lengths drift apart.
     """
     return max(min(loop.batch, roofline.work.chunk_tokens // point.input_tokens), 1.0) if point.alike else 1.0
 
@@ -145,19 +145,19 @@ def _client_ttft_s(roofline: Roofline, loop: Loop, point: Point) -> float:
         ttft = roofline.first_token_s(loop.batch - 1, context, tokens=inputs, cached=0.0) + 2 * missed
     if point.alike:
         group = _together(roofline, loop, point)
-        ttft = max(ttft, first_wave_s(roofline, group, inputs, beside=loop.batch - group))
+        ttft = max(ttft, first_wave_s(roofline, group, inputs, others=loop.batch - group))
     waves = point.prompts / loop.batch if math.isfinite(point.prompts) else WAVES
     first = 0.0 if point.median_ttft and waves > FEW_WAVES else min(1 / waves, 1.0)
     return (1 - first) * ttft + first * max(ttft, first_wave_s(roofline, loop.batch, inputs))
 
 
-def first_wave_s(roofline: Roofline, batch: float, inputs: float, *, beside: float = 0.0) -> float:
+def first_wave_s(roofline: Roofline, batch: float, inputs: float, *, others: float = 0.0) -> float:
     """Return mean seconds to the first token of ``batch`` prompts that arrive at once: chunks of them, one a step.
 
-    ``beside`` are decodes of others.
+    ``others`` are decodes in the same steps.
     """
     chunks = max(math.ceil(batch * inputs / roofline.work.chunk_tokens), 1)
-    decodes = beside + batch * (chunks - 1) / (2 * chunks)
+    decodes = others + batch * (chunks - 1) / (2 * chunks)
     prompts = batch * inputs / chunks
     step = roofline.step_s(decodes, inputs, prompt_tokens=prompts, pairs=prompt_pairs(inputs) * batch / chunks)
     return (chunks + 1) / 2 * step + batch / 2 * roofline.speed.request_host_s + roofline.speed.request_s

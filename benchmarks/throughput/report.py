@@ -124,7 +124,7 @@ def document(results: Results) -> str:
 
 
 def promises(results: Results) -> str:
-    """Return the promises: on every source, and beside it on those whose errors nobody had looked at."""
+    """Return the promises: on every source, and on those whose errors nobody had seen."""
     beside = {target.promise: target.measured for target in targets(results, lambda p: not in_development(p.source))}
     head = ("promise", "measured", "kept", "on sources nobody had looked at")
     return table(head, ([t.promise, t.measured, _kept(t), beside.get(t.promise, "-")] for t in targets(results)))

@@ -15,7 +15,7 @@ from cli.render.page import folded, table, whole
 from cli.render.plan import HEADS, MOST_REASONS, command_line, option_rows, reasons, sentence, trade_rows
 from cli.render.plots import GREY, INK, LIMIT, Plot, Scale, linear, logarithmic
 from sizing.cost.bill import per_month
-from sizing.planning.sensitivity import QUIETEST_HOUR, frontier, p95_ms
+from sizing.planning.sensitivity import QUIETEST_HOUR, frontier
 from sizing.units import HOURS_PER_DAY
 
 if TYPE_CHECKING:
@@ -67,12 +67,11 @@ def html(document: Document, study: PlanStudy) -> str:
 
 def _facts(document: Document, study: PlanStudy) -> str:
     plan, wanted, month = study.result.chosen, study.objectives, per_month(study.result.chosen.usd_per_hour)
-    ttft, tpot = p95_ms(plan, "ttft_p95_ms"), p95_ms(plan, "tpot_p95_ms")
     rows = (
         (usd(month.expected), f"a month expected; floor {usd(month.floor)}, ceiling {usd(month.ceiling)}"),
         (usd(document["chosen"]["usd_per_million_output_tokens"], 2), "per million output tokens"),
-        (f"{ttft:,.0f} ms", f"TTFT p95, promised {wanted.ttft_p95_ms:g}"),
-        (f"{tpot:,.1f} ms", f"TPOT p95, promised {wanted.tpot_p95_ms:g}"),
+        (f"{plan.ttft_p95_ms:,.0f} ms", f"TTFT p95, promised {wanted.ttft_p95_ms:g}"),
+        (f"{plan.tpot_p95_ms:,.1f} ms", f"TPOT p95, promised {wanted.tpot_p95_ms:g}"),
         (_counts(plan.replicas), "replicas: floor / expected / ceiling"),
     )
     return '<div class="facts">' + "".join(f"<div><b>{escape(a)}</b>{escape(b)}</div>" for a, b in rows) + "</div>"

@@ -22,31 +22,21 @@ Document = Mapping[str, Any]
 POOL_HEADS = ("pool", "buys", "as", "zones", "nodes", "GPUs", "USD per hour")
 BILL_HEADS = ("item", "USD per hour", "rule")
 POLICY_HEADS = ("", "rule", "says")
+BRIEF = ("runs on", "replicas", "latency", "costs")
+"""Facts of a model where plan and bill have one screen."""
 
 
 def text(document: Document) -> RenderableType:
     """Return the whole preview, what changed first."""
-    parts: list[RenderableType] = [
-        Text(f"{document['stack']}  {document['region']}, prices of {document['prices_of']}", style="bold"),
-        Text(document["summary"]),
-    ]
+    parts = _title(document)
     if document["difference"]:
         parts += [heading("What changes"), *_difference(document["difference"])]
-    if document["models"]:
-        parts.append(heading("Models (replicas and nodes: floor / expected / ceiling)"))
-        parts += [_model(model) for model in document["models"]]
-        parts.append(
+    models: list[RenderableType] = [_model(model) for model in document["models"]]
+    if models:
+        models.append(
             Text("every figure with its rule and inputs: --format markdown, --format json or --html FILE", "dim")
         )
-    if document["pools"]:
-        parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document), flexible="buys")]
-        parts += [Text(one["says"]) for one in document["shared"]]
-    parts += [
-        heading("Burn per month"),
-        _burn(document),
-        heading("Bill"),
-        _table(BILL_HEADS, bill_rows(document), flexible="rule"),
-    ]
+    parts += _plan(document, models)
     parts += costs.terms_text(document.get("purchase_terms"))
     parts += [heading(_resource_title(document)), _resources(document)]
     parts += [heading("Policies"), _policies(document)]
@@ -54,6 +44,35 @@ def text(document: Document) -> RenderableType:
         parts.append(heading("Warnings"))
         parts += [Text(f"- {warning}", style="yellow") for warning in document["warnings"]]
     return Group(*parts)
+
+
+def plan_and_bill(document: Document) -> RenderableType:
+    """Return what one screen holds: the machines, the pools and the bill."""
+    return Group(*_title(document), *_plan(document, [_model(model, brief=True) for model in document["models"]]))
+
+
+def _title(document: Document) -> list[RenderableType]:
+    return [
+        Text(f"{document['stack']}  {document['region']}, prices of {document['prices_of']}", style="bold"),
+        Text(document["summary"]),
+    ]
+
+
+def _plan(document: Document, models: list[RenderableType]) -> list[RenderableType]:
+    """Return models, pools and the bill."""
+    parts: list[RenderableType] = []
+    if models:
+        parts += [heading("Models (replicas and nodes: floor / expected / ceiling)"), *models]
+    if document["pools"]:
+        parts += [heading("Node pools"), _table(POOL_HEADS, pool_rows(document), flexible="buys")]
+        parts += [Text(one["says"]) for one in document["shared"]]
+    return [
+        *parts,
+        heading("Burn per month"),
+        _burn(document),
+        heading("Bill"),
+        _table(BILL_HEADS, bill_rows(document), flexible="rule"),
+    ]
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]], *, flexible: str) -> Table:
@@ -76,16 +95,18 @@ def _difference(difference: Document) -> list[RenderableType]:
     return [Text(f"- {sentence}") for sentence in difference["words"]]
 
 
-def _model(model: Document) -> RenderableType:
+def _model(model: Document, *, brief: bool = False) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
     facts.add_column(overflow="fold")
     for label, value in model_facts(model):
-        facts.add_row(label, Text(value))
-    facts.add_row("one GPU", memory_bar(model["per_gpu"]))
-    facts.add_row("", memory_legend(model["per_gpu"]))
+        if label in BRIEF or not brief:
+            facts.add_row(label, Text(value))
+    if not brief:
+        facts.add_row("one GPU", memory_bar(model["per_gpu"]))
+        facts.add_row("", memory_legend(model["per_gpu"]))
     title = Text(model["name"], style="bold cyan").append(f"  {model['model']}", style="default")
-    return Group(title, Padding(facts, (0, 0, 1, 2)))
+    return Group(title, Padding(facts, (0, 0, 0 if brief else 1, 2)))
 
 
 def model_facts(model: Document) -> list[tuple[str, str]]:

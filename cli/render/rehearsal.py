@@ -8,12 +8,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli.render.common import grid, heading, three
+from cli.render.common import grid, heading
 from cli.render.markdown import folded, safe
 from cli.render.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
-MODEL_HEADS = ("model", "served", "on", "replicas")
 POD_HEADS = ("stage", "pod", "node", "pool", "buys", "zone")
 PENDING_HEADS = ("stage", "pod", "asks for", "missing")
 CHECK_HEADS = ("", "check", "found")
@@ -21,10 +20,9 @@ STAGE_HEADS = ("stage", "seconds", "detail")
 
 
 def text(document: Document) -> RenderableType:
-    """Return the plan, where each pod landed, the verdicts and the checks."""
+    """Return where each pod landed, the verdicts and the checks; the plan was shown before anything started."""
     style = "bold green" if document["passed"] else "bold red"
     sections = (
-        ("Planned", MODEL_HEADS, _models(document)),
         ("Where each pod landed", POD_HEADS, _pods(document)),
         ("Pending", PENDING_HEADS, _pending(document)),
         ("Checks", CHECK_HEADS, check_rows(document)),
@@ -51,14 +49,6 @@ def verdict(document: Document) -> str:
             f"second up changes {changes}, leftovers {len(document['leftovers'])}"
         )
     return f"{document['stack']}{scenario}: rehearsal FAILED: {document['problem']}"
-
-
-def _models(document: Document) -> list[tuple[str, ...]]:
-    return [(one["name"], one["model"], _on(one), three(one["replicas"])) for one in document["models"]]
-
-
-def _on(model: Document) -> str:
-    return f"{model['gpu']}, {model['instance_type']}, TP {model['tensor_parallel']}"
 
 
 def _pods(document: Document) -> list[tuple[str, ...]]:

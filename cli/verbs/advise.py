@@ -11,7 +11,6 @@ import typer
 from cli import options as o
 
 if TYPE_CHECKING:
-    from sizing.observe.advice import Stack
     from sizing.observe.measured import Measured
     from sizing.observe.running import Running
 
@@ -51,8 +50,10 @@ def advise(
     Exit 0: keep it, the change would be below 5 %. Exit 3: a change is proposed, as by `measure`; it is shown all the
     same and is no error.
     """
+    from cli.adapters.stacks import stacks_dir
     from cli.output import show
     from cli.render import advise as render
+    from infra.request import request_of_file
     from sizing.errors import BadInput
     from sizing.observe.advice import advise as weigh
     from sizing.observe.advice import check_served, find_entry
@@ -62,7 +63,7 @@ def advise(
         raise BadInput("--endpoint", "give an endpoint or a log, one of both", way_out="--endpoint URL or --log FILE")
     if not 0 < interval <= 3600:
         raise BadInput("--interval", f"{interval:g} is not usable", limit="more than 0, at most 3600 seconds")
-    stated = _stack(stack)
+    stated = request_of_file(stack, stacks_dir(), "stack")
     measured, running = _of_endpoint(endpoint, interval) if endpoint is not None else _of_log(str(log))
     entry = find_entry(stated, model, measured.model)
     check_served(entry, measured.model, stated.catalogue)
@@ -70,28 +71,6 @@ def advise(
     show(document, output_format, text=render.text, markdown=render.markdown)
     if document["advice"] == "change":
         raise typer.Exit(3)
-
-
-def _stack(name: str) -> Stack:
-    from cli.adapters.stacks import stacks_dir
-    from infra.config import settings_from_file, stack_file
-    from infra.settings.serving import ServingSettings
-    from sizing.catalogue import load_catalogue
-    from sizing.errors import BadInput
-    from sizing.observe.advice import Stack
-
-    settings = settings_from_file(stack_file(name, stacks_dir()))
-    if not isinstance(settings, ServingSettings):
-        raise BadInput("stack", f"{name} serves no models", way_out="name the serving stack, not its cluster")
-    return Stack(
-        name=name,
-        models=tuple(settings.models),
-        capacity=settings.capacity,
-        budget=settings.budget,
-        region=settings.region,
-        vector_store=settings.vector_store,
-        catalogue=load_catalogue(),
-    )
 
 
 def _of_endpoint(address: str, interval: float) -> tuple[Measured, Running]:

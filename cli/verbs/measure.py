@@ -140,19 +140,9 @@ def _of_settings(
 
 def _of_stack(measured: Measured, stack: str, model: str | None) -> Prediction:
     from cli.adapters.stacks import stacks_dir
-    from infra.config import settings_from_file, stack_file
-    from infra.settings.serving import ServingSettings
-    from sizing.catalogue import load_catalogue
-    from sizing.errors import BadInput
+    from infra.request import request_of_file
     from sizing.observe.prediction import stack_prediction
     from sizing.planning.planner import plan_stack
 
-    settings = settings_from_file(stack_file(stack, stacks_dir()))
-    if not isinstance(settings, ServingSettings):
-        raise BadInput("--stack", f"{stack} serves no models", way_out="name the serving stack, not its cluster")
-    catalogue = load_catalogue()
-    plan = plan_stack(
-        stack, settings.models, settings.capacity, settings.budget, settings.region, catalogue,
-        vector_store=settings.vector_store,
-    )  # fmt: skip
-    return stack_prediction(measured, plan, settings.models, model, catalogue)
+    request = request_of_file(stack, stacks_dir(), "--stack")
+    return stack_prediction(measured, plan_stack(request), request.models, model, request.catalogue)

@@ -140,26 +140,40 @@ def plan(
     from sizing.planning.document import plan_document
     from sizing.planning.explanation import warnings_of
     from sizing.planning.planner import plan_model
-    from sizing.planning.sensitivity import study_plan, what_saves
+    from sizing.planning.savings import what_saves
+    from sizing.planning.search.options import Market
+    from sizing.planning.sensitivity import study_plan
 
     catalogue = load_catalogue()
     spec, region = find_model(question.model, catalogue), question.region
     entry, capacity = _entry(spec, question, engine), _capacity(question, catalogue)
     catalogue = catalogue.with_model(spec)
+    market = Market(capacity=capacity, region=region, catalogue=catalogue)
     if not (explain or html or output_format is o.Format.JSON):
         top = min(top, plan_screen.ALTERNATIVES)
     limit = o.positive("--max-monthly-usd", question.max_monthly_usd)
-    result = plan_model(entry, capacity, region, catalogue, max_monthly_usd=limit, top=top)
+    result = plan_model(entry, market, max_monthly_usd=limit, top=top)
     document = plan_document(result, entry, region, catalogue.date, catalogue)
     if html is not None:
-        study = study_plan(result, entry, capacity, region, catalogue, max_monthly_usd=limit, progress=tell)
+        study = study_plan(
+            result,
+            entry,
+            market,
+            max_monthly_usd=limit,
+            progress=tell,
+        )
         _write_page(html, document, study)
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
 
     def notes() -> everything.Notes:  # asked for by text and Markdown only
         return everything.Notes(
-            cheaper=what_saves(result.chosen, entry, capacity, region, catalogue, max_monthly_usd=limit),
+            cheaper=what_saves(
+                result.chosen,
+                entry,
+                market,
+                max_monthly_usd=limit,
+            ),
             warnings=(*warnings_of(entry, result.chosen), *spot_warnings(result.chosen, result.pools)),
         )
 

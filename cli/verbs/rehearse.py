@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,12 +29,32 @@ def rehearse(
     from cli.render import rehearsal as render
     from rehearsal.run import rehearse as run
 
+    folder = stacks_dir()
     report = run(
-        stack, keep=keep, scenario=scenario, gpu_limits=_limits(gpu_limit or []), progress=tell, stacks_dir=stacks_dir()
+        stack,
+        keep=keep,
+        scenario=scenario,
+        gpu_limits=_limits(gpu_limit or []),
+        progress=tell,
+        planned=partial(_show_plan, stack, folder) if output_format is o.Format.TEXT else _nothing,
+        stacks_dir=folder,
     )
     show(report.to_document(), output_format, text=render.text, markdown=render.markdown)
     if not report.passed:
         raise typer.Exit(3)
+
+
+def _show_plan(stack: str, folder: Path) -> None:
+    """Print plan and bill, as ``tonnage preview`` has them, while there is nothing else to see yet."""
+    from cli.output import console
+    from cli.render.preview import plan_and_bill
+    from cli.verbs.preview import preview_document
+
+    console().print(plan_and_bill(preview_document(stack, folder)))
+
+
+def _nothing() -> None:
+    """Print no plan: the one document on standard output comes at the end."""
 
 
 def _limits(stated: list[str]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 
-from components.common.tags import POOL_LABEL
+from sizing.nodes.labels import POOL_LABEL
 from sizing.plan import Disk, NodePoolPlan
 
 ROOT_DEVICE = "/dev/xvda"

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-POOL_LABEL = "tonnage.dev/pool"
-"""Kubernetes label of every GPU node: the name of its pool."""
-
 SYSTEM_LABEL = "tonnage.dev/system"
 """Kubernetes label of the nodes that run operators and jobs."""
 

@@ -13,6 +13,7 @@ import pulumi
 from components.capacity.gpu_node_group.component import GpuNodeGroup, GpuNodeGroupArgs
 from components.capacity.karpenter_pools.component import KarpenterPools, KarpenterPoolsArgs
 from components.common.iam import parse_arn
+from components.common.well_known import GATEWAY_NAMESPACE
 from components.data.model_store.component import ModelStore, ModelStoreArgs
 from components.data.model_store.documents import StoredModel
 from components.data.vector_store.component import VectorStore, VectorStoreArgs
@@ -27,7 +28,6 @@ from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 
-GATEWAY_NAMESPACE = "envoy-gateway-system"
 VECTOR_STORE = "vectors"
 SNAPSHOT_ACCOUNT = "qdrant"
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from policies.facts.pools import Pool
-from policies.facts.prices import fixed_price
+from policies.facts.prices import fixed_price, log_usd_per_replica_hour, memory_usd_per_gib_hour
+from policies.facts.workloads import most_pods, workloads
 from policies.graph import Resource, entries, look, of_kind, of_type
+from sizing.errors import BadInput
 from sizing.units import HOURS_PER_MONTH
 
 HOURLY = {
@@ -23,7 +25,12 @@ MONTHLY = {
     "aws:cloudwatch/metricAlarm:MetricAlarm": "cloudwatch_alarm_usd_per_month",
     "aws:secretsmanager/secret:Secret": "secret_usd_per_month",
 }
-GIB = {"Ki": 2**-20, "Mi": 2**-10, "Gi": 1.0, "Ti": 2.0**10, "": 2.0**-30, "M": 1e6 / 2**30, "G": 1e9 / 2**30}
+GIB = {
+    **{unit: 2.0 ** (10 * power - 30) for power, unit in enumerate(("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"))},
+    "m": 1e-3 / 2**30,
+    **{unit: 1000.0**power / 2**30 for power, unit in enumerate(("k", "M", "G", "T", "P", "E"), start=1)},
+}
+"""GiB of each suffix of a Kubernetes quantity of bytes."""
 FREE_IOPS, FREE_MIB_PER_S = 3000, 125
 """What a gp3 volume includes (EBS price page)."""
 
@@ -46,7 +53,10 @@ def region_of(resources: Sequence[Resource]) -> str:
 
 
 def fixed_charges(resources: Sequence[Resource], region: str) -> list[Charge]:
-    """Control planes, gateways, addresses, endpoints, load balancers, keys, alarms and the volumes of pods."""
+    """Control planes, gateways, addresses, endpoints, load balancers, keys, alarms, and what pods keep and write.
+
+    Of pods: volumes and memory of stateful sets, logs of the most replicas that a model may have.
+    """
     charges = [
         Charge(name=one.name, usd_per_hour=fixed_price(HOURLY[one.type], region)) for one in of_type(resources, *HOURLY)
     ]
@@ -61,7 +71,7 @@ def fixed_charges(resources: Sequence[Resource], region: str) -> list[Charge]:
             charges.append(Charge(name=one.name, usd_per_hour=endpoint * zones))
     balancer = fixed_price("network_load_balancer_usd_per_hour", region)
     charges += [Charge(name=one.object_name, usd_per_hour=balancer) for one in _balancers(resources)]
-    return charges + _pod_volumes(resources, region)
+    return charges + _pod_volumes(resources, region) + _pod_memory(resources, region) + _pod_logs(resources, region)
 
 
 def _balancers(resources: Sequence[Resource]) -> list[Resource]:
@@ -81,14 +91,36 @@ def _pod_volumes(resources: Sequence[Resource], region: str) -> list[Charge]:
     ]
 
 
+def _pod_memory(resources: Sequence[Resource], region: str) -> list[Charge]:
+    """Return the part of a system node that each stateful set takes; pods with GPUs are on pools of their own."""
+    charges = []
+    for one in workloads(resources):
+        asked = [gib(look(part, "resources", "requests", "memory") or 0) for part in one.containers]
+        if one.resource.kind == "StatefulSet" and not one.gpus:
+            usd = most_pods(one, resources) * sum(asked) * memory_usd_per_gib_hour(region)
+            charges.append(Charge(name=f"memory of {one.resource.object_name}", usd_per_hour=usd))
+    return charges
+
+
+def _pod_logs(resources: Sequence[Resource], region: str) -> list[Charge]:
+    each = log_usd_per_replica_hour(region)
+    return [
+        Charge(name=f"logs of {one.resource.object_name}", usd_per_hour=most_pods(one, resources) * each)
+        for one in workloads(resources)
+        if one.gpus
+    ]
+
+
 def _storage_gib(claim: object) -> float:
     return gib(look(claim, "spec", "resources", "requests", "storage") or 0)
 
 
 def gib(quantity: object) -> float:
-    """Return a Kubernetes quantity of bytes in GiB; 0 for what is none."""
-    matched = re.fullmatch(r"([0-9.]+)(Ki|Mi|Gi|Ti|M|G|)", str(quantity))
-    return float(matched.group(1)) * GIB[matched.group(2)] if matched else 0.0
+    """Return a Kubernetes quantity of bytes in GiB; BadInput for what is none, which would make a ceiling cheaper."""
+    matched = re.fullmatch(r"(\d+\.?\d*(?:[eE]\d+)?)([A-Za-z]*)", str(quantity))
+    if matched is None or matched.group(2) not in GIB:
+        raise BadInput("quantity", f"{quantity!r} is no size in bytes", limit="a number with " + ", ".join(GIB))
+    return float(matched.group(1)) * GIB[matched.group(2)]
 
 
 def _volume(size_gib: float, region: str, iops: int = 0, mib_per_s: int = 0) -> float:

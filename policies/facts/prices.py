@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import sizing.cost.bill
 from sizing.catalogue import Instance, load_catalogue
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
+from sizing.units import HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +39,27 @@ def machine(instance_type: str) -> Machine | None:
 def on_demand_usd_per_hour(instance_type: str, region: str) -> float | None:
     """On-demand price in USD per hour; None when there is no such machine in the region."""
     found = _instance(instance_type)
-    return None if found is None else found.on_demand_usd_per_hour.get(region)
+    if found is None or region not in found.on_demand_usd_per_hour:
+        return None
+    return found.offer(region).on_demand_usd_per_hour
+
+
+def is_priced(region: str) -> bool:
+    """Whether the catalogue has prices of the region; where it has none, no ceiling can be computed."""
+    return any(known.name == region for known in load_catalogue().regions)
 
 
 def fixed_price(name: str, region: str) -> float:
-    """A price of ``sizing/catalogue/prices.json``; 0 for a region without prices, where pools are refused anyway."""
-    try:
-        return load_catalogue().price(name, region)
-    except BadInput:
-        return 0.0
+    """A price of ``sizing/catalogue/prices.json``; BadInput names the nearest ones for an unknown name or region."""
+    return load_catalogue().price(name, region)
+
+
+def memory_usd_per_gib_hour(region: str) -> float:
+    """USD per GiB and hour of the cheapest system nodes."""
+    return sizing.cost.bill.memory_usd_per_gib_hour(region, load_catalogue())
+
+
+def log_usd_per_replica_hour(region: str) -> float:
+    """USD per hour of the logs that one replica of a model writes."""
+    month = float(serving_facts("logs")["gb_per_replica_month"]) * fixed_price("cloudwatch_logs_usd_per_gb", region)
+    return month / HOURS_PER_MONTH

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from policies.graph import Resource, entries, look, of_kind
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 
-GPU_RESOURCE = "nvidia.com/gpu"
-POOL_LABEL = "tonnage.dev/pool"
 TEMPLATES = {
     "Pod": (),
     "Deployment": ("spec", "template"),

@@ -32,12 +32,6 @@ def install_crds(api: ApiClient, toolbox: Toolbox, *, timeout_s: float = 60) -> 
     return tuple(names)
 
 
-def validated_kinds(toolbox: Toolbox) -> frozenset[tuple[str, str]]:
-    """Return (group, kind) of every kind with a pinned definition."""
-    documents = (_read(file) for files in toolbox.crd_dirs.values() for file in files)
-    return frozenset((doc["spec"]["group"], doc["spec"]["names"]["kind"]) for doc in documents)
-
-
 def install_schemaless(api: ApiClient, group: str, version: str, kind: str, *, namespaced: bool = True) -> str:
     """Install a definition that accepts anything, for a kind without a pinned one; return its name."""
     plural = f"{kind.lower()}{'es' if kind.endswith('s') else 's'}"

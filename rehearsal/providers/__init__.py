@@ -2,4 +2,6 @@
 
 ``aws`` records what it is asked for and synthesises the outputs; ``kubernetes`` applies every object to the API
 server of the rehearsal, waits until it is ready and deletes it again. The engine cannot tell them from plugins.
+
+What does not live here: the API server (``rehearsal.control_plane``).
 """

@@ -14,9 +14,8 @@ from kubernetes.client.exceptions import ApiException
 from rehearsal.control_plane.api import reason, request
 from rehearsal.errors import RehearsalFailed
 from sizing.catalogue import Catalogue
-from sizing.plan import NodePoolPlan, StackPlan
+from sizing.nodes.labels import GPU_RESOURCE
 
-GPU = "nvidia.com/gpu"
 ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
@@ -62,7 +61,7 @@ def node_document(node: NodeSpec) -> dict[str, Any]:
         "pods": str(node.pods),
     }
     if node.gpus:
-        resources[GPU] = str(node.gpus)
+        resources[GPU_RESOURCE] = str(node.gpus)
     labels = {
         "kubernetes.io/arch": "amd64",
         "kubernetes.io/os": "linux",
@@ -120,21 +119,6 @@ def remove_nodes(api: ApiClient, names: Sequence[str]) -> None:
             _delete(api, f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}")
 
 
-def remove_node(api: ApiClient, name: str) -> None:
-    """Take one instance away; see ``remove_nodes``."""
-    remove_nodes(api, [name])
-
-
-def nodes_from_plan(
-    plan: StackPlan, catalogue: Catalogue, *, count: Literal["floor", "expected", "ceiling"] = "ceiling"
-) -> tuple[NodeSpec, ...]:
-    """Return the GPU nodes of every pool, at ``count``, spread over the zones that sell the instance type.
-
-    Instance types are taken in the pool's order. Allocatable resources are the catalogue's.
-    """
-    return tuple(node for pool in plan.pools for node in _pool_nodes(pool, catalogue, count))
-
-
 def system_nodes(
     catalogue: Catalogue,
     *,
@@ -165,38 +149,6 @@ def system_nodes(
 def allocatable_disk_gib(size_gib: float) -> float:
     """Return what pods may use of a root volume: EKS nodes reserve 1 GiB and evict at 10 % free."""
     return 0.9 * size_gib - 1
-
-
-def _pool_nodes(pool: NodePoolPlan, catalogue: Catalogue, count: str) -> list[NodeSpec]:
-    instances = {"floor": pool.floor_instances, "expected": pool.expected_instances, "ceiling": pool.ceiling_instances}
-    zones = [zone for zone in pool.zones if any(_sells(offer.zone_ids, zone) for offer in pool.offers)] or [*pool.zones]
-    return [_pool_node(pool, catalogue, number, zones[number % len(zones)]) for number in range(instances[count])]
-
-
-def _pool_node(pool: NodePoolPlan, catalogue: Catalogue, number: int, zone: str) -> NodeSpec:
-    offer = next((offer for offer in pool.offers if _sells(offer.zone_ids, zone)), pool.offers[0])
-    instance = catalogue.instance(offer.instance_type)
-    owner = {"karpenter": "karpenter.sh/nodepool", "managed": "eks.amazonaws.com/nodegroup"}[pool.kind]
-    gpu_name = {"karpenter.k8s.aws/instance-gpu-name": pool.karpenter_gpu_name} if pool.karpenter_gpu_name else {}
-    return NodeSpec(
-        name=f"{pool.name}-{number}",
-        instance_type=offer.instance_type,
-        zone=zone,
-        capacity_type=pool.capacity_type,
-        cpu=instance.allocatable_cpu,
-        memory_gib=instance.allocatable_memory_gib,
-        ephemeral_gib=allocatable_disk_gib(pool.disk.size_gib),
-        gpus=offer.gpus,
-        pods=instance.allocatable_pods,
-        pool=pool.name,
-        labels={owner: pool.name, **gpu_name, **pool.labels},
-        taints=(Taint(key=pool.taint_key, value=pool.taint_value),) if pool.taint_key else (),
-    )
-
-
-def _sells(zone_ids: Sequence[str], zone: str) -> bool:
-    """Whether an offer is sold in ``zone``; an offer without zones is sold everywhere."""
-    return not zone_ids or zone in zone_ids
 
 
 def _schedulable(node: Mapping[str, Any]) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-GPU = "nvidia.com/gpu"
+from sizing.nodes.labels import GPU_RESOURCE
+
 Document = Mapping[str, Any]
 SUFFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
@@ -67,7 +68,7 @@ def room_of(resources: Document) -> Room:
         cpu=number(resources.get("cpu")),
         memory_gib=number(resources.get("memory")) / 2**30,
         ephemeral_gib=number(resources.get("ephemeral-storage")) / 2**30,
-        gpus=int(number(resources.get(GPU))),
+        gpus=int(number(resources.get(GPU_RESOURCE))),
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 from rehearsal.simulated.nodes import NodeSpec, Taint, allocatable_disk_gib
 from rehearsal.simulated.pods import Document, Room, admits, asked
 from sizing.catalogue import Catalogue, Instance
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
+from sizing.plan import CapacityType
 
-POOL_LABEL = "tonnage.dev/pool"
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
 DEFAULT_DISK_GIB = 20
 """Root volume that EKS and Karpenter's AL2023 family give when nobody states one."""
@@ -27,7 +28,7 @@ class KarpenterPool:
     weight: int
     instance_types: tuple[str, ...]
     zones: tuple[str, ...]
-    capacity_types: tuple[str, ...]
+    capacity_types: tuple[CapacityType, ...]
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
     gpu_limit: int | None
@@ -54,7 +55,7 @@ def _karpenter_pool(document: Document, disks: Mapping[str, float]) -> Karpenter
     spec = document["spec"]
     template = spec["template"]
     values = {one["key"]: tuple(one.get("values") or ()) for one in template["spec"].get("requirements") or []}
-    limit = (spec.get("limits") or {}).get("nvidia.com/gpu")
+    limit = (spec.get("limits") or {}).get(GPU_RESOURCE)
     single = {key: chosen[0] for key, chosen in values.items() if len(chosen) == 1}
     name = document["metadata"]["name"]
     return KarpenterPool(
@@ -84,14 +85,6 @@ def taint_documents(taints: Sequence[Taint]) -> list[Document]:
     return [{"key": one.key, "value": one.value, "effect": one.effect} for one in taints]
 
 
-def price(instance: Instance, capacity_type: str, region: str, zone: str) -> float:
-    """USD per hour of one machine: the spot price of the zone where it is known, else the on-demand price."""
-    on_demand = instance.on_demand_usd_per_hour[region]
-    if capacity_type != "spot":
-        return on_demand
-    return instance.spot_usd_per_hour.get(region, {}).get(zone, instance.spot_price(region) or on_demand)
-
-
 def room_of_instance(instance: Instance, disk_gib: float) -> Room:
     """Return what pods may use of a machine."""
     return Room(
@@ -103,7 +96,7 @@ def room_of_instance(instance: Instance, disk_gib: float) -> Room:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Market:
+class CloudMarket:
     """What can be bought where; ``closed_zones`` sell nothing, ``spot_closed`` leaves on demand only."""
 
     catalogue: Catalogue
@@ -114,7 +107,7 @@ class Market:
 
 def choose(
     pod: Document, pools: Sequence[KarpenterPool], used_gpus: Mapping[str, int], nodes_per_zone: Mapping[str, int], *,
-    market: Market, number: int,
+    market: CloudMarket, number: int,
 ) -> Purchase | str:  # fmt: skip
     """Choose the node that Karpenter would buy for a pod: heaviest pool with room, there the cheapest type that fits.
 
@@ -143,7 +136,7 @@ def _cheapest(instance: Instance, offers: Sequence[Offer]) -> tuple[float, str]:
     return min(cost for cost, other, _, _ in offers if other is instance), instance.instance_type
 
 
-def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tuple[list[Offer], str]:
+def _offers(pod: Document, pool: KarpenterPool, used: int, market: CloudMarket) -> tuple[list[Offer], str]:
     """Return (price, machine, zone, capacity type) of all that the pool may still buy for the pod, or why nothing."""
     wanted = asked(pod)
     offers: list[Offer] = []
@@ -155,7 +148,7 @@ def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tu
         elif pool.gpu_limit is not None and used + instance.gpus > pool.gpu_limit:
             reason = f"GPU limit {pool.gpu_limit}, {used} in use, {instance.gpus} more needed"
         else:
-            found = _sold(instance, pool, market)
+            found = sold(instance, pool, market)
             offers += found
             reason = (
                 reason
@@ -165,11 +158,12 @@ def _offers(pod: Document, pool: KarpenterPool, used: int, market: Market) -> tu
     return offers, reason
 
 
-def _sold(instance: Instance, pool: KarpenterPool, market: Market) -> list[Offer]:
-    sold = instance.zone_ids.get(market.region, ())
-    zones = [zone for zone in pool.zones or sold if zone in sold]
+def sold(instance: Instance, pool: KarpenterPool, market: CloudMarket) -> list[Offer]:
+    """Return what is sold now, at the price of the catalogue's offer, which is the same in every zone."""
+    offer = instance.offer(market.region)
+    zones = [zone for zone in pool.zones or offer.zone_ids if zone in offer.zone_ids]
     return [
-        (price(instance, capacity_type, market.region, zone), instance, zone, capacity_type)
+        (offer.usd_per_hour(capacity_type), instance, zone, capacity_type)
         for zone in zones
         for capacity_type in pool.capacity_types
         if zone not in market.closed_zones and not (market.spot_closed and capacity_type == "spot")

@@ -21,19 +21,19 @@ from rehearsal.control_plane.objects import Document, ObjectClient
 from rehearsal.errors import RehearsalFailed
 from rehearsal.simulated.nodes import NodeSpec, make_nodes, remove_nodes
 from rehearsal.simulated.pods import Room, admits, asked, is_active, name_of, node_of, room_of, unschedulable
-from rehearsal.simulated.pools import KarpenterPool, Market, Purchase, choose, karpenter_pools
+from rehearsal.simulated.pools import CloudMarket, KarpenterPool, Purchase, choose, karpenter_pools
 
 POLL_S = 0.25
 PATIENCE_S = 5.0
-"""How long a pod may wait without any change before it counts as hopeless; the scheduler retries within one second."""
+"""How long a pod may wait without any change before it counts as unschedulable; the scheduler retries every second."""
 NOMINATED_PATIENCE_S = 20.0
-"""The same for a pod whose node is there: on a busy machine the scheduler may take seconds to see the node."""
+"""The same for a pod whose node is there: on a loaded machine the scheduler may take seconds to see the node."""
 
 
 class Provisioner:
     """A context manager with a thread that buys nodes. ``purchases`` are the nodes it bought that still exist."""
 
-    def __init__(self, api: ApiClient, market: Market) -> None:
+    def __init__(self, api: ApiClient, market: CloudMarket) -> None:
         self.market = market
         self._api = api
         self._client = ObjectClient(api)
@@ -42,7 +42,6 @@ class Provisioner:
         self._reasons: dict[str, tuple[float, str]] = {}
         self._nominated: dict[str, str] = {}
         self._stopping = threading.Event()
-        self._error: RehearsalFailed | None = None
         self._bought = 0
         self._last_change = time.monotonic()
         self._thread = threading.Thread(target=self._work, name="provisioner", daemon=True)
@@ -87,7 +86,7 @@ class Provisioner:
                 self._purchases.pop(name, None)
         self._changed()
 
-    def restrict(self, market: Market) -> None:
+    def restrict(self, market: CloudMarket) -> None:
         """Change what can be bought from now on, as a scenario does."""
         with self._lock:
             self.market = market
@@ -235,11 +234,11 @@ def _free(nodes: Sequence[Document], pods: Sequence[Document]) -> dict[str, Room
     return free
 
 
-def with_spot_closed(market: Market) -> Market:
+def with_spot_closed(market: CloudMarket) -> CloudMarket:
     """Return the market without spot capacity."""
     return replace(market, spot_closed=True)
 
 
-def with_zone_closed(market: Market, zone: str) -> Market:
+def with_zone_closed(market: CloudMarket, zone: str) -> CloudMarket:
     """Return the market without one zone."""
     return replace(market, closed_zones=market.closed_zones | {zone})

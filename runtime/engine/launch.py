@@ -1,6 +1,6 @@
 """Start vLLM as launch.json says, warm it up, hand signals on, and leave with its exit code.
 
-Runs as the first process of the container. The engine is told everything on its command line; its key is taken
+Runs as the first process of the container. Every setting is on the engine's command line; its key is taken
 from the environment (``VLLM_API_KEY``) by vLLM itself, so that it is in no process list.
 """
 

@@ -20,9 +20,12 @@ from sizing.models.spec import ModelSpec
 HERE = Path(__file__).resolve().parent
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Catalogue:
-    """Everything known, read once. ``date`` is that of the instance snapshot."""
+    """GPUs, machines, prices, regions and models, read once; ``date`` is that of the instance snapshot.
+
+    A catalogue is equal to itself alone, so answers that were found with it can be kept by it.
+    """
 
     date: str
     gpus: tuple[Gpu, ...]
@@ -30,8 +33,6 @@ class Catalogue:
     regions: tuple[Region, ...]
     prices: Mapping[str, Mapping[str, float]]
     quotas: Mapping[str, str]
-    engine_defaults: Mapping[str, Any]
-    constants: Mapping[str, Any]
     sources: Mapping[str, str]
     folder: Path = field(default=HERE, repr=False)
     added_models: Mapping[str, ModelSpec] = field(default_factory=dict, repr=False)
@@ -203,8 +204,6 @@ def load_catalogue(folder: Path = HERE) -> Catalogue:
         regions=tuple(Region(name=name, zone_ids=tuple(instances["zone_ids"][name])) for name in sorted(priced)),
         prices=_prices(files["prices"]["prices"]),
         quotas=MappingProxyType(instances["quotas"]),
-        engine_defaults=MappingProxyType(files["engine_defaults"]),
-        constants=MappingProxyType(files["constants"]),
         sources=MappingProxyType({name: f"catalogue/{name}.json of {file['date']}" for name, file in files.items()}),
         folder=folder,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
 from sizing.plan import InstanceOffer
 
@@ -54,7 +56,10 @@ class Instance:
     quota_spot: str
 
     def spot_price(self, region: str) -> float | None:
-        """Return the median spot price over the zones of ``region`` in USD per hour; None if never seen."""
+        """Return the median spot price that was seen over the zones of ``region`` in USD per hour; None if never seen.
+
+        What a plan pays is ``offer(region).spot_usd_per_hour``.
+        """
         prices = sorted(p for p in self.spot_usd_per_hour.get(region, {}).values() if p is not None)
         if not prices:
             return None
@@ -62,18 +67,39 @@ class Instance:
         return prices[middle] if len(prices) % 2 else (prices[middle - 1] + prices[middle]) / 2
 
     def offer(self, region: str) -> InstanceOffer:
-        """Return what a pool may buy in ``region``; BadInput when it has no on-demand price there."""
-        if region not in self.on_demand_usd_per_hour:
+        """Return what a pool may buy in ``region``; BadInput when it has no on-demand price there.
+
+        Its prices are the only ones that plan, bill, policy and rehearsal read.
+        """
+        if region not in self._offers:
             raise BadInput("instance", f"{self.instance_type} has no on-demand price in {region}")
-        return InstanceOffer(
-            instance_type=self.instance_type,
-            gpus=self.gpus,
-            vcpu=self.vcpu,
-            memory_gib=self.memory_gib,
-            on_demand_usd_per_hour=self.on_demand_usd_per_hour[region],
-            spot_usd_per_hour=self.spot_price(region),
-            zone_ids=self.zone_ids.get(region, ()),
-        )
+        return self._offers[region]
+
+    @cached_property
+    def _offers(self) -> Mapping[str, InstanceOffer]:
+        return {
+            region: InstanceOffer(
+                instance_type=self.instance_type,
+                gpus=self.gpus,
+                vcpu=self.vcpu,
+                memory_gib=self.memory_gib,
+                on_demand_usd_per_hour=on_demand,
+                spot_usd_per_hour=self._planned_spot_price(region, on_demand),
+                zone_ids=self.zone_ids.get(region, ()),
+            )
+            for region, on_demand in self.on_demand_usd_per_hour.items()
+        }
+
+    def _planned_spot_price(self, region: str, on_demand: float) -> float:
+        """USD per hour to plan with on spot: median of the zones plus the volatility margin, at most on demand.
+
+        Where the snapshot has no price, the smallest discount seen in the family; where it has no family either, the
+        on-demand price.
+        """
+        facts, seen = serving_facts("spot"), self.spot_price(region)
+        if seen is None:
+            seen = on_demand * (1 - facts["family_discount"].get(self.instance_type.split(".")[0], 0.0))
+        return float(min(seen * (1 + facts["volatility_margin"]), on_demand))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,9 +41,9 @@ def load_model(argument: str, catalogue: Catalogue, *, head: bool = False) -> Mo
     path = Path(argument).expanduser()
     file = path / "config.json" if path.is_dir() else path
     config = dict(read_object(file, CONFIG_LIMIT_BYTES))
-    beside = file.parent / "hf_quant_config.json"
-    if "quantization_config" not in config and beside.is_file():
-        config["quantization_config"] = modelopt_of(read_object(beside, CONFIG_LIMIT_BYTES))
+    modelopt = file.parent / "hf_quant_config.json"
+    if "quantization_config" not in config and modelopt.is_file():
+        config["quantization_config"] = modelopt_of(read_object(modelopt, CONFIG_LIMIT_BYTES))
     if (file.parent / "modules.json").is_file():
         config = dict(served_as_embedding(config))
     model = model_from_config(config, name=model_name(config, file))

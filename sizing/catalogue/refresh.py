@@ -22,7 +22,7 @@ SOURCE = (
 )
 REFRESH = "tonnage catalogue refresh"
 FIXED = ("vcpu", "memory_gib", "gpus")
-"""What an instance type is: sizes and allocatable figures hang on it."""
+"""What an instance type is: sizes and allocatable figures depend on it."""
 MEASURED = ("nvme_gb", "network_gbps", "efa_interfaces", "ebs_baseline_mbps")
 """What EC2 may correct without another machine."""
 MOST_CHANGE = 3.0
@@ -103,11 +103,11 @@ def _figures(rows: list[Document]) -> Iterator[tuple[str, object]]:
 
 def _instances(document: Document, answers: Answers, today: str) -> Document:
     known = {row["instance_type"] for row in document["instances"]}
-    for region, told in answers.regions.items():
-        if not any(told.zone_ids.get(name) for name in known):
+    for region, answer in answers.regions.items():
+        if not any(answer.zone_ids.get(name) for name in known):
             raise BadInput(WHERE, f"EC2 names no zone of {region} that offers a type", way_out=UNWRITTEN)
         had_spot = any(region in row["spot_usd_per_hour"] for row in document["instances"])
-        if had_spot and not any(told.spot.get(name) for name in known):
+        if had_spot and not any(answer.spot.get(name) for name in known):
             raise BadInput(WHERE, f"EC2 gives no spot price in {region}", way_out=UNWRITTEN)
     rows = [_instance(row, answers) for row in document["instances"]]
     zones: dict[str, set[str]] = {region: set() for region in document["zone_ids"]}
@@ -134,14 +134,14 @@ def _instance(row: Document, answers: Answers) -> Document:
         raise BadInput(WHERE, problem, way_out="another machine: rebuild instances.json, nothing is written")
     on_demand, spot, zones = dict(row["on_demand_usd_per_hour"]), dict(row["spot_usd_per_hour"]), dict(row["zone_ids"])
     regions = set(row["regions"])
-    for region, told in answers.regions.items():
-        offered, price = sorted(told.zone_ids.get(name, ())), told.on_demand.get(name)
+    for region, answer in answers.regions.items():
+        offered, price = sorted(answer.zone_ids.get(name, ())), answer.on_demand.get(name)
         if offered and price is None and region in on_demand:
             raise BadInput(WHERE, f"no on-demand price of {name} in {region}, which offers it", way_out=UNWRITTEN)
         _check_change(f"{name} in {region}", on_demand.get(region), price)
         _put(on_demand, region, price)
         _put(zones, region, offered)
-        _put(spot, region, _spot(told, name, offered, price))
+        _put(spot, region, _spot(answer, name, offered, price))
         regions = regions | {region} if offered else regions - {region}
     return {
         **row,
@@ -165,9 +165,9 @@ def _put(table: dict[str, Any], region: str, value: object) -> None:
         table[region] = value
 
 
-def _spot(told: RegionAnswers, name: str, offered: list[str], on_demand: float | None) -> dict[str, float]:
+def _spot(answer: RegionAnswers, name: str, offered: list[str], on_demand: float | None) -> dict[str, float]:
     """Return the spot prices of zones that offer the type, never above on demand, where spot is not bought."""
-    prices = told.spot.get(name, {})
+    prices = answer.spot.get(name, {})
     known = {zone: prices[zone] for zone in offered if zone in prices}
     for zone, price in known.items():
         if price < LEAST_SPOT * (on_demand or 0.0) or price <= 0:

@@ -25,15 +25,6 @@ def total(lines: Sequence[BillLine]) -> Bounds:
     )
 
 
-def monthly(usd_per_hour: Bounds) -> Bounds:
-    """USD per month of 730 hours."""
-    return Bounds(
-        floor=usd_per_hour.floor * HOURS_PER_MONTH,
-        expected=usd_per_hour.expected * HOURS_PER_MONTH,
-        ceiling=usd_per_hour.ceiling * HOURS_PER_MONTH,
-    )
-
-
 def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
     """USD per hour of one gp3 volume; 3000 IOPS and 125 MiB/s are included in its size."""
     facts = serving_facts("disk")
@@ -128,7 +119,7 @@ def shared_lines(
     return tuple(lines)
 
 
-def beside_usd_per_hour(entry: ModelEntry, zones: int, region: str, catalogue: Catalogue) -> float:
+def fixed_usd_per_hour(entry: ModelEntry, zones: int, region: str, catalogue: Catalogue) -> float:
     """Return the ceiling of what a model planned alone costs on any machines: load balancer, transfer, key, secrets."""
     return total(shared_lines(None, region, catalogue, StackTraffic(entries=(entry,), zones=zones))).ceiling
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sizing.catalogue.files import serving_facts, serving_source
-from sizing.cost.bill import monthly
+from sizing.cost.bill import per_month
 from sizing.plan import Bounds, BudgetPlan, Figure, NodePoolPlan
 from sizing.units import HOURS_PER_MONTH
 
@@ -20,7 +20,7 @@ def budget_plan(
     monthly_usd: float, on_exceed: str, notify: Sequence[str], burn: Bounds, pools: Sequence[NodePoolPlan]
 ) -> BudgetPlan:
     """Return alarm thresholds: the three burn rates as percentages of the budget, and the budget itself."""
-    month = monthly(burn)
+    month = per_month(burn)
     rates = (month.floor, month.expected, month.ceiling)
     percents = {round(max(rate / monthly_usd * 100, 1.0), 1) for rate in rates}
     facts, thresholds = serving_facts("budget"), sorted({min(percent, 100.0) for percent in percents} | {100.0})

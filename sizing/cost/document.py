@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from sizing.catalogue import Catalogue
-from sizing.cost.bill import bill_of, monthly, total
+from sizing.cost.bill import bill_of, per_month, total
 from sizing.cost.budget import least_budget
 from sizing.cost.cluster_bill import default_cluster_bill
 from sizing.cost.hosted_apis import hosted_costs, hosted_document
@@ -18,7 +18,7 @@ from sizing.cost.purchase_terms import purchase_document, purchase_terms
 from sizing.cost.spot_interruptions import plan_outlook, spot_document
 from sizing.cost.transfer import StackTraffic
 from sizing.inputs import ModelEntry
-from sizing.plan import BillLine, Bounds, NodePoolPlan, ServingPlan, StackPlan, ThroughputEstimate
+from sizing.plan import BillLine, Bounds, NodePoolPlan, ServingPlan, StackPlan
 from sizing.units import HOURS_PER_MONTH, SECONDS_PER_HOUR
 
 Document = dict[str, object]
@@ -30,16 +30,11 @@ PRICE_RULE = (
 )
 
 
-def _figure(throughput: ThroughputEstimate, name: str, otherwise: float) -> float:
-    return next((float(figure.value) for figure in throughput.figures if figure.name == name), otherwise)
-
-
 def prompt_share(plan: ServingPlan, entry: ModelEntry) -> float:
     """Return the share of the engine's busy time that prompts take at the planned traffic; the rest makes answers."""
     speed = plan.throughput
-    prefill_ms = _figure(speed, "prefill_ms", speed.ttft_ms.p50)
     answer_ms = entry.workload.output_tokens * speed.tpot_ms.p50 / max(speed.concurrency, 1.0)
-    return prefill_ms / (prefill_ms + answer_ms)
+    return speed.prefill_ms / (speed.prefill_ms + answer_ms)
 
 
 def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> Document:
@@ -56,11 +51,8 @@ def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> D
 
 def most_requests_per_s(plan: ServingPlan, entry: ModelEntry) -> float:
     """Return the traffic that the planned replicas carry within the objectives, with what may wait beside it."""
-    each = plan.throughput.requests_per_s
-    for figure in plan.figures:
-        if figure.name == "replicas":
-            each = float(figure.inputs.get("most_requests_per_s_per_replica", each))
-    return each * (plan.replicas.expected - plan.replicas.batch) / (1 - entry.workload.batch_share)
+    carrying = plan.replicas.expected - plan.replicas.batch
+    return plan.most_requests_per_s_per_replica * carrying / (1 - entry.workload.batch_share)
 
 
 def line_documents(lines: Sequence[BillLine]) -> list[Document]:
@@ -77,7 +69,7 @@ def line_documents(lines: Sequence[BillLine]) -> list[Document]:
 
 def burn_document(usd_per_hour: Bounds) -> Document:
     """Return the three bounds per hour and per month; that of the ceiling is the smallest budget that it keeps."""
-    month = {**asdict(monthly(usd_per_hour)), "ceiling": least_budget(usd_per_hour.ceiling)}
+    month = {**asdict(per_month(usd_per_hour)), "ceiling": least_budget(usd_per_hour.ceiling)}
     return {
         bound: {"usd_per_hour": round(value, 4), "usd_per_month": round(month[bound], 2)}
         for bound, value in asdict(usd_per_hour).items()

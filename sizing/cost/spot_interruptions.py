@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sizing.catalogue.files import dated_file
-from sizing.cost.spot_price import planned_spot_price
 from sizing.plan import Figure, NodePoolPlan, Replicas, ServingPlan, StartUp
 from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH, SECONDS_PER_HOUR
 
@@ -165,17 +164,10 @@ def spot_outlook(
     )
 
 
-def _price(pool: NodePoolPlan) -> float:
-    """USD per hour of one spot node as the pool plans it."""
-    if pool.mean_instances:
-        return pool.usd_per_hour.expected / pool.mean_instances
-    return planned_spot_price(pool.offers[0])
-
-
 def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: StartUp) -> tuple[float, float]:
     """Return USD per hour saved against on demand, before and after what the interruptions cost."""
-    facts, spot, on_demand = dated_file("spot_interruptions"), _price(pool), pool.offers[0].on_demand_usd_per_hour
-    each = on_demand - spot
+    facts, offer = dated_file("spot_interruptions"), pool.offers[0]
+    spot, each = offer.spot_usd_per_hour, offer.on_demand_usd_per_hour - offer.spot_usd_per_hour
     starting = rate * nodes * start.total_s / SECONDS_PER_HOUR * spot
     instead = min(rate * facts["fallback_share"] * facts["fallback_hours"], 1.0) * nodes * each
     return nodes * each, nodes * each - starting - instead - spare * spot

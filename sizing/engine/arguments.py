@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.engine.draft_model import VLLM_METHODS
 from sizing.engine.multimodal import limits
 from sizing.models.spec import ModelSpec
@@ -34,7 +34,7 @@ def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
 def _extra_args(engine: EngineSettings) -> list[str]:
     """Return the flags of what most engines leave alone, only where it is used."""
     args = []
-    if engine.block_size != int(load_catalogue().engine_defaults["block_size"]):
+    if engine.block_size != int(engine_rules("block_size")):
         args += ["--block-size", str(engine.block_size)]
     if not engine.enable_prefix_caching:
         args.append("--no-enable-prefix-caching")

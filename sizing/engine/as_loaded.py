@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.engine.versions import version_tuple
 from sizing.errors import BadInput
 from sizing.models.kv_groups import KvGroup
@@ -42,7 +42,7 @@ def as_loaded(model: ModelSpec, vllm_version: str, compute_capability: float) ->
             "vllm-version", f"{vllm_version} lays out the caches of {model.architecture} in a way not modelled",
             way_out=f"use {model.least_version} or later",
         )  # fmt: skip
-    last = load_catalogue().engine_defaults["last_version_of"]["architectures"].get(model.architecture)
+    last = engine_rules("last_version_of")["architectures"].get(model.architecture)
     if last is not None and version_tuple(vllm_version) > version_tuple(last):
         raise BadInput(
             "vllm-version", f"{vllm_version} has no {model.architecture} any more", way_out=f"use {last} or earlier"

@@ -1,9 +1,9 @@
-"""A draft model beside its target, as vLLM loads the two for speculative decoding.
+"""A draft model with its target, as vLLM loads the two for speculative decoding.
 
 The draft runs with the tensor parallelism of its target, on the last stage of a pipeline, in the target's type and
 with the target's type of cache. An EAGLE head takes the target's embedding where the widths are the same and no
 pipeline stands between them; EAGLE without an output head takes the target's too. A head whose checkpoint repeats the
-target's output head, byte for byte, shares it as well, which no configuration tells: EAGLE-3 is counted with its own.
+target's output head, byte for byte, shares it as well, which no configuration shows: EAGLE-3 is counted with its own.
 Source: vLLM 0.32.0 ``config/speculative.py``, ``v1/spec_decode/llm_base_proposer.py``, ``draft_model.py``.
 """
 
@@ -84,7 +84,7 @@ def as_head(draft: ModelSpec, method: str) -> ModelSpec:
 
 @lru_cache(maxsize=256)
 def draft_as_loaded(draft: ModelSpec, target: ModelSpec, engine: EngineSettings) -> ModelSpec:
-    """Return the draft as it is loaded beside ``target``: without what it shares, in the target's type."""
+    """Return the draft as loaded with ``target``: without what it shares, in the target's type."""
     method = engine.speculative_method
     head = as_head(draft, method)
     positions = head.max_position_embeddings

@@ -1,7 +1,7 @@
 """A multimodal model served for text alone: ``--limit-mm-per-prompt`` 0 for every kind of item.
 
-vLLM then profiles no encoder, and leaves out the towers with what joins them to the language model. Source: vLLM 0.32.0
-``config/model.py`` (_supports_multimodal_inputs), ``models/interfaces.py`` (_mark_tower_model); by version
+vLLM then profiles no encoder and loads neither encoders nor projectors. Source: vLLM 0.32.0 ``config/model.py``
+(_supports_multimodal_inputs), ``models/interfaces.py`` (_mark_tower_model); by version in
 ``catalogue/engine_defaults.json``.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.errors import BadInput
 from sizing.models.spec import ModelSpec
 
@@ -19,19 +19,19 @@ OPTION = "limit-mm-per-prompt"
 
 
 def _rules() -> dict[str, Any]:
-    return dict(load_catalogue().engine_defaults["text_only"])
+    return dict(engine_rules("text_only"))
 
 
-def has_towers(model: ModelSpec) -> bool:
-    """Return True where a vision or audio tower can be left out: a language model stands beside it."""
+def has_encoder(model: ModelSpec) -> bool:
+    """Return True where the model has a vision or audio encoder that can be left out."""
     return any(group.encoder for group in model.weights)
 
 
 def check_limit(model: ModelSpec, limit: int | None, version: tuple[int, int, int]) -> None:
-    """Raise BadInput where the model has no tower to limit, or cannot do without it, or the version keeps it."""
+    """Raise BadInput where the model has no encoder to limit, cannot do without it, or the version keeps it."""
     if limit is None:
         return
-    if not has_towers(model):
+    if not has_encoder(model):
         needs = model.encoder_run is not None
         problem = f"{model.name} {'cannot serve without its encoder' if needs else 'takes text alone already'}"
         raise BadInput(OPTION, problem, way_out="leave it out")
@@ -42,13 +42,13 @@ def check_limit(model: ModelSpec, limit: int | None, version: tuple[int, int, in
 
 
 def as_served(model: ModelSpec, limit: int | None, version: tuple[int, int, int]) -> ModelSpec:
-    """Return the model as that version loads it under ``limit`` items a prompt: 0 without its towers."""
+    """Return the model as that version loads it under ``limit`` items a prompt: 0 without its encoders."""
     return _text_only(model, version >= _numbers(str(_rules()["without_towers_since"]))) if limit == 0 else model
 
 
 @lru_cache(maxsize=256)
-def _text_only(model: ModelSpec, without_towers: bool) -> ModelSpec:
-    weights = tuple(group for group in model.weights if not (group.encoder and without_towers))
+def _text_only(model: ModelSpec, without_encoders: bool) -> ModelSpec:
+    weights = tuple(group for group in model.weights if not (group.encoder and without_encoders))
     return replace(model, weights=weights, encoder_run=None)
 
 

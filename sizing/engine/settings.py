@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue import Gpu
+from sizing.catalogue.files import engine_rules
 from sizing.engine.draft_model import check_draft
 from sizing.engine.multimodal import check_limit
 from sizing.engine.versions import VersionRules, default_version, version_rules, version_tuple
@@ -102,7 +103,7 @@ def _extras(model: ModelSpec, overrides: EngineOverrides, rules: VersionRules, p
     recurrent = any(group.kind == "state" for group in model.kv_groups)
     prefix_caching = rules.state_prefix_caching if recurrent else True
     defaults: dict[str, Any] = {
-        "block_size": int(load_catalogue().engine_defaults["block_size"]),
+        "block_size": int(engine_rules("block_size")),
         "enable_prefix_caching": prefix_caching,
         "enable_expert_parallel": False,
         "data_parallel": 1,
@@ -196,7 +197,7 @@ def _tokens_default(rules: VersionRules, batch: Mapping[str, Any], length: int, 
 
 
 def _batch_defaults(gpu: Gpu, total_gib: float) -> Mapping[str, Any]:
-    rows: list[Mapping[str, Any]] = load_catalogue().engine_defaults["batch_defaults"]
+    rows: list[Mapping[str, Any]] = engine_rules("batch_defaults")
     for row in rows:
         excepted = bool(row["except_gpu"]) and gpu.name.startswith(row["except_gpu"])
         if total_gib >= row["min_total_gib"] and not excepted:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.errors import BadInput
 
 
@@ -49,14 +49,14 @@ def version_tuple(version: str) -> tuple[int, int, int]:
 @lru_cache(maxsize=256)
 def version_rules(version: str) -> VersionRules:
     """Return the accounting rules of ``version``; BadInput below the oldest known."""
-    defaults = load_catalogue().engine_defaults
+    oldest = engine_rules("oldest_version")
     wanted = version_tuple(version)
-    if wanted < version_tuple(defaults["oldest_version"]):
-        raise BadInput("vllm-version", f"{version} is not modelled", limit=f"{defaults['oldest_version']} or newer")
-    known = [row for row in defaults["versions"] if version_tuple(row["since"]) <= wanted]
+    if wanted < version_tuple(oldest):
+        raise BadInput("vllm-version", f"{version} is not modelled", limit=f"{oldest} or newer")
+    known = [row for row in engine_rules("versions") if version_tuple(row["since"]) <= wanted]
     return VersionRules(**known[-1])
 
 
 def default_version() -> str:
     """Return the vLLM version that plans use when none is stated."""
-    return str(load_catalogue().engine_defaults["default_version"])
+    return str(engine_rules("default_version"))

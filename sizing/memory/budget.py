@@ -1,4 +1,12 @@
-"""What the engine may use of the card, what is left for the KV cache, its spread, and the verdict."""
+"""What the engine may use of the card, what is left for the KV cache, its spread, and the verdict.
+
+    requested = total x gpu_memory_utilization
+    kv        = requested - weights - activation - non_torch - graphs (where the version reserves them inside)
+    blocks    = floor(kv / bytes per block), of the rank with the fewest
+    p10, p90  = kv -+ scale x sqrt(sum of squares of the residual of each term)
+
+Sizes in GiB of one rank.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +35,7 @@ class MemoryBudget:
 
     @property
     def blocks(self) -> int:
-        """Whole blocks in the cache; one of them vLLM keeps for itself, and counts."""
+        """Whole blocks in the cache, with the one that vLLM reserves."""
         return math.floor(max(self.kv, 0.0) * GIB / self.bytes_per_block) if self.bytes_per_block else 0
 
     @property
@@ -46,7 +54,7 @@ class MemoryBudget:
 
 
 def memory_budget(case: Case) -> MemoryBudget:
-    """Return the budget of the rank that holds the fewest tokens; every rank computes its own, the least counts."""
+    """Return the budget of the rank with the fewest blocks: vLLM takes the smallest number of all ranks."""
     budgets = [_stage_budget(case, stage) for stage in case.stages]
     return min(budgets, key=lambda budget: (budget.blocks, budget.kv))
 
@@ -66,10 +74,10 @@ def _stage_budget(case: Case, stage: Stage) -> MemoryBudget:
 
 
 def kv_interval(case: Case, terms: Terms, kv: float) -> Interval:
-    """Spread of the cache from the residuals of each term, taken as independent and scaled to the fitted side.
+    """Return p10 to p90 of the cache: residuals of the terms are independent, so they are added in quadrature.
 
-    Older versions sort in PyTorch unless FlashInfer is installed, which the settings do not tell: the upper
-    side then reaches the cache that the leaner sampler leaves.
+    Older versions sort in PyTorch unless FlashInfer is installed, which the settings do not show: p90 then allows for
+    FlashInfer's smaller sampler.
     """
     constants = memory_constants()
     spread, sampler = constants["spread"], constants["sampler_bytes_per_sequence_and_vocabulary"]
@@ -81,11 +89,11 @@ def kv_interval(case: Case, terms: Terms, kv: float) -> Interval:
         float(spread["cuda_graph_relative"]) * terms.graphs if inside else 0.0,
     ]
     half = float(spread["scale"]) * math.sqrt(sum(part * part for part in parts))
-    leaner = terms.activation
+    smaller = terms.activation
     if case.rules.sampler == "pytorch":
         fewer = terms.sampler * float(sampler["flashinfer"]) / float(sampler["pytorch"])
-        leaner = terms.workspace + max(terms.forward, fewer, terms.encoder)
-    return Interval(p10=kv - half, p50=kv, p90=kv + half + terms.activation - leaner)
+        smaller = terms.workspace + max(terms.forward, fewer, terms.encoder)
+    return Interval(p10=kv - half, p50=kv, p90=kv + half + terms.activation - smaller)
 
 
 def verdict(budget: MemoryBudget, rules: VersionRules) -> tuple[bool, str]:

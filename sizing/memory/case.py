@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue import Gpu
+from sizing.catalogue.files import dated_file
 from sizing.engine.as_loaded import as_loaded
 from sizing.engine.draft_model import check_draft, draft_as_loaded, with_caches
 from sizing.engine.multimodal import as_served
@@ -30,7 +31,7 @@ class Case:
     weights_gib: float | None
     """Weights of one rank where the caller states them."""
     draft: ModelSpec | None = None
-    """A model that drafts tokens, as it is loaded beside ``model``, whose caches hold its layers."""
+    """A model that drafts tokens, as loaded with ``model``, whose KV cache also holds its layers."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -81,4 +82,4 @@ def case_of(
 
 def memory_constants() -> Mapping[str, Any]:
     """Return the calibrated constants of the memory estimate: ``catalogue/constants.json``."""
-    return load_catalogue().constants
+    return dated_file("constants")

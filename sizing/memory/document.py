@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import file_source
+from sizing.documents import figure_documents
 from sizing.engine.arguments import engine_args
 from sizing.memory.size import Sizing
-from sizing.plan import Figure
 
 SIZE_SCHEMA = 1
 """Version of the document; a key is never renamed or removed within one."""
@@ -41,23 +41,23 @@ def size_document(sizing: Sizing) -> dict[str, object]:
         "notes": list(sizing.notes),
         "inputs": _inputs(sizing),
         "engine_args": list(engine_args(sizing.model, sizing.engine)),
-        "figures": [_figure(figure) for figure in memory.figures],
+        "figures": figure_documents(memory.figures, digits=4, inputs_as_made=True),
     }
 
 
 def _inputs(sizing: Sizing) -> dict[str, dict[str, object]]:
     """Everything resolved, with its source."""
-    catalogue, model = load_catalogue(), sizing.model
+    model = sizing.model
     stated = "stated"
     inputs: dict[str, tuple[object, str]] = {
         "model": (model.name, f"architecture {model.architecture}, family {model.family}"),
         "revision": (model.revision or None, "catalogue" if model.revision else "config.json without revision"),
         "parameters": (model.parameters, "shapes in config.json"),
         "quantisation": (model.quantisation.method, "config.json"),
-        "gpu": (sizing.gpu.name, catalogue.sources["gpus"]),
+        "gpu": (sizing.gpu.name, file_source("gpus")),
         "gpu_total_gib": (
             _gib(sizing.memory.total_gib),
-            stated if sizing.gpu_total_gib is not None else catalogue.sources["gpus"],
+            stated if sizing.gpu_total_gib is not None else file_source("gpus"),
         ),
         "weights_gib": (
             _gib(sizing.memory.weights_gib),
@@ -67,21 +67,6 @@ def _inputs(sizing: Sizing) -> dict[str, dict[str, object]]:
     for key in sorted(sizing.sources):
         inputs[key] = (getattr(sizing.engine, key), sizing.sources[key])
     return {key: {"value": value, "source": source} for key, (value, source) in inputs.items()}
-
-
-def _figure(figure: Figure) -> dict[str, object]:
-    return {
-        "name": figure.name,
-        "value": _rounded(figure.value),
-        "unit": figure.unit,
-        "rule": figure.rule,
-        "inputs": {key: _rounded(value) for key, value in figure.inputs.items()},
-        "source": figure.source,
-    }
-
-
-def _rounded(value: float | str) -> float | str:
-    return round(value, 4) if isinstance(value, float) else value
 
 
 def _gib(value: float) -> float:

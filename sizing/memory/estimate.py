@@ -18,7 +18,7 @@ from sizing.errors import BadInput
 from sizing.memory.budget import kv_interval, memory_budget, verdict
 from sizing.memory.case import case_of
 from sizing.memory.explanation import figures
-from sizing.memory.hints import hints_of, longest_that_fits
+from sizing.memory.hints import hints_of
 from sizing.memory.kv_cache import capacity_tokens
 from sizing.models.spec import ModelSpec
 from sizing.plan import EngineSettings, MemoryEstimate
@@ -72,17 +72,3 @@ def estimate_memory(
 def _check_override(name: str, value: float | None) -> None:
     if value is not None and not 0 < value <= 100_000:
         raise BadInput(name, f"{value}", limit="above 0, up to 100000 GiB")
-
-
-def longest_context(
-    model: ModelSpec,
-    gpu: Gpu,
-    engine: EngineSettings,
-    *,
-    gpu_total_gib: float | None = None,
-    weights_gib: float | None = None,
-    draft: ModelSpec | None = None,
-) -> int:
-    """Return the largest ``max_model_len`` in tokens (whole blocks) that one request may have; 0 when none."""
-    case = case_of(model, gpu, engine, gpu_total_gib=gpu_total_gib, weights_gib=weights_gib, draft=draft)
-    return longest_that_fits(case, memory_budget(case))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import file_source
 from sizing.memory.budget import MemoryBudget
 from sizing.memory.case import Case
 from sizing.memory.terms import captured_sizes, draft_gib
@@ -14,7 +14,7 @@ from sizing.plan import Figure
 def figures(case: Case, budget: MemoryBudget, *, given: bool) -> tuple[Figure, ...]:
     """Return every term with its rule and inputs; ``given`` where the caller stated the weights."""
     model, engine, rules = case.model, case.engine, case.rules
-    terms, constants = budget.terms, load_catalogue().sources["constants"]
+    terms, constants = budget.terms, file_source("constants")
     version = f"vLLM {engine.vllm_version}"
     tp, pp = engine.tensor_parallel, engine.pipeline_parallel
     weights_rule = (

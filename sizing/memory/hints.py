@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from sizing.engine.multimodal import as_served, has_towers
+from sizing.engine.multimodal import as_served, has_encoder
 from sizing.engine.versions import VersionRules, version_tuple
 from sizing.memory.budget import MemoryBudget, memory_budget, verdict
 from sizing.memory.case import Case, memory_constants
@@ -48,7 +48,7 @@ def hints_of(case: Case, budget: MemoryBudget, *, fits: bool, binding: str) -> t
 def _text_alone(case: Case, budget: MemoryBudget) -> list[str]:
     """Say what a model frees without its encoder, where that is what the peak activation is for."""
     terms, version = budget.terms, version_tuple(case.engine.vllm_version)
-    if not has_towers(case.model) or terms.encoder <= max(terms.forward, terms.sampler):
+    if not has_encoder(case.model) or terms.encoder <= max(terms.forward, terms.sampler):
         return []
     text = as_served(case.model, 0, version)
     freed = memory_budget(replace(case, model=text, engine=replace(case.engine, limit_mm_per_prompt=0))).kv - budget.kv

@@ -50,8 +50,6 @@ class Page:
     layers: tuple[int, ...]
     bytes: int
     """Padded to the pages of the other groups."""
-    filled_bytes: int
-    """Bytes that hold data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ class CacheLayout:
 
     @property
     def block_tokens(self) -> int:
-        """Tokens of the smallest block, which is how capacity used to be printed."""
+        """Tokens of the smallest block, in which older versions print the capacity."""
         return min((group.block_tokens for group in self.groups), default=1)
 
 
@@ -98,7 +96,6 @@ class _Layers:
     layers: tuple[int, ...]
     block: int
     page: int
-    filled: int
 
 
 @lru_cache(maxsize=1024)
@@ -134,7 +131,7 @@ def _sets(model: ModelSpec, engine: EngineSettings) -> list[_Layers]:
     for group in _with_draft(model, engine):
         own = group.block_tokens or block
         page = group.page_bytes or _page(model, engine, group, own)
-        found.append(_Layers(source=group, layers=tuple(group.layers), block=own, page=page, filled=page))
+        found.append(_Layers(source=group, layers=tuple(group.layers), block=own, page=page))
     return found
 
 
@@ -181,7 +178,7 @@ def _block_tokens(model: ModelSpec, engine: EngineSettings) -> int:
 
 
 def _slots(group: KvGroup, rules: VersionRules) -> tuple[str, int]:
-    """Layers that need the same number of token slots stay in one group whatever their pages."""
+    """Return the kind and window by which vLLM groups layers: those with equal token slots share a group."""
     whole = group.grows or (rules.windows == "full" and group.kind in {"sliding", "chunked"})
     if rules.windows == "full" and whole:
         return "grows", 0
@@ -199,14 +196,14 @@ def _together(sets: Sequence[_Layers]) -> CacheGroup:
 
 
 def _paged(item: _Layers) -> Page:
-    return Page(layers=item.layers, bytes=item.page, filled_bytes=item.filled)
+    return Page(layers=item.layers, bytes=item.page)
 
 
 def _packed(sets: Sequence[_Layers]) -> list[CacheGroup]:
     """Return the groups of layers whose pages keep their own sizes and are packed into one block.
 
-    Kinds of layers with as many layers of each page size are a pattern that repeats; they are cut into groups of
-    one number of repeats, chosen for the least padding (``_get_packed_kv_cache_groups``). Others stay whole.
+    A kind with equally many layers of each page size is a repeating pattern; such kinds are cut into groups of the
+    same number of repeats, with the least padding (``_get_packed_kv_cache_groups``). Other kinds stay whole.
     """
     kinds: dict[tuple[bool, int, int], list[_Layers]] = {}
     for item in _padded_states(sets):
@@ -236,7 +233,7 @@ def _packed(sets: Sequence[_Layers]) -> list[CacheGroup]:
 
 
 def _whole(item: _Layers) -> bool:
-    """Return True where the layers of a kind may widen the block; states fill the blocks that the others need."""
+    """Return True where the layers of a kind may widen the block; states go into blocks of the others' width."""
     return item.source.kind not in {"state", "ring"}
 
 
@@ -247,23 +244,23 @@ def _padded_states(sets: Sequence[_Layers]) -> list[_Layers]:
 
 
 def _least_padding(counts: Sequence[int], least: int) -> int:
-    """Return the size from ``least`` on whose multiples exceed ``counts`` by the least; the largest of equals."""
+    """Return argmin over size >= ``least`` of sum(-count mod size), the layers of padding; on ties the largest size."""
     sizes = range(max(1, least), max(counts, default=1) + 1)
     return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size), default=max(1, least))
 
 
 def _same_page(sets: Sequence[_Layers]) -> list[_Layers]:
-    """Make all pages as large as the largest: by a larger block where it divides, by padding where not."""
+    """Make all pages as large as the largest: by a larger block where it divides the page, else by padding."""
     largest = max(item.page for item in sets)
     out = []
     for item in sets:
-        stretch = largest // item.page if item.source.kind != "state" and largest % item.page == 0 else 1
-        out.append(replace(item, block=item.block * stretch, page=largest, filled=item.filled * stretch))
+        factor = largest // item.page if item.source.kind != "state" and largest % item.page == 0 else 1
+        out.append(replace(item, block=item.block * factor, page=largest))
     return out
 
 
 def _merge(sets: Sequence[_Layers]) -> list[_Layers]:
-    """Join layers whose caches are alike in all but their place in the model."""
+    """Join layers with the same cache, wherever they are in the model."""
     joined: dict[object, _Layers] = {}
     for item in sets:
         key = (replace(item.source, layers=()), item.block, item.page)
@@ -274,7 +271,7 @@ def _merge(sets: Sequence[_Layers]) -> list[_Layers]:
 
 
 def _cut(sets: Sequence[_Layers]) -> list[CacheGroup]:
-    """Cut the layers of each kind into groups of one size, every n-th layer to the n-th group."""
+    """Cut the layers of each kind into groups of one size: of n groups, layer i goes to group i mod n."""
     counts = [len(item.layers) for item in sets]
     size = max(counts) if max(counts) < MOSTLY_EQUAL * min(counts) else min(counts)
     groups = []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue import Gpu
+from sizing.catalogue.files import engine_rules
 from sizing.engine.settings import explain_engine
 from sizing.engine.versions import version_tuple
 from sizing.inputs import EngineOverrides
@@ -57,7 +58,7 @@ def size_model(
 
 
 def _notes(engine: EngineSettings) -> tuple[str, ...]:
-    newest = str(load_catalogue().engine_defaults["newest_known"])
+    newest = str(engine_rules("newest_known"))
     if version_tuple(engine.vllm_version) > version_tuple(newest):
         return (f"vLLM {engine.vllm_version} is newer than {newest}, the newest known: its rules are assumed",)
     return ()

@@ -1,4 +1,18 @@
-"""Terms of memory: weights as loaded, the profile run's activations, non-torch memory, CUDA graphs, LoRA, drafts."""
+"""Terms of the memory of one rank: weights, profile run, non-torch memory, CUDA graphs, LoRA slots, draft.
+
+    weights    = matrices as loaded + LoRA slots + rotary caches, and the draft model on the last stage
+    forward    = T x (3 x I x max(1, k) / tp + (copies + k) x H) x 2 bytes   widest point of a layer in the profile run
+    sampler    = max_num_seqs x vocabulary x bytes per cell                  last stage
+    encoder    = images x (positions x (width / tp + copies x hidden) + tokens x out) x 2 bytes         first stage
+    workspace  = buffers of latent attention (MLA)                           held beyond the profile run
+    activation = workspace + max(forward, sampler, encoder)
+    non_torch  = measured figures, interpolated over log2(ranks)
+    graphs     = base + captured batch sizes x GiB per size                  0 in eager mode
+
+``T``: max_num_batched_tokens. ``I``: intermediate size. ``H``: hidden size. ``k``: experts of a token, 0 in a dense
+model. ``tp``: tensor parallel size. Bytes per cell, copies, non_torch, base and GiB per size are calibrated
+(``catalogue/constants.json``).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +20,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import engine_rules
 from sizing.engine.draft_model import draft_bytes
 from sizing.engine.versions import VersionRules, version_tuple
 from sizing.memory.case import Case, memory_constants
@@ -18,7 +32,7 @@ from sizing.units import GIB
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of one rank in GiB."""
+    """Terms of one rank in GiB."""
 
     weights: float
     forward: float
@@ -30,7 +44,7 @@ class Terms:
 
     @property
     def activation(self) -> float:
-        """Peak activation in GiB: workspace, and the largest of the three runs that share the rest."""
+        """Peak activation in GiB: the three runs follow each other, so the largest counts."""
         return self.workspace + max(self.forward, self.sampler, self.encoder)
 
 
@@ -53,13 +67,13 @@ def terms_of(case: Case, stage: Stage) -> Terms:
 
 
 def _workspace_bytes(model: ModelSpec, engine: EngineSettings) -> float:
-    """Buffers of latent attention (MLA) for the context of prompts, held beside whatever else is at its peak.
+    """Buffers of latent attention (MLA) for the context of prompts, held during the whole profile run.
 
     Dense: keys and values of up to 65,536 tokens of context, or eight requests of max_model_len if fewer, with
     their latents. Sparse: 40 entries of the indexer for each position of max_model_len. Source: vLLM
     ``mla_attention.py`` (determine_chunked_prefill_workspace_size), ``mla/indexer.py`` (get_max_prefill_buffer_size).
     """
-    rules = load_catalogue().engine_defaults["latent_workspace"]
+    rules = engine_rules("latent_workspace")
     latent = [group for group in model.kv_groups if group.kind == "latent"]
     indexer = next((group for group in latent if group.element_bytes == 1), None)
     if indexer is not None:
@@ -86,7 +100,7 @@ def _encoder_bytes(model: ModelSpec, engine: EngineSettings) -> float:
         items = min(items, engine.max_num_seqs * engine.limit_mm_per_prompt)
     images = frames * items
     copies = float(memory_constants()["activation_hidden_copies"])
-    until = version_tuple(load_catalogue().engine_defaults["encoder_inputs"]["until"])
+    until = version_tuple(engine_rules("encoder_inputs")["until"])
     extra = run.extra if version_tuple(engine.vllm_version) < until else 0
     position = run.width / engine.tensor_parallel + copies * run.hidden + extra
     return images * (run.positions * position + run.tokens * run.out) * 2
@@ -126,26 +140,26 @@ def lora_bytes(model: ModelSpec, engine: EngineSettings, stage: Stage) -> int:
 
 
 def draft_gib(case: Case, stage: Stage) -> float:
-    """Return the weights of the draft model, which stands on the last stage."""
+    """Return the weights of the draft model, which is on the last stage."""
     if case.draft is None or not stage.is_last:
         return 0.0
     return draft_bytes(case.draft, case.engine.tensor_parallel) / GIB
 
 
 def _forward_gib(case: Case) -> float:
-    """Return the larger of the forward passes of model and draft; EAGLE-3 keeps what it reads beside the model's."""
+    """Return the larger of the forward passes of model and draft; EAGLE-3's inputs are kept during the model's."""
     forward = _forward_bytes(case.model, case.engine)
     if case.draft is None:
         return forward / GIB
     read = sum(group.columns for group in case.draft.weights if group.name == "fc")
-    beside_it = case.engine.max_num_batched_tokens * read * 2 if case.engine.speculative_method == "eagle3" else 0
-    return max(forward + beside_it, _forward_bytes(case.draft, case.engine)) / GIB
+    inputs = case.engine.max_num_batched_tokens * read * 2 if case.engine.speculative_method == "eagle3" else 0
+    return max(forward + inputs, _forward_bytes(case.draft, case.engine)) / GIB
 
 
 def _forward_bytes(model: ModelSpec, engine: EngineSettings) -> float:
     """Bytes alive at the widest point of a layer: gate, up and their product, and copies of the hidden state.
 
-    Experts keep one hidden state for each expert that a token is sent to.
+    A mixture of experts holds one more hidden state for each expert of a token.
     """
     width = model.intermediate_size * max(1, model.experts_per_token)
     copies = float(memory_constants()["activation_hidden_copies"]) + model.experts_per_token
@@ -177,6 +191,6 @@ def captured_sizes(max_num_seqs: int) -> int:
 
 
 def _graph_gib(engine: EngineSettings, rules: VersionRules) -> float:
-    """Inside the budget this is what vLLM would reserve (its estimate), outside it is what the graphs take."""
+    """GiB of CUDA graphs: vLLM's own estimate where it reserves them in the budget, else what they take."""
     graph = memory_constants()["cuda_graph_gib"][rules.cuda_graphs]
     return float(graph["base"]) + float(graph["per_captured_size"]) * captured_sizes(engine.max_num_seqs)

@@ -1,7 +1,7 @@
 """What a checkpoint really holds, from the headers of its safetensors files: exact bytes, types, modules.
 
 A folder has one file or shards named by ``model.safetensors.index.json``. Headers are read, weights are not; a file
-that is cut or lies is refused in one line. ``check_storage`` compares with what the configuration says, and
+that is truncated or inconsistent is refused in one line. ``check_quantisation`` compares with the configuration, and
 ``stored_quantisation`` corrects the quantisation by the modules that the files hold in plain form.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from sizing.errors import BadInput
 from sizing.models.from_config import CHECKPOINT_TOLERANCE
 from sizing.models.quantisation.config import Quantisation
-from sizing.models.quantisation.module_names import EXPERT, LAYER, MOST_NAMES, TOWERS, ModuleNames
+from sizing.models.quantisation.module_names import EXPERT, LAYER, MOST_NAMES, WRAPPERS, ModuleNames
 from sizing.models.safetensors_header import LENGTH_BYTES, Tensor, header_length, parse_header
 from sizing.models.spec import BYTES_OF_DTYPE, ModelSpec
 from sizing.units import GIB
@@ -32,7 +32,7 @@ PACKED = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U
 """Types in which checkpoints keep quantised weights."""
 SCALES = ("scale", "scales", "scale_inv", "absmax", "qzeros", "g_idx", "quant_map", "SCB", "zero_point", "weight_shape")
 SHARE_OF_CONTRADICTION = 0.2
-"""Share of a checkpoint's bytes in another form that shows another checkpoint than the configuration's."""
+"""Share of bytes in another format from which on the checkpoint is not the configuration's."""
 
 
 HEADS, EMBEDDINGS = ("lm_head.weight", "output.weight"), ("embed_tokens.weight", "wte.weight")
@@ -105,10 +105,10 @@ def _pattern(name: str) -> str:
 
 
 def _decoder_layer(name: str) -> int | None:
-    """Return the layer of the language model that ``name`` belongs to, not of a vision or audio tower."""
+    """Return the layer of the language model that ``name`` belongs to, not of a vision or audio encoder."""
     components = name.split(".")
     first = 0
-    while first < len(components) and components[first] in TOWERS | {"transformer", "decoder", "backbone"}:
+    while first < len(components) and components[first] in WRAPPERS | {"transformer", "decoder", "backbone"}:
         first += 1
     inner = components[first : first + 2]
     return (
@@ -135,7 +135,7 @@ def _plain_modules(tensors: Iterable[Tensor]) -> tuple[str, ...]:
 def read_checkpoint(folder: Path, *, tied: bool = False) -> Checkpoint | None:
     """Return what the safetensors files in ``folder`` hold; None when there are none.
 
-    With only the index at hand, its total is taken. BadInput names the file that is missing, cut or lies.
+    With only the index at hand, its total is taken. BadInput names the file that is missing, truncated or inconsistent.
     """
     try:
         index = _read_index(folder / INDEX)
@@ -252,12 +252,12 @@ def complete(tensors: Sequence[Tensor], index: Mapping[str, object]) -> Sequence
 
 
 def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpec:
-    """Return the model with the bytes and the storage of its checkpoint; BadInput where they contradict it."""
+    """Return the model with the bytes and the quantisation of its checkpoint; BadInput where they contradict it."""
     if checkpoint is None:
         return model
     if not 0 < checkpoint.total_bytes < 1 << 50:
         raise BadInput("checkpoint", f"{checkpoint.total_bytes} bytes of weights", limit="1 to 2**50")
-    check_storage(model, checkpoint)
+    check_quantisation(model, checkpoint)
     quantisation = stored_quantisation(model.quantisation, checkpoint)
     model = replace(model, quantisation=quantisation, checkpoint_bytes=checkpoint.total_bytes)
     held = checkpoint.loaded_bytes(BYTES_OF_DTYPE[model.dtype])
@@ -271,8 +271,8 @@ def with_checkpoint(model: ModelSpec, checkpoint: Checkpoint | None) -> ModelSpe
     return model
 
 
-def check_storage(model: ModelSpec, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint in another form than the configuration says, or without some of its layers."""
+def check_quantisation(model: ModelSpec, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint quantised otherwise than the configuration says, or without some of its layers."""
     way_out = "state quantization_config as the checkpoint is stored, or take the config.json that belongs to it"
     packed = checkpoint.share(PACKED)
     largest = checkpoint.bytes_by_dtype[0][0] if checkpoint.bytes_by_dtype else ""
@@ -291,7 +291,7 @@ def check_storage(model: ModelSpec, checkpoint: Checkpoint) -> None:
 
 
 def stored_quantisation(quantisation: Quantisation, checkpoint: Checkpoint) -> Quantisation:
-    """Add the modules that the files hold in plain form though no list says so; vLLM looks too (AWQ, GPTQ)."""
+    """Add the modules that the files hold unquantised though no list says so; vLLM reads that too (AWQ, GPTQ)."""
     if not quantisation.groups:
         return quantisation
     plain = tuple(name for name in checkpoint.plain_modules if not quantisation.scheme_of(name).plain)

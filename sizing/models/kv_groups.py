@@ -34,7 +34,7 @@ class StateTensor:
 
 KvKind = Literal["full", "sliding", "chunked", "latent", "state", "ring", "cross"]
 """What a layer keeps: every token, the last ``window`` tokens, a chunk, MLA's latent, a recurrent state, one block
-written round and round, or the encoder's output."""
+used as a ring, or the encoder's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class KvGroup:
     fp8_token_bytes: int | None = None
     """Bytes of one token of one layer under an fp8 cache where the layout is its own (sparse MLA: 656)."""
     extra_bytes: int = 0
-    """Bytes per token beside the elements, for example scales."""
+    """Bytes per token in addition to the elements, for example scales."""
     window: int = 0
     """Tokens of the window (``sliding``) or the chunk (``chunked``), or of the encoder (``cross``); on ``full``
     layers a window as long as the context."""

@@ -10,11 +10,11 @@ from sizing.models.spec import ModelSpec
 from sizing.models.weight_groups import Stage, WeightGroup
 
 MOST_RANKS = 64
-"""Tensor parallel sizes that are named where a stated one does not divide."""
+"""Tensor parallel sizes that a refusal suggests."""
 
 
 def pipeline_stages(layers: int, pipeline_parallel: int) -> tuple[Stage, ...]:
-    """Split ``layers`` as vLLM does: evenly, what remains goes to the stages before the last, from behind."""
+    """Split ``layers`` as vLLM does: evenly; the remainder goes one each to stages from the last but one backwards."""
     if not 1 <= pipeline_parallel <= layers:
         limit = f"1 to {layers}, the layers of the model"
         raise BadInput("pipeline-parallel", f"{pipeline_parallel} stages", limit=limit)

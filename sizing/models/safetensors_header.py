@@ -1,4 +1,4 @@
-"""The header of a safetensors file: names, types, shapes and places of its tensors, with every lie refused.
+"""The header of a safetensors file: names, types, shapes and places of its tensors, with every inconsistency refused.
 
 A file is eight bytes (length of the header, little endian), the header (a JSON object) and the tensors, which must
 follow each other without gap or overlap up to the end. Only the header is read. Time and memory are bounded by its
@@ -62,7 +62,7 @@ def header_length(where: str, start: bytes, file_bytes: int) -> int:
 
 
 def parse_header(where: str, header: bytes, data_bytes: int) -> tuple[Tensor, ...]:
-    """Return the tensors that ``header`` names, of a file with ``data_bytes`` after it; BadInput for any lie."""
+    """Return the tensors that ``header`` names; BadInput where it disagrees with the ``data_bytes`` after it."""
     document = _json_object(where, header)
     found: list[tuple[int, int, Tensor]] = []
     for name, entry in document.items():

@@ -39,7 +39,7 @@ class EncoderRun:
     out: int
     """Elements of one embedding that the language model takes."""
     extra: int = 0
-    """Elements that a position keeps beside: its pixels (float32 and again in the model's type), and learned
+    """Further elements that a position keeps: its pixels (float32 and again in the model's type), and learned
     positions while they are interpolated."""
     most: int = 1
     """Images of the largest size in one item, as frames of a video, where the context holds them."""
@@ -80,12 +80,10 @@ class ModelSpec:
     """Keys and values over all heads that one cached token becomes when a prompt is read (dense MLA)."""
     encoder_run: EncoderRun | None = None
     """Profile run of an image or audio encoder; None for text models."""
-    encoder_tokens: int = 0
-    """Positions that an encoder-decoder keeps for cross attention of one request."""
     generates: bool = True
-    """False for embedding and reranking models: no sampler, and no cache where attention looks both ways."""
+    """False for embedding and reranking models: no sampler, and no cache where attention is bidirectional."""
     activation_elements: int = 0
-    """Elements of one token alive in a layer beside what ordinary attention and MLP keep."""
+    """Elements of one token alive in a layer, beyond those of ordinary attention and MLP."""
     least_version: str = ""
     """Oldest vLLM whose caches are those described here; empty: every version."""
     draft_layers: int = 0
@@ -152,7 +150,7 @@ class ModelSpec:
 
     @property
     def chunks_prompts(self) -> bool:
-        """False for encoders, which look both ways: a whole prompt is one batch (``is_chunked_prefill_supported``)."""
+        """False for bidirectional encoders: a whole prompt is one batch (``is_chunked_prefill_supported``)."""
         return bool(self.kv_groups) and not any(group.kind == "cross" for group in self.kv_groups)
 
     def checkpoint_size(self) -> int:

@@ -47,7 +47,7 @@ class WeightGroup:
     least_share: int = 0
     """Rows (``out``) or columns (``in``) that one of several ranks holds at least; less is padded."""
     encoder: bool = False
-    """True for a vision or audio tower beside a language model, left out where only text is served."""
+    """True for a vision or audio encoder, left out where only text is served."""
     derived: bool = False
     """True for what the engine makes of other weights after loading; not in the checkpoint."""
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sizing.catalogue.files import serving_facts, serving_source
-from sizing.operation import NodeLifetime
 from sizing.plan import Figure, NodePoolPlan, ServingPlan
+from sizing.plan.operation import NodeLifetime
 from sizing.units import SECONDS_PER_MINUTE, round_up
 
 

@@ -1,7 +1,10 @@
-"""What the loss of one node or of one zone takes from a model, and how many nodes carry its traffic all the same.
+"""Failure tolerance: nodes and replicas that one failure takes, and how many survive it.
 
-A node leaves with every replica on it. Nodes are spread evenly over the ``Z`` zones of their pools, so the fullest zone
-holds ``ceil(nodes / Z)`` of them; the fewest nodes of which ``n`` are left without it are ``ceil(n Z / (Z - 1))``.
+    none      lost = 0                     needed for n that survive: n
+    replica   lost = 1 node                                           n + 1
+    zone      lost = ceil(nodes / Z)                                  ceil(n Z / (Z - 1))
+
+Nodes are spread evenly over the ``Z`` zones of their pools. A node is lost with every replica on it.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from sizing.plan import LossTolerance
 
 
 def check_tolerance(entry: ModelEntry, capacity: Capacity) -> None:
-    """Raise BadInput where the loss of a zone is to be survived in one zone."""
+    """Raise BadInput for tolerance of a zone with a single zone."""
     if entry.loss_tolerance == "zone" and capacity.zones == 1:
         raise BadInput(
             f"models.{entry.name}.lossTolerance",
@@ -25,26 +28,26 @@ def check_tolerance(entry: ModelEntry, capacity: Capacity) -> None:
 
 
 def lost_nodes(nodes: int, tolerance: LossTolerance, zones: int) -> int:
-    """Return how many of ``nodes`` the loss takes at most."""
+    """Return the most of ``nodes`` that one failure takes."""
     if tolerance == "none":
         return 0
     return min(nodes, 1) if tolerance == "replica" else math.ceil(nodes / zones)
 
 
 def nodes_that_survive(needed: int, tolerance: LossTolerance, zones: int) -> int:
-    """Return the fewest nodes of which ``needed`` are left after the loss; a zone needs two zones or more."""
+    """Return the fewest nodes of which ``needed`` survive one failure; tolerance of a zone takes two zones or more."""
     if tolerance == "none":
         return needed
     return needed + 1 if tolerance == "replica" else math.ceil(needed * zones / (zones - 1))
 
 
 def lost_replicas(replicas: int, per_node: int, tolerance: LossTolerance, zones: int) -> int:
-    """Return how many of ``replicas`` on nodes of ``per_node`` the loss takes at most."""
+    """Return the most of ``replicas``, ``per_node`` on a node, that one failure takes."""
     return min(lost_nodes(math.ceil(replicas / per_node), tolerance, zones) * per_node, replicas)
 
 
 def replicas_that_survive(needed: int, per_node: int, tolerance: LossTolerance, zones: int) -> int:
-    """Return the fewest replicas, not in whole nodes, of which ``needed`` are left after the loss."""
+    """Return the fewest replicas, not rounded to whole nodes, of which ``needed`` survive one failure."""
     count = needed
     while count - lost_replicas(count, per_node, tolerance, zones) < needed:
         count += 1

@@ -1,9 +1,12 @@
 """Node pools of one model, or of models that share them: the on-demand floor, spot, and on-demand burst above it.
 
-Nodes are bought whole, so counts are kept in nodes: with k replicas per node, replicas come in steps of k. Nodes above
-the floor are split by the spot share, rounded up to spot: so nodes bought together are never more on spot than bought
-apart (``sizing.planning.sharing.candidates`` counts on it). What a pool may buy is exactly the list of its offers, so
-its ceiling is ``ceiling_instances`` x the dearest on-demand price of that list.
+    floor   = ceil(replicas at the floor / replicas per node)                      always on, on demand
+    above   = ceil(replicas / replicas per node) - floor                           bought by Karpenter
+    spot    = ceil(above x spot share), burst = above - spot
+    ceiling = ceiling nodes x highest on-demand price of the pool's offers         a pool buys nothing else
+
+Rounding up to spot means that nodes bought together are never more on spot than bought apart
+(``sizing.planning.sharing.candidates`` relies on it).
 """
 
 from __future__ import annotations
@@ -14,18 +17,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sizing.catalogue import Gpu
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 from sizing.plan import Bounds, CapacityType, Disk, InstanceOffer, NodePoolPlan, Replicas
 
-TAINT_KEY = "nvidia.com/gpu"
 TAINT_VALUE = "present"
-POOL_LABEL = "tonnage.dev/pool"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSplit:
-    """Nodes of one fleet by pool: the floor, and spot and burst in the busiest hour, on average over the day and at
-    the most traffic.
-    """
+    """Nodes by pool: always on (floor), and in the busiest hour (expected), at most (ceiling), over the day (mean)."""
 
     floor: int
     spot_expected: int
@@ -73,17 +73,17 @@ def split_nodes(replicas: Replicas, per_node: int, spot_share: float) -> NodeSpl
     )
 
 
-def dearest(offers: Sequence[InstanceOffer]) -> float:
-    """USD per hour of the dearest offer on demand."""
+def highest_price(offers: Sequence[InstanceOffer]) -> float:
+    """Highest on-demand price of the offers, USD per hour."""
     return max(offer.on_demand_usd_per_hour for offer in offers)
 
 
-def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer], spot_usd_per_hour: float) -> Bounds:
-    """USD per hour of all nodes of one fleet; the first offer is the primary one."""
+def fleet_usd_per_hour(split: NodeSplit, offers: Sequence[InstanceOffer]) -> Bounds:
+    """USD per hour of all nodes; the first offer is the primary one."""
     primary = offers[0].on_demand_usd_per_hour
     floor = split.floor * primary
-    expected = floor + split.spot_mean * spot_usd_per_hour + split.burst_mean * primary
-    ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * dearest(offers)
+    expected = floor + split.spot_mean * offers[0].spot_usd_per_hour + split.burst_mean * primary
+    ceiling = floor + (split.spot_ceiling + split.burst_ceiling) * highest_price(offers)
     return Bounds(floor=floor, expected=expected, ceiling=ceiling)
 
 
@@ -94,7 +94,6 @@ def pools_of(
     split: NodeSplit,
     offers: tuple[InstanceOffer, ...],
     *,
-    spot_usd_per_hour: float,
     zones: tuple[str, ...],
     disk: Disk,
 ) -> tuple[NodePoolPlan, ...]:
@@ -102,16 +101,15 @@ def pools_of(
 
     Empty ones are left out.
     """
-    primary = offers[0].on_demand_usd_per_hour
 
     def pool(
         suffix: str,
         kind: Literal["managed", "karpenter"],
         capacity_type: CapacityType,
         counts: tuple[int, int, float, int],
-        price: float,
     ) -> NodePoolPlan:
         floor, expected, mean, ceiling = counts
+        price = offers[0].usd_per_hour(capacity_type)
         bought = offers[:1] if kind == "managed" else offers
         return NodePoolPlan(
             name=f"{name}-{suffix}",
@@ -127,19 +125,19 @@ def pools_of(
             ceiling_instances=ceiling,
             gpu_limit=ceiling * offers[0].gpus,
             labels={POOL_LABEL: f"{name}-{suffix}"},
-            taint_key=TAINT_KEY,
+            taint_key=GPU_RESOURCE,
             taint_value=TAINT_VALUE,
             disk=disk,
             models=models,
-            usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * dearest(bought)),
+            usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * highest_price(bought)),
         )
 
     spot = (0, split.spot_expected, split.spot_mean, split.spot_ceiling)
     burst = (0, split.burst_expected, split.burst_mean, split.burst_ceiling)
     made = (
-        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor, split.floor), primary),
-        pool("spot", "karpenter", "spot", spot, spot_usd_per_hour),
-        pool("burst", "karpenter", "on-demand", burst, primary),
+        pool("floor", "managed", "on-demand", (split.floor, split.floor, split.floor, split.floor)),
+        pool("spot", "karpenter", "spot", spot),
+        pool("burst", "karpenter", "on-demand", burst),
     )
     return tuple(one for one in made if one.ceiling_instances > 0)
 

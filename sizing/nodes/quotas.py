@@ -1,7 +1,8 @@
-"""Service quotas as bounds: vCPUs that an account may run by family, on demand and on spot apart.
+"""EC2 service quotas as bounds: vCPUs of an instance family that an account may run, on demand and on spot apart.
 
-Only quotas that are stated bound anything; AWS counts them per region in vCPUs. What a stack may need of one is its
-pools at their ceilings with the largest type each may buy.
+    needed = sum over pools of ceiling nodes x most vCPUs of an offer that counts against the quota
+
+Only stated quotas bound anything. AWS counts them per region.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def vcpus_by_quota(purchases: Iterable[Purchase], catalogue: Catalogue) -> dict[
 
 
 def check_quotas(capacity: Capacity, catalogue: Catalogue) -> None:
-    """Raise BadInput for a quota code that no instance type of the catalogue counts against."""
+    """Raise BadInput for a code that is the quota of no instance type of the catalogue."""
     for quota in capacity.quotas:
         if quota.code not in catalogue.quotas:
             known = ", ".join(sorted(catalogue.quotas))
@@ -52,7 +53,7 @@ def check_quotas(capacity: Capacity, catalogue: Catalogue) -> None:
 
 
 def quota_shortage(capacity: Capacity, purchases: Iterable[Purchase], catalogue: Catalogue) -> str:
-    """Say which stated quota ``purchases`` would exceed and by what; empty when none."""
+    """Return which stated quota ``purchases`` exceed, as a sentence; empty when none."""
     needed = vcpus_by_quota(purchases, catalogue) if capacity.quotas else {}
     for quota in capacity.quotas:
         if needed.get(quota.code, 0) > quota.vcpus:

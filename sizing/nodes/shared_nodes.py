@@ -1,14 +1,17 @@
 """Nodes that several models share: how many they need, what they cost, and each model's part.
 
-A shared pool promises what a pool of one model's own promises: every pod that the plan counts finds room, in whatever
-order pods come and go. The scheduler spreads pods instead of packing them, so a count by first-fit decreasing (which
-for GPU counts that are powers of two is just the GPUs over those of a node) would leave wide pods Pending behind
-narrow ones that lie on many nodes. ``nodes_in_any_order`` counts nodes so that this cannot happen; for pods of one
-width both counts are equal.
+    closed(g) = min(floor(used / (G - g + s)), floor(rounded / G))    nodes that the other pods can leave without room
+    nodes     = max over g of closed(g) + 1                           for a pod of g GPUs
 
-GPUs decide alone. Each pod of ``g`` GPUs asks for at most ``g / G`` of what a node of ``G`` GPUs has of vCPU, memory
-and disk, because ``serving.fits_node`` and ``serving.disk`` hold a node full of it; so do pods that take at most ``G``
-GPUs together, whatever the mix, on a node with the largest of their disks.
+``G``: GPUs of a node. ``s``: GPUs of the narrowest of the other pods (at most g). ``used``: GPUs of the other pods;
+``rounded``: the same with each pod at least g wide. GPU counts are powers of two.
+
+A shared pool promises what a pool of one model promises: every pod that the plan counts finds room, in whatever order
+pods come and go. The scheduler spreads pods instead of packing them, so the count of first-fit decreasing (total GPUs /
+G) would leave wide pods Pending behind narrow ones. For pods of one width both counts are equal.
+
+Only GPUs are counted: each pod of ``g`` GPUs requests at most ``g / G`` of a node's vCPU, memory and disk
+(``serving.pod``: ``fits_node``, ``disk``), so whatever fits by GPUs fits.
 """
 
 from __future__ import annotations
@@ -22,20 +25,19 @@ from sizing.plan import Bounds, Disk, Replicas
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tenant:
-    """What one model needs of shared nodes: replicas that are not rounded to whole nodes, GPUs of each."""
+class SharedDemand:
+    """What one model needs of shared nodes: GPUs of a replica, and replicas not rounded to whole nodes."""
 
     gpus: int
     replicas: Replicas
 
 
 def nodes_in_any_order(pods: Sequence[tuple[int, int]], node_gpus: int) -> int:
-    """Return the nodes on which all ``pods`` (GPUs, count) find room, whichever of them come first and wherever.
+    """Return the nodes on which all ``pods`` (GPUs, count) find room in any order and placement.
 
-    A pod of ``g`` GPUs finds none on a node with more than ``G - g`` GPUs in use. Pods are powers of two, so such a
-    node has at least ``G - g + s`` in use, ``s`` being the narrowest pod; and its narrower pods lie in so many ranges
-    of ``g`` that it counts as full with each of them taken as ``g`` wide. Both bound the nodes that the other pods
-    can close; one node more has room.
+    A node has no room for ``g`` GPUs when more than ``G - g`` are in use, which powers of two make ``G - g + s`` or
+    more. With every pod narrower than ``g`` counted as ``g``, its pods add up to ``G`` or more. Both bound the nodes
+    without room; one node more has some.
     """
     counts: Counter[int] = Counter()
     for gpus, count in pods:
@@ -47,7 +49,7 @@ def nodes_in_any_order(pods: Sequence[tuple[int, int]], node_gpus: int) -> int:
 
 
 def _closed(gpus: int, pods: dict[int, int], node_gpus: int) -> int:
-    """Return how many nodes can be without room for one pod of ``gpus`` while all the others run."""
+    """Return ``closed``: the most nodes without room for a pod of ``gpus`` while all other pods run."""
     others = Counter(pods)
     others[gpus] -= 1
     narrowest = min((size for size, count in others.items() if count and size < gpus), default=gpus)
@@ -56,40 +58,40 @@ def _closed(gpus: int, pods: dict[int, int], node_gpus: int) -> int:
     return min(in_use // (node_gpus - gpus + narrowest), ranges // node_gpus)
 
 
-def shared_nodes(tenants: Sequence[Tenant], node_gpus: int) -> Replicas:
-    """Return the nodes of all tenants together, in the form of the replicas of which each is a whole node.
+def shared_nodes(models: Sequence[SharedDemand], node_gpus: int) -> Replicas:
+    """Return the nodes of all models together, as the replicas of a model of one replica a node.
 
-    Where a day is stated, hour by hour; a model of which none is stated is at its busiest in all of them.
+    By hour where one states ``dailyShape``; a model without it has its busiest hour all day.
     """
 
     def nodes(counts: Sequence[int]) -> int:
-        return nodes_in_any_order([(one.gpus, n) for one, n in zip(tenants, counts, strict=True)], node_gpus)
+        return nodes_in_any_order([(one.gpus, n) for one, n in zip(models, counts, strict=True)], node_gpus)
 
-    hours = max(len(one.replicas.by_hour) for one in tenants)
-    days = [one.replicas.by_hour or (one.replicas.expected,) * hours for one in tenants]
+    hours = max(len(one.replicas.by_hour) for one in models)
+    days = [one.replicas.by_hour or (one.replicas.expected,) * hours for one in models]
     return Replicas(
-        floor=nodes([one.replicas.floor for one in tenants]),
-        expected=nodes([one.replicas.expected for one in tenants]),
-        ceiling=nodes([one.replicas.ceiling for one in tenants]),
+        floor=nodes([one.replicas.floor for one in models]),
+        expected=nodes([one.replicas.expected for one in models]),
+        ceiling=nodes([one.replicas.ceiling for one in models]),
         by_hour=tuple(nodes(counts) for counts in zip(*days, strict=True)),
     )
 
 
 def shared_disk(disks: Sequence[Disk]) -> Disk:
-    """Return the root volume of a shared node: any of the models may fill a node alone, so the largest."""
+    """Return the root volume of a shared node: the largest, as each model may fill a node alone."""
     return max(disks, key=lambda disk: (disk.size_gib, disk.throughput_mib_per_s, disk.iops))
 
 
-def parts(usd_per_hour: Bounds, tenants: Sequence[Tenant]) -> list[Bounds]:
-    """Return each tenant's part of the cost of the nodes; floors, expected and ceilings add up to the whole.
+def parts(usd_per_hour: Bounds, models: Sequence[SharedDemand]) -> list[Bounds]:
+    """Return each model's part of the cost of the nodes; floors, expected and ceilings add up to the whole.
 
-    The floor is divided by the GPUs that run always, what the planned traffic adds by the GPUs it adds, and what the
-    most traffic adds by those: so no tenant's floor is above its expected cost, nor that above its ceiling.
+    Each is divided by GPUs: the floor, what the planned traffic adds to it, and what the ceiling adds to that. So each
+    model's floor <= expected <= ceiling.
     """
-    floors = [one.gpus * one.replicas.floor for one in tenants]
-    added = [one.gpus * (one.replicas.mean - one.replicas.floor) for one in tenants]
-    more = [one.gpus * (one.replicas.ceiling - one.replicas.expected) for one in tenants]
-    most = [one.gpus * one.replicas.ceiling for one in tenants]
+    floors = [one.gpus * one.replicas.floor for one in models]
+    added = [one.gpus * (one.replicas.mean - one.replicas.floor) for one in models]
+    more = [one.gpus * (one.replicas.ceiling - one.replicas.expected) for one in models]
+    most = [one.gpus * one.replicas.ceiling for one in models]
     floor = _divided(usd_per_hour.floor, floors, most)
     expected = _divided(usd_per_hour.expected - usd_per_hour.floor, added, most)
     ceiling = _divided(usd_per_hour.ceiling - usd_per_hour.expected, more, most)
@@ -110,6 +112,6 @@ def summed(several: Iterable[Bounds]) -> Bounds:
 
 
 def _divided(usd: float, gpus: Sequence[float], otherwise: Sequence[float]) -> list[float]:
-    """Divide by ``gpus``, or by ``otherwise`` where there are none."""
+    """Divide in proportion to ``gpus``, to ``otherwise`` where all are 0."""
     weights = gpus if any(gpus) else otherwise
     return [usd * weight / sum(weights) for weight in weights]

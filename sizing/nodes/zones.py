@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
-from sizing.catalogue import Catalogue, Instance, load_catalogue
+from sizing.catalogue import Catalogue, Instance
 from sizing.catalogue.files import serving_facts
 
 
 @lru_cache(maxsize=16)
-def _ranked_zones(region: str, folder: Path) -> tuple[str, ...]:
-    catalogue, excluded = load_catalogue(folder), serving_facts("zones")["without_eks_subnets"]
-    sold = [instance.zone_ids.get(region, ()) for instance in catalogue.all_instances if instance.gpus]
-    zones = [zone for zone in catalogue.region(region).zone_ids if zone not in excluded]
-    return tuple(sorted(zones, key=lambda zone: (-sum(zone in offered for offered in sold), zone)))
-
-
 def network_zones(region: str, catalogue: Catalogue) -> tuple[str, ...]:
     """Return the zone ids of ``region`` that may hold EKS subnets, those that sell most GPU types first.
 
-    A network of N zones takes the first N, and so does each pool among those that sell its type: plans and
-    networks that are made apart meet in the same zones.
+    A network of N zones takes the first N, a pool the first N that sell its type: so a plan and a network made apart
+    agree on zones.
     """
-    return _ranked_zones(catalogue.region(region).name, catalogue.folder)
+    excluded = serving_facts("zones")["without_eks_subnets"]
+    sold = [instance.zone_ids.get(region, ()) for instance in catalogue.all_instances if instance.gpus]
+    zones = [zone for zone in catalogue.region(region).zone_ids if zone not in excluded]
+    return tuple(sorted(zones, key=lambda zone: (-sum(zone in offered for offered in sold), zone)))
 
 
 def zones_of(instance: Instance, region: str, catalogue: Catalogue) -> tuple[str, ...]:

@@ -16,13 +16,7 @@ from sizing.catalogue import Catalogue
 from sizing.cost.bill import per_month
 from sizing.cost.budget import least_budget
 from sizing.errors import BadInput, OverBudget, TonnageError
-from sizing.inputs import (
-    Budget,
-    Capacity,
-    ModelEntry,
-    ReplicaBounds,
-    VectorStore,
-)
+from sizing.inputs import ModelEntry, ReplicaBounds
 from sizing.observe.advice_findings import (
     Finding,
     cache_finding,
@@ -33,8 +27,9 @@ from sizing.observe.advice_findings import (
 )
 from sizing.observe.measured import Measured
 from sizing.observe.running import Running
-from sizing.plan import Bounds, Replicas, ServingPlan, StackPlan
+from sizing.plan import Bounds, Replicas, ServingPlan
 from sizing.planning.planner import plan_stack
+from sizing.planning.request import PlanRequest
 from sizing.planning.search.enumeration import enumerate_options
 from sizing.planning.search.options import Option
 from sizing.planning.search.replicas import replicas_of
@@ -42,36 +37,15 @@ from sizing.planning.sensitivity import plan_name
 from sizing.units import HOURS_PER_MONTH
 
 KEEP = 0.05
-"""A change of the expected bill below this share is not worth a rollout."""
+"""Least change of the expected bill that is worth a rollout, as a share."""
 NOTHING = "nothing has to change"
 SEQUENCES_STEP = 8
 """Batch sizes are captured in steps of 8."""
 NONE_SEEN = 3.0
-"""Requests that a window without any still allows for, at 95 % (rule of three); the least that is planned on."""
+"""Upper 95 % bound of a count of zero (rule of three): the least rate that is planned on, over the window."""
 MOST_PREFIX_SHARE = 0.95
-"""More is not planned on: a cache that is emptied once would miss every promise."""
+"""Highest prefix share that is planned on: one emptied cache would miss every objective."""
 ANY_BUDGET_USD = 1_000_000_000.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stack:
-    """A stack as its file states it, without what planning does not read."""
-
-    name: str
-    models: tuple[ModelEntry, ...]
-    capacity: Capacity
-    budget: Budget
-    region: str
-    vector_store: VectorStore | None
-    catalogue: Catalogue
-
-    def plan(self, entry: ModelEntry | None = None, budget: Budget | None = None) -> StackPlan:
-        """Plan the stack, with ``entry`` in the place of the one of its name; raises what the planner raises."""
-        models = [entry if entry is not None and one.name == entry.name else one for one in self.models]
-        return plan_stack(
-            self.name, models, self.capacity, budget or self.budget, self.region, self.catalogue,
-            vector_store=self.vector_store,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +62,7 @@ class Answer:
     """Keep, or the entry to state instead with what that saves (negative: costs) a month, expected.
 
     ``kept`` is the stack as it is under the measured traffic, None where its ceiling does not carry that; ``proposed``
-    is None where nothing does. ``smallest_budget_usd`` is told where the proposal breaks the budget.
+    is None where nothing does. ``smallest_budget_usd`` is set where the proposal exceeds the budget.
     """
 
     change: bool
@@ -116,15 +90,15 @@ class Advice:
     notes: tuple[str, ...]
 
 
-def find_entry(stack: Stack, name: str | None, served: str | None) -> ModelEntry:
+def find_entry(request: PlanRequest, name: str | None, served: str | None) -> ModelEntry:
     """Return the entry called ``name``, else the one that is served; BadInput lists the entries."""
-    wanted = [one for one in stack.models if name is None or name in {one.name, one.model}]
+    wanted = [one for one in request.models if name is None or name in {one.name, one.model}]
     if name is None and len(wanted) > 1 and served is not None:
         wanted = [one for one in wanted if served in {one.name, one.model}]
     if len(wanted) == 1:
         return wanted[0]
-    problem = f"{name!r} is not in stack {stack.name}" if name is not None else f"{stack.name} has several models"
-    names = ", ".join(one.name for one in stack.models)
+    problem = f"{name!r} is not in stack {request.stack}" if name is not None else f"{request.stack} has several models"
+    names = ", ".join(one.name for one in request.models)
     raise BadInput("model", problem, way_out=f"name one with --model: {names}")
 
 
@@ -140,7 +114,7 @@ def check_served(entry: ModelEntry, served: str | None, catalogue: Catalogue) ->
 
 
 def advise(
-    stack: Stack, entry: ModelEntry, running: Running | None, measured: Measured, *, replicas: int | None = None
+    request: PlanRequest, entry: ModelEntry, running: Running | None, measured: Measured, *, replicas: int | None = None
 ) -> Advice:
     """Compare what runs with the plan of ``entry`` and propose the entry that fits it.
 
@@ -149,27 +123,27 @@ def advise(
     """
     if running is None and measured.kv_tokens is None:
         raise BadInput(measured.source, "holds neither throughput nor the size of the cache", way_out="--endpoint URL")
-    plan = next(one for one in stack.plan().models if one.name == entry.name)
+    plan = next(one for one in plan_stack(request).models if one.name == entry.name)
     figures = running or _idle(measured.source)
     lengths = length_findings(entry, figures)
     sized = _with_lengths(entry, lengths, figures)
-    count = replicas or _replicas_running(stack, sized, plan, figures)
+    count = replicas or _replicas_running(request, sized, plan, figures)
     findings = [
         rate_finding(entry, figures, count), *lengths, *latency_findings(entry, plan, figures),
         cache_finding(plan, measured.kv_tokens), *gauges(plan, figures),
     ]  # fmt: skip
     proposed = _proposed(sized, plan, findings, figures, measured.kv_tokens)
-    told = tuple(replace(one, effect=_effect(one, stack, entry, proposed, plan)) for one in findings)
-    answer = _answer(stack, entry, proposed, plan, told)
+    with_effects = tuple(replace(one, effect=_effect(one, request, entry, proposed, plan)) for one in findings)
+    answer = _answer(request, entry, proposed, plan, with_effects)
     return Advice(
-        stack=stack.name,
+        stack=request.stack,
         entry=entry,
         running=figures,
         replicas_running=count,
-        findings=told,
+        findings=with_effects,
         answer=answer,
-        budget_usd=stack.budget.monthly_usd,
-        notes=(*answer.notes, *figures.notes, *_notes(answer, stack, plan, running, None if replicas else count)),
+        budget_usd=request.budget.monthly_usd,
+        notes=(*answer.notes, *figures.notes, *_notes(answer, request, plan, running, None if replicas else count)),
     )
 
 
@@ -203,37 +177,37 @@ def _with_workload(entry: ModelEntry, values: Mapping[str, Any], source: str) ->
     return entry.model_copy(update={"workload": workload})
 
 
-def _engine_option(stack: Stack, entry: ModelEntry, plan: ServingPlan, bounds: ReplicaBounds) -> Option | None:
+def _engine_option(request: PlanRequest, entry: ModelEntry, plan: ServingPlan, bounds: ReplicaBounds) -> Option | None:
     """Return the machines of ``plan`` with the workload of ``entry``; None when they do not carry it at all."""
     pinned = entry.engine.model_copy(update={"gpu": plan.gpu, "tensor_parallel": plan.tensor_parallel})
     wanted = entry.model_copy(update={"engine": pinned, "replicas": bounds})
     try:
-        options = enumerate_options(wanted, stack.capacity, stack.region, stack.catalogue).options
+        options = enumerate_options(wanted, request.market).options
     except TonnageError:
         return None
     return next((one for one in options if one.instance.instance_type == plan.instance_type), None)
 
 
 def _priced(
-    stack: Stack, entry: ModelEntry, plan: ServingPlan, option: Option, bounds: ReplicaBounds
+    request: PlanRequest, entry: ModelEntry, plan: ServingPlan, option: Option, bounds: ReplicaBounds
 ) -> tuple[Replicas, Bounds]:
     """Return replicas and cost of ``option``: on its own nodes, or its part of them where the plan shares nodes."""
     if not plan.shares_with:
         return option.replicas, option.usd_per_hour
     pinned = entry.engine.model_copy(update={"gpu": plan.gpu, "tensor_parallel": plan.tensor_parallel})
-    budget = stack.budget.model_copy(update={"monthly_usd": ANY_BUDGET_USD})
-    whole = stack.plan(entry.model_copy(update={"engine": pinned, "replicas": bounds}), budget)
+    pinned_entry = entry.model_copy(update={"engine": pinned, "replicas": bounds})
+    whole = plan_stack(request.with_entry(pinned_entry).with_budget(ANY_BUDGET_USD))
     model = next(one for one in whole.models if one.name == entry.name)
     return model.replicas, model.usd_per_hour
 
 
-def _replicas_running(stack: Stack, entry: ModelEntry, plan: ServingPlan, figures: Running) -> int:
+def _replicas_running(request: PlanRequest, entry: ModelEntry, plan: ServingPlan, figures: Running) -> int:
     """Return the most replicas that the plan keeps where each has the rate of the one that was read.
 
     With ``n`` replicas at ``u`` of what one carries, the plan keeps ``n`` while ``n * u > n - 1``; its floor always.
     """
     floor = max(plan.replicas.floor, 1)
-    option = _engine_option(stack, entry, plan, ReplicaBounds())
+    option = _engine_option(request, entry, plan, ReplicaBounds())
     if option is None or not figures.requests_per_s:
         return floor
     used = figures.requests_per_s / option.engine.most.requests_per_s
@@ -283,7 +257,7 @@ def _rounded_up(rate: float) -> float:
 
 
 def _with_objectives(entry: ModelEntry, findings: Mapping[str, Finding]) -> ModelEntry:
-    """Return the entry with a missed objective tightened by the miss: the plan was so much too hopeful."""
+    """Return the entry with a missed objective tightened by the ratio by which it was missed."""
     values = {
         name: max(math.floor(one.planned * one.planned / one.measured), 1)
         for name in ("ttft_p95_ms", "tpot_p95_ms")
@@ -305,19 +279,19 @@ def _alone(finding: Finding, entry: ModelEntry, proposed: ModelEntry) -> ModelEn
     return entry.model_copy(update={part: ours.model_copy(update={key: getattr(theirs, key)})})
 
 
-def _effect(finding: Finding, stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan) -> str:
+def _effect(finding: Finding, request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan) -> str:
     """Return what this figure alone changes on the planned machines."""
     if not finding.differs:
         return finding.effect
     single = _alone(finding, entry, proposed)
     if single == entry:
         return NOTHING
-    option = _engine_option(stack, single, plan, entry.replicas)
+    option = _engine_option(request, single, plan, entry.replicas)
     seqs = single.engine.max_num_seqs
     first = f"max_num_seqs {plan.engine.max_num_seqs} -> {seqs}, " if finding.name == "kv_tokens" else ""
     if option is None:
         return f"{first}{plan_name(plan)} does not carry it within the objectives and replicas.ceiling"
-    replicas, usd_per_hour = _priced(stack, single, plan, option, entry.replicas)
+    replicas, usd_per_hour = _priced(request, single, plan, option, entry.replicas)
     changed = (usd_per_hour.expected - plan.usd_per_hour.expected) * HOURS_PER_MONTH
     return first + ", ".join([*_bounds_changes(plan.replicas, replicas), _dollars(changed)])
 
@@ -343,21 +317,21 @@ class _Replanned:
     refusal: str = ""
 
 
-def _replan(stack: Stack, proposed: ModelEntry, *, with_ceiling: bool = True) -> _Replanned:
-    """Plan the stack with ``proposed``; a stated replicas.ceiling that is too low is raised, a budget only told."""
+def _replan(request: PlanRequest, proposed: ModelEntry, *, with_ceiling: bool = True) -> _Replanned:
+    """Plan the stack with ``proposed``; raise a replicas.ceiling that is too low, report an exceeded budget."""
     entry = proposed
     if not with_ceiling:
         entry = entry.model_copy(update={"replicas": ReplicaBounds(floor=entry.replicas.floor)})
     smallest = None
     try:
         try:
-            whole = stack.plan(entry)
+            whole = plan_stack(request.with_entry(entry))
         except OverBudget:
-            whole = stack.plan(entry, stack.budget.model_copy(update={"monthly_usd": ANY_BUDGET_USD}))
+            whole = plan_stack(request.with_entry(entry).with_budget(ANY_BUDGET_USD))
             smallest = least_budget(whole.burn_usd_per_hour.ceiling)
     except TonnageError as error:
         if with_ceiling and entry.replicas.ceiling is not None:
-            return _replan(stack, proposed, with_ceiling=False)
+            return _replan(request, proposed, with_ceiling=False)
         return _Replanned(entry=proposed, plan=None, refusal=error.problem)
     plan = next(one for one in whole.models if one.name == entry.name)
     if not with_ceiling:
@@ -370,40 +344,36 @@ def _side(plan: ServingPlan) -> Side:
     return Side(name=plan_name(plan), replicas=plan.replicas, usd_per_month=per_month(plan.usd_per_hour))
 
 
-def _kept(stack: Stack, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan) -> tuple[Side | None, str]:
-    """Return the stack as it is under the measured traffic, and why it does not do where it does not."""
+def _kept(request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan) -> tuple[Side | None, str]:
+    """Return the stack as it is under the measured traffic, and why it does not carry that, if so."""
     wanted = proposed.model_copy(update={"engine": entry.engine})
     bounds = ReplicaBounds(floor=plan.replicas.floor, ceiling=max(plan.replicas.ceiling, 1))
-    option = _engine_option(stack, wanted, plan, bounds)
+    option = _engine_option(request, wanted, plan, bounds)
     if option is None:
         return None, f"{plan.replicas.ceiling} replicas of {plan_name(plan)}, the ceiling, do not carry the traffic"
-    replicas, usd_per_hour = _priced(stack, wanted, plan, option, bounds)
+    replicas, usd_per_hour = _priced(request, wanted, plan, option, bounds)
     side = Side(name=plan_name(plan), replicas=replicas, usd_per_month=per_month(usd_per_hour))
     unbounded = wanted.model_copy(update={"replicas": ReplicaBounds()})
     per_node = 1 if plan.shares_with else option.per_node
-    free = replicas_of(unbounded, option.engine.rates, per_node, stack.capacity.zones)
+    free = replicas_of(unbounded, option.engine.rates, per_node, request.capacity.zones)
     if not isinstance(free, str) and free.ceiling > plan.replicas.ceiling and entry.replicas.ceiling is None:
         return side, f"a burst of peakFactor needs {free.ceiling} replicas, the ceiling is {plan.replicas.ceiling}"
     return side, ""
 
 
 def _answer(
-    stack: Stack,
-    entry: ModelEntry,
-    proposed: ModelEntry,
-    plan: ServingPlan,
-    findings: Sequence[Finding],
+    request: PlanRequest, entry: ModelEntry, proposed: ModelEntry, plan: ServingPlan, findings: Sequence[Finding]
 ) -> Answer:
-    """Weigh the proposal against keeping the stack as it is."""
+    """Compare the proposal with keeping the stack as it is."""
     planned = _side(plan)
     if proposed == entry:
         return Answer(change=False, entry=entry, planned=planned, kept=planned, proposed=planned)
-    new = _replan(stack, proposed)
-    kept, short = _kept(stack, entry, proposed, plan)
-    told = [f"{one.sentence}: {one.effect}" for one in findings if one.differs and one.effect != NOTHING]
+    new = _replan(request, proposed)
+    kept, short = _kept(request, entry, proposed, plan)
+    reasons = [f"{one.sentence}: {one.effect}" for one in findings if one.differs and one.effect != NOTHING]
     if new.plan is None:
-        reasons = (*told, f"no plan carries the measured workload: {new.refusal}")
-        return Answer(change=True, entry=new.entry, planned=planned, kept=kept, reasons=reasons)
+        reasons.append(f"no plan carries the measured workload: {new.refusal}")
+        return Answer(change=True, entry=new.entry, planned=planned, kept=kept, reasons=tuple(reasons))
     side = _side(new.plan)
     before = (kept or planned).usd_per_month.expected
     saving = before - side.usd_per_month.expected
@@ -413,19 +383,21 @@ def _answer(
     misplanned = abs(planned.usd_per_month.expected - side.usd_per_month.expected)
     change = required or saving >= KEEP * before > 0 or misplanned >= KEEP * planned.usd_per_month.expected
     if short:
-        told.append(short)
+        reasons.append(short)
     if over is not None:
-        told.append(
-            f"the budget of {stack.budget.monthly_usd:,.0f} USD is exceeded: the smallest that works is {over:,.2f}"
+        reasons.append(
+            f"the budget of {request.budget.monthly_usd:,.0f} USD is exceeded: the smallest that works is {over:,.2f}"
         )
     return Answer(
         change=change, entry=new.entry if change else entry, planned=planned, kept=kept, proposed=side, saving=saving,
-        smallest_budget_usd=over, reasons=tuple(told) if change else (),
-        notes=() if change else tuple(f"{line} (below {KEEP * 100:.0f} % of the bill)" for line in told),
+        smallest_budget_usd=over, reasons=tuple(reasons) if change else (),
+        notes=() if change else tuple(f"{line} (below {KEEP * 100:.0f} % of the bill)" for line in reasons),
     )  # fmt: skip
 
 
-def _notes(answer: Answer, stack: Stack, plan: ServingPlan, running: Running | None, assumed: int | None) -> list[str]:
+def _notes(
+    answer: Answer, request: PlanRequest, plan: ServingPlan, running: Running | None, assumed: int | None
+) -> list[str]:
     """Return what a reader should know of the figures and of what was left as it is."""
     found = []
     if running is None:
@@ -439,7 +411,7 @@ def _notes(answer: Answer, stack: Stack, plan: ServingPlan, running: Running | N
     proposed = answer.entry
     if floor := proposed.replicas.floor:
         free = proposed.model_copy(update={"replicas": ReplicaBounds(ceiling=proposed.replicas.ceiling)})
-        now, new = _replan(stack, proposed).plan, _replan(stack, free).plan
+        now, new = _replan(request, proposed).plan, _replan(request, free).plan
         if now is not None and new is not None and new.replicas.floor < floor:
             less = (now.usd_per_hour.floor - new.usd_per_hour.floor) * HOURS_PER_MONTH
             found.append(f"replicas.floor {floor} is stated and kept; the traffic needs {new.replicas.floor}, "

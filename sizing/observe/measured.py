@@ -209,7 +209,7 @@ def _load_notes(load: ServingLoad) -> tuple[str, ...]:
 
 
 def find_gpu(measured: Measured, stated: str | None, catalogue: Catalogue) -> tuple[Gpu, str]:
-    """Return the card and why it is believed; BadInput when it cannot be told, naming the candidates."""
+    """Return the card and the reason; BadInput when it is ambiguous, naming the candidates."""
     if stated is not None:
         return catalogue.gpu(stated), "stated"
     named = _named(measured.gpu_name, catalogue) if measured.gpu_name else None

@@ -143,7 +143,7 @@ def stack_prediction(
     name: str | None,
     catalogue: Catalogue,
 ) -> Prediction:
-    """Return what a stack expects of its model ``name``; BadInput lists the models when it is not told which."""
+    """Return what a stack expects of its model ``name``; BadInput lists the models without a valid name."""
     wanted = [(one, entry) for one in plan.models for entry in entries if one.name == entry.name]
     if name is not None:
         wanted = [(one, entry) for one, entry in wanted if name in {one.name, one.model}]

@@ -31,7 +31,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """One replica at work; None where it cannot be told. Shares are of 1, lengths means of a request.
+    """One replica at work; None where a figure is not known. Shares are of 1, lengths means of a request.
 
     ``requests`` in ``seconds`` are those of the rate, ``judged_requests`` those of lengths and latencies.
     """
@@ -116,13 +116,13 @@ class _Rate:
 def _of_load(rate: _Rate, judged: ServingLoad, now: ServingLoad, notes: Sequence[str]) -> Running:
     """Return the running figures; what too few requests say is left out."""
     enough = judged.requests >= FEWEST_REQUESTS
-    told = list(notes)
+    found = list(notes)
     if not enough:
-        told.append(
+        found.append(
             f"{judged.requests} requests are too few to judge lengths and latencies: {FEWEST_REQUESTS} are needed"
         )
     if now.preemptions:
-        told.append(f"{now.preemptions:,} preemptions since the start: the cache has been full")
+        found.append(f"{now.preemptions:,} preemptions since the start: the cache has been full")
 
     def p95(latency: Latency | None) -> float | None:
         return latency.p95_ms if enough and latency is not None else None
@@ -139,7 +139,7 @@ def _of_load(rate: _Rate, judged: ServingLoad, now: ServingLoad, notes: Sequence
         waiting=now.waiting,
         kv_cache_usage=now.kv_cache_usage,
         preemptions=now.preemptions,
-        notes=tuple(told),
+        notes=tuple(found),
     )
 
 
@@ -169,7 +169,7 @@ def running_of_log(chunks: Iterable[bytes]) -> Running | None:
     """Return what the throughput lines of a log say; None when it has none. ``chunks`` are its bytes in any cut.
 
     Requests are the answered POST lines of the API server, which ``--disable-uvicorn-access-log`` leaves out. Each
-    throughput line tells of the time since the one before, so the first only begins the count where there are more.
+    throughput line covers the time since the one before, so the first only begins the count where there are more.
     """
     stats: list[_Stats] = []
     answered = [0]
@@ -189,7 +189,7 @@ def _of_stats(stats: Sequence[_Stats], answered: Sequence[int]) -> Running:
         (later - earlier) % (366 * DAY_S) if earlier is not None and later is not None else LOG_INTERVAL_S
         for earlier, later in pairwise(times)
     ]
-    told, counted = (stats[1:], sum(answered[1:-1])) if gaps else (stats, sum(answered))
+    covered, counted = (stats[1:], sum(answered[1:-1])) if gaps else (stats, sum(answered))
     gaps = gaps or [LOG_INTERVAL_S]
     interval, seconds = median(gaps), sum(gaps)
     lasted = [min(gap, interval) for gap in gaps]  # a server without work prints nothing
@@ -200,8 +200,8 @@ def _of_stats(stats: Sequence[_Stats], answered: Sequence[int]) -> Running:
         kv_cache_usage=max(one.kv_cache_usage for one in stats),
         preemptions=0,
         prefix_hit_rate=share,
-        prompt_tokens=_tokens([one.prompt_tokens_per_s / (1 - share) for one in told], lasted),
-        generation_tokens=_tokens([one.generation_tokens_per_s for one in told], lasted),
+        prompt_tokens=_tokens([one.prompt_tokens_per_s / (1 - share) for one in covered], lasted),
+        generation_tokens=_tokens([one.generation_tokens_per_s for one in covered], lasted),
         requests=counted,
         ttft=None,
         tpot=None,

@@ -1,4 +1,6 @@
-"""How long the GPUs of one replica take to add up their parts: all-reduces by card and number of GPUs.
+"""All-reduces of tensor parallelism: latency and bandwidth by card and number of GPUs.
+
+    time = latency + 2 (n - 1) / n x message / bandwidth          of n GPUs, by a ring or by reading directly
 
 Measured cards are in ``sizing/catalogue/all_reduce.json`` (source, date and refresh are there). Another card takes the
 curve of a measured one of its architecture and link, else of its link, scaled by the width of the two links.
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sizing.catalogue import Gpu, load_catalogue
+from sizing.catalogue import Gpu
 from sizing.catalogue.files import dated_file
 
 PEERS = frozenset({"RTX-PRO-6000"})
@@ -20,17 +22,17 @@ the memory of the host."""
 THROUGH_HOST = 4
 """Fewest GPUs of the measured machine whose ring went through the host's memory."""
 LIKE: Mapping[str, str] = {"nvlink": "H100", "fabric": "H100", "pcie": "L40S", "network": "L40S"}
-"""Measured cards that stand for a link where none has the architecture too. Of the two on PCIe it is the slower, whose
-GPUs share the links of the processors, as those of most machines do."""
+"""Measured card by link, for cards whose architecture was not measured. Of the two on PCIe it is the slower, whose GPUs
+share the PCIe lanes of the processors, as in most machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AllReduce:
-    """Two ways to add up: a ring, and each GPU reading the memory of the others (0 bytes a second where none can)."""
+    """Two algorithms: a ring, and direct reads of the other GPUs' memory (0 bytes a second where there are none)."""
 
     ring_latency_s: float
     ring_bytes_per_s: float
-    """What each GPU sends, 2 (n - 1) / n times the message, by the time beyond the latency."""
+    """Of the 2 (n - 1) / n messages that each GPU sends."""
     direct_latency_s: float = 0.0
     direct_bytes_per_s: float = 0.0
 
@@ -43,12 +45,12 @@ def all_reduce(gpu: Gpu, gpus: int) -> AllReduce:
 @lru_cache(maxsize=256)
 def _of(name: str, architecture: str, link: str, link_gb_s: float, gpus: int) -> AllReduce:
     cards = _cards()
-    card = name if name in cards and load_catalogue().gpu(name).link == link else _stand_in(architecture, link, cards)
+    card = name if name in cards and _listed(name)["link"] == link else _stand_in(architecture, link, cards)
     by_number = cards[card]
     if link in {"pcie", "network"} and name not in PEERS:
         gpus = max(gpus, THROUGH_HOST)
     number = min((known for known in map(int, by_number) if known >= gpus), default=max(map(int, by_number)))
-    measured, scale = by_number[str(number)], link_gb_s / load_catalogue().gpu(card).link_gb_s
+    measured, scale = by_number[str(number)], link_gb_s / _listed(card)["link_gb_s"]
     return AllReduce(
         ring_latency_s=measured["ring_latency_us"] * 1e-6,
         ring_bytes_per_s=measured["ring_gb_s"] * 1e9 * scale,
@@ -58,9 +60,14 @@ def _of(name: str, architecture: str, link: str, link_gb_s: float, gpus: int) ->
 
 
 def _stand_in(architecture: str, link: str, cards: Mapping[str, Any]) -> str:
-    known = (load_catalogue().gpu(name) for name in sorted(cards))
-    alike = [card.name for card in known if (card.architecture, card.link) == (architecture, link)]
+    known = (_listed(name) for name in sorted(cards))
+    alike = [str(card["name"]) for card in known if (card["architecture"], card["link"]) == (architecture, link)]
     return alike[0] if alike else LIKE[link]
+
+
+def _listed(name: str) -> Mapping[str, Any]:
+    """Return a card that was measured as ``gpus.json`` has it."""
+    return next(row for row in dated_file("gpus")["gpus"] if row["name"] == name)
 
 
 def _cards() -> Mapping[str, Mapping[str, Mapping[str, float]]]:

@@ -22,7 +22,7 @@ DRAFTLESS = ("mtp", "ngram")
 
 
 def check_speculation(stated: EngineOverrides | EngineSettings, where: str) -> None:
-    """Raise BadInput for a draft whose speed cannot be told: a model of its own, or an acceptance nobody stated."""
+    """Raise BadInput where speculative decoding cannot be predicted: a separate draft model, or no acceptance."""
     method, drafted = stated.speculative_method, stated.num_speculative_tokens
     if method and method not in DRAFTLESS:
         problem = f"{method} drafts with a model of its own, which a plan does not place"

@@ -22,6 +22,7 @@ def estimate_of(replica: Replica, loop: Loop, *, concurrency: float, output_toke
         ttft_ms=interval(replica.work, "ttft_ms", loop.ttft_s * 1e3),
         tpot_ms=interval(replica.work, "tpot_ms", loop.tpot_s * 1e3),
         requests_per_s=loop.output_tokens_per_s / output_tokens,
+        prefill_ms=loop.prefill_s * 1e3,
         figures=_figures(replica, loop),
     )
 

@@ -1,27 +1,34 @@
-"""Open-loop traffic on one replica: how many requests are in flight and what the 95th percentile sees.
+"""Open-loop traffic on one replica: requests in flight, and the 95th percentiles of TTFT and TPOT.
 
-With ``C`` requests in flight on average, a replica completes ``C / cycle(C)`` requests per second (Little's law with
-the cycle of ``sizing.performance.roofline``), which grows with C; so the traffic that a replica carries within its
-objectives is found by bisection on C. Lengths are those of ``sizing.workload.lengths``, times between arrivals gamma
-with the stated burstiness, exponential without (``sizing.workload.arrivals``); a replica that takes a share of them
-sees bursts thinned by it. Then, stated in each plan:
+    rate     = C / cycle(C)                                     Little's law
+    var      = z rate / (d rate / dC), at most z C (1 + C)      of the number in flight; z C where none slows another
+    C95      = C + 1.645 sqrt(var)                              p95 concurrency
+    met      = max(z - 1, 0) var / (z C)                        requests of its own burst that a request meets
+    step95   = step(C95 + met)
+    KV95     = C L + 1.645 sqrt(var L^2 + C var_L)
+    TTFT p95 = step95 + prompt95 / (1 - rho)                    rho = rate (prefill + step x prompt / chunk)
+    D        = n step95 + (W + max(z - 1, 0)) prefill
+    V        = rate (ca2 + cs2) prefill^2 D / (1 - rho)^3 + (Var W - Var W of M/M/1) (prefill / (1 - rho))^2
+    TPOT p95 = (D / (1 - rho) + 1.645 sqrt(V)) / n              rho = rate prefill
 
-- a request that is seen decoding is a long one: its context is the prompt plus half the mean square of the output over
-  its mean, the whole mean of an exponential output;
-- the number in flight varies: of Poisson arrivals its variance is rate / slope of the rate in C (C where no request
-  slows another, more near saturation), of burstier ones the peakedness of their number times that. Its 95th
-  percentile, 1.645 standard deviations above C, must be scheduled at once; the tokens they hold vary with their
-  lengths besides, and the KV cache holds their 95th percentile. Requests of a burst see each other: their steps have
-  what the bursts add to the variance over the mean besides;
-- prompts cost the mean of their squares where they attend, twice the square of an exponential mean; those of a burst
-  are computed together, as many as their peakedness;
-- TTFT p95 is that of a prompt at the 95th percentile of lengths after the step that is running; of exponential
-  prompts and Poisson arrivals it is stretched by 1 / (1 - share of time that other prompts take), the sojourn of an
-  M/M/1 queue; others add what their sojourn has above that of exponential ones;
-- TPOT p95 is that of a short answer in the step at the 95th percentile of C: its steps and the prompts among them make
-  a busy period, taken at 1.645 standard deviations.
+    C, C95     requests in flight, mean and 95th percentile; C95 must fit the slots, KV95 (tokens) the KV cache
+    cycle      seconds in which each of C requests is served once; with ``step`` in ``sizing.performance.roofline``
+    z          peakedness of arrivals, 1 for Poisson (``sizing.workload.arrivals``)
+    L, var_L   tokens of a request seen decoding, and their variance (``sizing.workload.lengths``)
+    rho        utilisation: share of the time that prompts take
+    prefill    seconds that one prompt adds to the steps of the others
+    prompt95   seconds from the start of a prefill to its first token, at the 95th percentile of lengths
+    n          tokens of a short answer, which has the 95th percentile of TPOT
+    W          wait of a prompt for those before it, in units of ``prefill``
+    D, V       seconds of work that start a busy period of prompts, and the variance of that period
+    ca2, cs2   squared coefficients of variation of the times between arrivals, and of prompts
 
-``benchmarks/plans/prove.py`` judges these by simulation.
+TTFT is that of an M/M/1 queue: exponential prompts, Poisson arrivals. Others add the difference between their GI/G/1
+sojourn and that one. Attention over prompts costs E[prompt^2], and the z prompts of a burst are computed in one step.
+Each latency is then multiplied by the margin for the error of the prediction (``sizing.performance.spread``).
+
+The rate grows with C, so ``most_traffic`` finds the largest C within the objectives by bracketing.
+``benchmarks/plans/prove.py`` judges these formulas by simulation.
 """
 
 from __future__ import annotations
@@ -39,19 +46,19 @@ from sizing.workload.lengths import NORMAL_P95, Lengths, RequestLengths, lengths
 from sizing.workload.workload import Objectives, Workload
 
 EXPONENTIAL = lengths_of(1, None, 1)
-STEP_ASIDE = 1.1
-"""Factor on the number in flight over which the slope of the rate is taken."""
+SLOPE_STEP = 1.1
+"""Factor on C over which d rate / dC is taken."""
 BISECTIONS = 40
 CLOSE = 1e-6
-"""Width, as a share, at which the most traffic is known well enough."""
-EXACT = 1e-9
-"""Share of a rate that is no difference."""
+"""Relative tolerance of C at the most traffic."""
 NEAR = 0.05
-"""The same for a bound that only tells what need not be looked at."""
-FEWEST = 1e-3
-"""Share of what an idle replica takes, below which it takes nothing."""
+"""The same for an upper bound, which only prunes a search."""
+EXACT = 1e-9
+"""Relative tolerance of a rate."""
 LEAST = 0.02
-"""Requests in flight on average at which a replica counts as idle."""
+"""C at which a replica counts as idle."""
+FEWEST = 1e-3
+"""Share of ``LEAST`` below which a replica carries nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,7 @@ class Traffic:
     concurrency: float
     concurrency_p95: float
     slots: float
+    """Requests that can be scheduled at once."""
     requests_per_s: float
     kv_tokens_p95: float
     requests_ttft_p95_ms: float
@@ -84,12 +92,12 @@ class Traffic:
 
     @property
     def schedulable(self) -> bool:
-        """Tell whether the 95th percentile of requests in flight, and of the tokens they hold, can be scheduled."""
+        """Return whether the p95 concurrency fits the slots, and the KV tokens at p95 the cache."""
         cache = self.kv_tokens_p95 <= self.replica.kv_tokens or self.concurrency <= LEAST
         return cache and self.concurrency_p95 <= self.slots
 
     def meets(self, objectives: Objectives) -> bool:
-        """Tell whether both objectives hold and what is in flight can be scheduled."""
+        """Return whether both objectives hold and the p95 concurrency can be scheduled."""
         return (
             self.schedulable
             and self.ttft_p95_ms <= objectives.ttft_p95_ms
@@ -112,7 +120,7 @@ class Traffic:
 def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traffic:
     """Return the open-loop state in which ``concurrency`` requests are in flight on average.
 
-    Each batch of a pipeline has its share of them and is judged alone; what must be scheduled is that of all.
+    Pipeline parallelism: latencies are those of one of the ``stages`` batches, slots and KV tokens those of all.
     """
     lengths = _lengths(replica, workload)
     prompt, answer, context, stages = lengths.prompt, lengths.answer, lengths.context, replica.stages
@@ -122,35 +130,36 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     pairs = prompt.second_moment * prompt_pairs(new, cached)
     roofline = replica.roofline
 
-    def cycle(of: float, together: float = 1.0) -> Cycle:
-        return roofline.cycle(of, context, new=new, pairs=pairs, output_tokens=tokens_out, together=together)
+    def cycle_at(number: float, together: float = 1.0) -> Cycle:
+        return roofline.cycle(number, context, new=new, pairs=pairs, output_tokens=tokens_out, together=together)
 
-    once = cycle(batch)
-    rate = batch / once.cycle_s * min(share, 1.0)
+    cycle = cycle_at(batch)
+    rate = batch / cycle.cycle_s * min(share, 1.0)
     arrivals = Arrivals(workload.burstiness, min(rate * stages / workload.arrivals_per_second, 1.0))
-    bursts = arrivals.peakedness
-    if bursts > 1:
-        once = cycle(batch, bursts)
-        rate = batch / once.cycle_s * min(share, 1.0)
-    more = cycle(batch * STEP_ASIDE, max(bursts, 1.0))
-    poisson = variance_of(batch, once.cycle_s, more.cycle_s) * min(share, 1.0)
-    variance = poisson * bursts
-    beside = poisson * max(bursts - 1.0, 0.0) / batch  # of its own burst, which a request sees besides
-    crowd = max(share + beside + NORMAL_P95 * math.sqrt(variance), 1.0)
-    crowded_s = roofline.step_s(crowd, context) if math.isfinite(crowd) else math.inf
-    spread_out = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
-    held = stages * (variance * context**2 + share * spread_out)  # of numbers, and of lengths
-    usual = workload.burstiness == 1 and workload.input_tokens_p95 is None
+    peakedness = arrivals.peakedness
+    if peakedness > 1:
+        cycle = cycle_at(batch, peakedness)
+        rate = batch / cycle.cycle_s * min(share, 1.0)
+    above = cycle_at(batch * SLOPE_STEP, max(peakedness, 1.0))
+    poisson = variance_of(batch, cycle.cycle_s, above.cycle_s) * min(share, 1.0)
+    variance = poisson * peakedness
+    met = poisson * max(peakedness - 1.0, 0.0) / batch
+    seen_p95 = max(share + met + NORMAL_P95 * math.sqrt(variance), 1.0)
+    step_p95_s = roofline.step_s(seen_p95, context) if math.isfinite(seen_p95) else math.inf
+    variance_of_tokens = prompt.variation * tokens_in**2 + answer.variation_seen * tokens_out**2
+    held = stages * (variance * context**2 + share * variance_of_tokens)
+    exponential_poisson = workload.burstiness == 1 and workload.input_tokens_p95 is None
 
-    def waits(busy: float) -> tuple[Wait, Wait]:
-        """Waits of the workload's prompts, and those of exponential prompts that arrive as Poisson."""
-        of_poisson = wait_of(busy, POISSON, EXPONENTIAL.variation)
-        return of_poisson if usual else wait_of(busy, arrivals, prompt.variation), of_poisson
+    def waits(utilisation: float) -> tuple[Wait, Wait]:
+        """Waits of the workload's prompts, and those of exponential prompts with Poisson arrivals."""
+        reference = wait_of(utilisation, POISSON, EXPONENTIAL.variation)
+        return reference if exponential_poisson else wait_of(utilisation, arrivals, prompt.variation), reference
 
-    ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, once, rate, crowded_s, share, waits)
-    token_s = crowded_s / replica.work.tokens_per_step
-    tpot_s = tpot_p95_s(once, waits(rate * once.prefill_s), rate, token_s, answer, followers=max(bursts - 1.0, 0.0))
-    tpot_mean_s = (once.steps * once.step_s + max(batch - 1, 0.0) * once.prefill_s) / tokens_out
+    ttft_s, ttft_mean_s = _ttft_s(replica, workload, lengths, cycle, rate, step_p95_s, share, waits)
+    token_s = step_p95_s / replica.work.tokens_per_step
+    of_burst = max(peakedness - 1.0, 0.0)
+    tpot_s = tpot_p95_s(cycle, waits(rate * cycle.prefill_s), rate, token_s, answer, of_burst=of_burst)
+    tpot_mean_s = (cycle.steps * cycle.step_s + max(batch - 1, 0.0) * cycle.prefill_s) / tokens_out
     return Traffic(
         replica=replica,
         workload=workload,
@@ -166,51 +175,53 @@ def traffic_at(replica: Replica, workload: Workload, concurrency: float) -> Traf
     )
 
 
-def variance_of(number: float, cycle_s: float, cycle_aside_s: float) -> float:
-    """Variance of the number in flight: rate / slope of the rate in that number, at most that of a geometric number.
+def variance_of(number: float, cycle_s: float, cycle_above_s: float) -> float:
+    """Variance of the number in flight under Poisson arrivals: rate / (d rate / dC), at most C (1 + C).
 
-    ``cycle_aside_s`` is the cycle of ``STEP_ASIDE`` times as many. Where none slows another the slope is rate / number
-    and the number is Poisson; where more add nothing, they share what there is and their number is geometric.
+    ``cycle_above_s`` is the cycle of ``SLOPE_STEP`` times as many. Where no request slows another the slope is rate / C
+    and the number is Poisson; where the rate no longer grows (processor sharing) it is geometric.
     """
     here, geometric = number / cycle_s, number * (1 + number)
-    gained = number * STEP_ASIDE / cycle_aside_s - here
-    return min(here * number * (STEP_ASIDE - 1) / gained, geometric) if gained > 0 else geometric
+    gained = number * SLOPE_STEP / cycle_above_s - here
+    return min(here * number * (SLOPE_STEP - 1) / gained, geometric) if gained > 0 else geometric
 
 
 def _ttft_s(  # noqa: PLR0917
     replica: Replica,
     workload: Workload,
     lengths: RequestLengths,
-    once: Cycle,
+    cycle: Cycle,
     rate: float,
-    crowded_s: float,
+    step_p95_s: float,
     concurrency: float,
     waits: Callable[[float], tuple[Wait, Wait]],
 ) -> tuple[float, float]:
-    """95th percentile and mean of the time to the first token: the running step, then a prompt among the others."""
+    """95th percentile and mean of TTFT: the running step, then the sojourn of a prompt among the others."""
     prompt = lengths.prompt
     new = prompt.mean * (1 - workload.prefix_share)
-    busy = rate * (once.prefill_s + once.step_s * new / replica.work.chunk_tokens)
+    utilisation = rate * (cycle.prefill_s + cycle.step_s * new / replica.work.chunk_tokens)
 
-    def own_s(times_mean: float) -> float:
-        tokens = min(times_mean * prompt.mean, max(replica.longest - 1, prompt.mean))
+    def prompt_s(over_mean: float) -> float:
+        tokens = min(over_mean * prompt.mean, max(replica.longest - 1, prompt.mean))
         cached = tokens * workload.prefix_share
         return replica.roofline.first_token_s(concurrency, lengths.context, tokens=tokens - cached, cached=cached)
 
-    mean, usual, running = own_s(1.0), own_s(EXPONENTIAL.p95_over_mean), crowded_s * min(concurrency, 1.0)
-    served = running + slowed_s(usual, busy)
-    wait, poisson = waits(busy)
-    if busy >= 1 or wait is poisson:
-        return served, running + slowed_s(mean, busy)
-    long, unit = own_s(prompt.p95_over_mean), usual / EXPONENTIAL.p95_over_mean
-    more = sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, usual, unit, poisson)
+    mean, exponential = prompt_s(1.0), prompt_s(EXPONENTIAL.p95_over_mean)
+    running = step_p95_s * min(concurrency, 1.0)
+    served = running + slowed_s(exponential, utilisation)
+    wait, reference = waits(utilisation)
+    if utilisation >= 1 or wait is reference:
+        return served, running + slowed_s(mean, utilisation)
+    long, unit = prompt_s(prompt.p95_over_mean), exponential / EXPONENTIAL.p95_over_mean
+    more = sojourn_p95_s(mean, long, unit, wait) - sojourn_p95_s(mean, exponential, unit, reference)
     return served + more, running + mean + unit * wait.mean
 
 
 def sojourn_p95_s(mean_s: float, long_s: float, unit_s: float, wait: Wait) -> float:
-    """95th percentile of wait and service, which takes ``mean_s`` and at the 95th percentile ``long_s``.
+    """95th percentile of wait and service: mean_s + W + sqrt((long_s - mean_s)^2 + (W95 - W)^2).
 
-    The wait is counted in ``unit_s``; deviations of the two from their means add like sides of a triangle.
+    Service takes ``mean_s``, at its 95th percentile ``long_s``; W and W95 are mean and 95th percentile of ``wait``, in
+    units of ``unit_s``. Wait and service are independent, so deviations from their means are added in quadrature.
     """
     return mean_s + unit_s * wait.mean + math.hypot(long_s - mean_s, unit_s * max(wait.p95 - wait.mean, 0.0))
 
@@ -223,34 +234,33 @@ def _lengths(replica: Replica, workload: Workload) -> RequestLengths:
     )  # fmt: skip
 
 
-def slowed_s(alone_s: float, busy: float) -> float:
-    """Seconds of work that takes ``alone_s`` where others take the share ``busy`` (infinite from 1)."""
-    return alone_s / (1 - busy) if busy < 1 else math.inf
+def slowed_s(alone_s: float, utilisation: float) -> float:
+    """Sojourn in an M/M/1 queue: alone_s / (1 - rho), infinite from 1."""
+    return alone_s / (1 - utilisation) if utilisation < 1 else math.inf
 
 
 def tpot_p95_s(
-    once: Cycle, waits: tuple[Wait, Wait], rate: float, token_s: float, answer: Lengths, *, followers: float = 0.0
+    cycle: Cycle, waits: tuple[Wait, Wait], rate: float, token_s: float, answer: Lengths, *, of_burst: float = 0.0
 ) -> float:
     """95th percentile over answers of the time per token, with the prompts of others that fall among its steps.
 
-    The steps of an answer and the prompts left behind its own start a busy period of prompts: its mean is that of an
-    M/G/1 queue, its variance that of the work that arrives, which varies with arrivals and lengths, and that of the
-    prompts left behind as far as it is above that of exponential ones. ``followers`` come on top: after an arrival
-    there are so many more than at another moment, (variation - 1) / 2 of a renewal process. After the one token of a
-    vector, a score or a label none follows: it has the step alone. ``token_s`` is the time for each token without
-    them: a step, of which drafted tokens make several.
+    The answer's own steps and the prompts queued when it starts, D seconds of work, start a busy period of prompts
+    (formulas above). ``waits`` are those of the workload's prompts and of an M/M/1 queue. ``of_burst``: arrivals that
+    follow an arrival beyond those that follow any other moment, (ca2 - 1) / 2 = z - 1 in a renewal process.
+    ``token_s``: a step over the tokens that speculative decoding makes of it. An answer of one token (a vector, a
+    score, a label) meets no prompt: it has the step alone.
     """
-    wait, poisson = waits
+    wait, reference = waits
     if answer.mean <= 1:
         return token_s
     tokens = max(answer.short_share * answer.mean, 1.0)
-    busy = rate * once.prefill_s
-    if busy >= 1:
+    utilisation = rate * cycle.prefill_s
+    if utilisation >= 1:
         return math.inf
-    begun = tokens * token_s + (wait.mean + followers) * once.prefill_s
-    variance = rate * wait.variation * once.prefill_s**2 * begun / (1 - busy) ** 3
-    variance += max(wait.variance - poisson.variance, 0.0) * (once.prefill_s / (1 - busy)) ** 2
-    return (begun / (1 - busy) + NORMAL_P95 * math.sqrt(variance)) / tokens
+    begun = tokens * token_s + (wait.mean + of_burst) * cycle.prefill_s
+    variance = rate * wait.variation * cycle.prefill_s**2 * begun / (1 - utilisation) ** 3
+    variance += max(wait.variance - reference.variance, 0.0) * (cycle.prefill_s / (1 - utilisation)) ** 2
+    return (begun / (1 - utilisation) + NORMAL_P95 * math.sqrt(variance)) / tokens
 
 
 def most_traffic(replica: Replica, workload: Workload, objectives: Objectives) -> Traffic | None:
@@ -260,7 +270,7 @@ def most_traffic(replica: Replica, workload: Workload, objectives: Objectives) -
 
 
 def rate_bound(replica: Replica, workload: Workload, objectives: Objectives) -> float:
-    """Return requests per second that ``most_traffic`` does not exceed, and hardly misses; 0 where it is None."""
+    """Return an upper bound of the rate of ``most_traffic``, at most ``NEAR`` above in C; 0 where that is None."""
     best, beyond = _bracket(replica, workload, objectives, NEAR)
     return beyond.requests_per_s if best else 0.0
 
@@ -270,13 +280,12 @@ def _bracket(
 ) -> tuple[Traffic | None, Traffic]:
     """Return the most traffic that is known to meet the objectives and the least that is known not to.
 
-    The excess over what binds grows with the requests in flight; its zero is bracketed and closed in on by false
-    position with halved ends (the Illinois rule), down to ``close`` as a share of the number in flight. Both are the
-    same where all that can be scheduled meets them.
+    The excess over the binding limit grows with C: its zero is found by regula falsi (Illinois), down to a width of
+    ``close`` x C. Both are the same where all that can be scheduled meets the objectives.
     """
     low, high = LEAST, max(replica.slots(_lengths(replica, workload).context), 1.0)
     best, beyond = traffic_at(replica, workload, low), traffic_at(replica, workload, high)
-    if not best.meets(objectives):  # of bursts that many replicas share each may still take a little
+    if not best.meets(objectives):  # its share of a burst may be too much where a smaller share is not
         high, beyond, low = low, best, LEAST * FEWEST
         best = traffic_at(replica, workload, low)
     if not best.meets(objectives):
@@ -296,7 +305,7 @@ def _bracket(
 
 @dataclass(slots=True)
 class _Between:
-    """A zero between two numbers in flight: ``below`` is the excess at ``low``, ``above`` that at ``high``."""
+    """Bracket of the C at which the excess is zero: ``below`` is the excess at ``low``, ``above`` that at ``high``."""
 
     low: float
     high: float
@@ -327,7 +336,7 @@ class _Between:
 
 
 def _excess(state: Traffic, objectives: Objectives) -> float:
-    """How far the state is beyond what binds first, as a share of it; negative within, infinite without bound."""
+    """Largest ratio of a figure to its limit, minus 1: negative within all limits, infinite where a latency is."""
     excess = max(
         state.ttft_p95_ms / objectives.ttft_p95_ms,
         state.tpot_p95_ms / objectives.tpot_p95_ms,

@@ -24,13 +24,14 @@ from sizing.plan import EngineSettings, MemoryEstimate
 RECOMPUTED = 0.7
 """Tokens that a request prefills again for each of its output tokens, where more are in flight than the cache holds.
 
-vLLM admits a request as soon as its prompt fits, so what others will still write takes its place again, and it starts
-anew. ``benchmarks/throughput/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9 without.
+vLLM admits a request as soon as its prompt fits; when running requests then fill the cache, it is preempted and
+recomputed. ``benchmarks/throughput/preemption.py`` replays these rules: 0.5 to 0.8 with prefix caching, 0.6 to 0.9
+without.
 """
 
 
 UNBOUNDED_TOKENS = 10**12
-"""Cache of a replica that never lacks any."""
+"""Cache of a model without one, which never binds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,8 @@ def speed_of(
 
     Efficiencies belong to a class of cards (``classes``; one that is absent takes the default). Steps of a mixture of
     experts or of latent attention launch more kernels per layer, which counts as host time of the step. All-reduces are
-    as measured alone (``sizing.performance.all_reduce``), times what a link carries inside a model; the ranks arrive
-    apart, and the last is the later the more there are.
+    as measured alone (``sizing.performance.all_reduce``), times the share of that bandwidth that a model reaches, plus
+    the skew between ranks, which grows with log2 of their number.
     """
     group = classes.get(gpu.name, "default")
     reduce, apart_s = all_reduce(gpu, gpus), constants["link.apart_us"] * 1e-6 * math.log2(max(gpus, 2))
@@ -137,12 +138,12 @@ def step_work(model: ModelSpec, engine: EngineSettings) -> StepWork:
 
 @dataclass(frozen=True)
 class _Matrices:
-    """Bytes that one rank reads of the weights, and parameters that are looked up or used at the end only."""
+    """Weights of one rank: bytes that a step reads, and parameters that not every token multiplies."""
 
     read: int
     experts: int
     skipped: int
-    """Parameters that no token of a text request multiplies: the embedding table, image and audio towers."""
+    """Parameters that no token of a text request multiplies: the embedding table, image and audio encoders."""
     head: int
     head_bytes: int
 

@@ -53,7 +53,7 @@ class StepFeatures:
     """Parameters of one of them, over all GPUs."""
     draft_tokens: int = 0
     draft_passes: int = 0
-    """Passes of a model that drafts; 0 where tokens are looked up in the prompt."""
+    """Passes of a draft model; 0 for n-gram lookup in the prompt."""
     draft_bytes: float = 0.0
     """Bytes that each pass reads: the draft's weights but routed experts, and the output head."""
     draft_expert_bytes: float = 0.0
@@ -119,7 +119,7 @@ class Speed:
     attention_bytes_per_s: float = 0.0
     """Bandwidth of reading the cache; 0 takes ``bandwidth_bytes_per_s``."""
     attention_fp8: float = 1.0
-    """Share of it that a cache of 8 bits reaches: a token costs work of its own beside its bytes."""
+    """Share of it that a cache of 8 bits reaches: a token also costs work of its own."""
     direct_bytes_per_s: float = 0.0
     """Of an all-reduce in which each GPU reads the others' memory; 0 where the GPUs cannot."""
     direct_latency_s: float = 0.0
@@ -129,9 +129,9 @@ class Speed:
     request_host_s: float = 0.0
     """Seconds of host work that one request costs the engine, whatever its length."""
     token_s: float = 0.0
-    """Seconds of the API server for each output token, beside the engine: it limits very fast replicas."""
+    """Seconds of the API server for each output token, parallel to the engine: it limits very fast replicas."""
     passes: float = 0.0
-    """Times that a step reads or writes the hidden state of a token in each layer, beside the matrices."""
+    """Times that a step reads or writes the hidden state of a token in each layer, outside of the matrices."""
     routing: float = 1.0
     """Share of a further token's experts that are chosen independently of the tokens before it; 1 is even routing."""
     launch_s: float = 0.0
@@ -141,7 +141,7 @@ class Speed:
     adapter_slot_s: float = 0.0
     """Seconds for each slot."""
     adapter_s: float = 0.0
-    """Seconds for each adapter that is used, beside its bytes."""
+    """Seconds for each adapter that is used, without reading it."""
     adapter_flops_per_s: float = math.inf
     draft_pass_s: float = 0.0
     """Seconds of host work for one pass of a draft."""
@@ -245,7 +245,7 @@ class Roofline:
         return -math.expm1((1 + (tokens - 1) * self.speed.routing) * self._missed)
 
     def step_s(self, batch: float, context_tokens: float, *, prompt_tokens: float = 0.0, pairs: float = 0.0) -> float:
-        """Seconds of one step: ``batch`` decodes with ``context_tokens`` each, beside ``prompt_tokens`` of prompts.
+        """Seconds of one step: ``batch`` decodes with ``context_tokens`` each, and ``prompt_tokens`` of prompts.
 
         ``pairs`` are the pairs of tokens that the prompts attend over, twice the area under the diagonal.
         """
@@ -284,7 +284,7 @@ class Roofline:
         return step
 
     def first_token_s(self, batch: float, context_tokens: float, *, tokens: float, cached: float) -> float:
-        """Seconds from the start of a prefill to its first token, chunk by chunk beside ``batch`` decodes."""
+        """Seconds from the start of a prefill to its first token, chunk by chunk with ``batch`` decodes."""
         chunks = max(math.ceil(tokens / self.work.chunk_tokens), 1)
         size, pairs = tokens / chunks, prompt_pairs(tokens, cached) / chunks
         step = self.step_s(batch, context_tokens, prompt_tokens=size, pairs=pairs)
@@ -314,10 +314,9 @@ class Roofline:
 
 
 def smooth_max(one_s: float, other_s: float) -> float:
-    """Join the times of memory and of compute by their fourth-power norm.
+    """(one^4 + other^4)^(1/4): the larger of two times, rounded where they cross.
 
-    The square would add them like sides of a triangle, infinity takes the larger; near the crossing real kernels
-    reach neither limit.
+    There real kernels reach neither limit. The power lies between 2 (in quadrature) and infinity (the larger).
     """
     larger, smaller = (one_s, other_s) if one_s > other_s else (other_s, one_s)
     share = smaller / larger

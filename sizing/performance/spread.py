@@ -1,4 +1,13 @@
-"""How far predictions of throughput and latency lie from measurements: p10 to p90, and the margin that plans keep."""
+"""How far predictions of throughput and latency lie from measurements: p10 to p90, and the margin that plans keep.
+
+    interval = prediction x (p10, 1, p90)
+    errors   = ln(p90 / p10) / (2 x 1.2816)        standard deviation of the logarithm of the prediction's error
+    requests = ln(p95 / mean) / 1.645              the same of requests within one deployment
+    margin   = max(sqrt(p10 p90), 1) x exp(1.645 (sqrt(requests^2 + errors^2) - requests))
+
+p10 and p90 are factors of the residuals over a prediction, by kind of model. Errors and requests are independent
+lognormals, so their deviations are added in quadrature: where requests differ much, the error adds little.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +21,16 @@ from sizing.workload.lengths import NORMAL_P90, NORMAL_P95
 
 
 def spread_of(work: StepWork) -> Mapping[str, Mapping[str, float]]:
-    """Return the factors from a prediction to p10 and p90 by measure, for models and widths of this kind."""
+    """Return p10 and p90 by measure, as factors of a prediction, for this kind of model and width."""
     by_kind: Mapping[str, Mapping[str, Mapping[str, float]]] = throughput_constants()["spread"]
     kind = "experts" if work.experts else "dense, TP >= 2" if work.gpus > 1 else "dense, one GPU"
     return by_kind[kind]
 
 
 def error_margin(work: StepWork, measure: str, *, p95: float, mean: float) -> float:
-    """Return the factor from the 95th percentile over requests to that over requests of all deployments.
+    """Return ``margin``: from the 95th percentile over requests of one deployment to that over all deployments.
 
-    The error of a prediction differs from deployment to deployment, as ``spread_of`` says: a log-normal. Requests
-    differ within one, from ``mean`` to ``p95``. Both are independent, so their logarithms add like sides of a triangle,
-    and where requests differ much the error adds little. A bias in our favour is not taken.
+    A median error in our favour counts as none.
     """
     factors = spread_of(work)[measure]
     requests = math.log(max(p95 / mean, 1.0)) / NORMAL_P95 if math.isfinite(p95) else 0.0

@@ -5,7 +5,7 @@ Numbers are rounded so that equal plans give equal bytes on every machine; units
 
 from __future__ import annotations
 
-from sizing.catalogue import Catalogue, load_catalogue
+from sizing.catalogue import Catalogue
 from sizing.cost.document import plan_costs
 from sizing.documents import Document, bounds_document, figure_documents, interval_document
 from sizing.inputs import ModelEntry
@@ -45,7 +45,7 @@ def _option(plan: ServingPlan, chosen: ServingPlan) -> Document:
 
 
 def plan_document(
-    result: PlanResult, entry: ModelEntry, region: str, catalogue_date: str, catalogue: Catalogue | None = None
+    result: PlanResult, entry: ModelEntry, region: str, catalogue_date: str, catalogue: Catalogue
 ) -> Document:
     """Return the document of ``tonnage plan``: chosen, alternatives, rejected, costs, with the inputs as resolved."""
     return {
@@ -61,5 +61,5 @@ def plan_document(
         "chosen": _option(result.chosen, result.chosen),
         "alternatives": [_option(plan, result.chosen) for plan in result.alternatives],
         "rejected": [{"option": one.option, "reason": one.reason} for one in result.rejected],
-        **plan_costs(result.chosen, result.pools, entry, region, catalogue or load_catalogue()),
+        **plan_costs(result.chosen, result.pools, entry, region, catalogue),
     }

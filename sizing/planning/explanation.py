@@ -128,7 +128,7 @@ def _cost(option: Option, capacity: Capacity) -> Figure:
         " hours of dailyShape; ceiling at the dearest allowed type on demand",
         inputs={
             "on_demand_usd_per_hour": option.offers[0].on_demand_usd_per_hour,
-            "spot_usd_per_hour": round(option.spot_usd_per_hour, 4),
+            "spot_usd_per_hour": round(option.offers[0].spot_usd_per_hour, 4),
             "spot_share": capacity.spot_share,
             "nodes_floor": option.split.floor,
             "nodes_expected": option.split.expected,
@@ -184,10 +184,9 @@ def _context(entry: ModelEntry, option: Option) -> Figure:
 def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
     """Return what a reader of the plan should know before deploying it."""
     found = []
-    slowest = next(float(figure.value) for figure in plan.figures if figure.name == "drain_s")
-    if slowest > plan.drain.shutdown_timeout_s:
+    if plan.slowest_answer_s > plan.drain.shutdown_timeout_s:
         found.append(
-            f"{plan.name}: answers at the 95th percentile take {slowest:.0f} s, a leaving replica waits "
+            f"{plan.name}: answers at the 95th percentile take {plan.slowest_answer_s:.0f} s, a leaving replica waits "
             f"{plan.drain.shutdown_timeout_s} s (limit of the spot notice); longer ones are cut"
         )
     if plan.scale_to_zero:

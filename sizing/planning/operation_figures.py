@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from sizing.catalogue.files import serving_facts, serving_source
 from sizing.inputs import ModelEntry
-from sizing.operation import Fallback, GatewayPlan, Ingest, Placement, Probes, Rollout
 from sizing.plan import Figure, NodePoolPlan, Replicas, ServingPlan, StartUp
+from sizing.plan.operation import Fallback, GatewayPlan, Ingest, Placement, Probes, Rollout
 from sizing.serving.gateway import gateway_figures
 
 

@@ -9,31 +9,30 @@ lowered to make a budget hold; that is for the user to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from sizing.catalogue import Catalogue
-from sizing.cost.bill import beside_usd_per_hour, bill_of, shared_lines, total
+from sizing.cost.bill import bill_of, fixed_usd_per_hour, shared_lines, total
 from sizing.cost.budget import budget_plan, least_budget
 from sizing.cost.spot_interruptions import spot_warnings
-from sizing.cost.transfer import StackTraffic
 from sizing.errors import BadInput, NoPlan, OverBudget
-from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.inputs import Capacity, ModelEntry
 from sizing.nodes.lifecycle import with_lifetime
 from sizing.nodes.pools import gpu_quota
 from sizing.nodes.quotas import purchases_of, quota_shortage
-from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
+from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 from sizing.planning.explanation import sharing_warning, warnings_of
 from sizing.planning.operation_figures import stack_figures
 from sizing.planning.refusals import no_plan, no_plan_way_out, option_title, why_more_expensive
+from sizing.planning.request import PlanRequest
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option, Search, Supply
-from sizing.planning.search.shapes import Rejected
+from sizing.planning.search.options import Market, Option, Search
+from sizing.planning.search.parallel_configs import Rejected
 from sizing.planning.serving_plan import own_plan, serving_plan
 from sizing.planning.sharing.fleet_search import Combination, combinations
 from sizing.planning.sharing.fleets import fleet_names, own_fleet, shared_nodes_of
 from sizing.serving.gateway import gateway_plan
-from sizing.serving.vector_store import plan_vector_store
 from sizing.units import HOURS_PER_MONTH
 
 
@@ -49,9 +48,7 @@ class PlanResult:
 
 def plan_model(
     entry: ModelEntry,
-    capacity: Capacity,
-    region: str,
-    catalogue: Catalogue,
+    market: Market,
     *,
     max_monthly_usd: float | None = None,
     top: int = 5,
@@ -63,33 +60,41 @@ def plan_model(
     ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
     meets the objectives, OverBudget when nothing that does fits the limit.
     """
-    search = _search(entry, capacity, region, catalogue, keep=top + 1)
-    options: Sequence[Option] = search.options
-    above: tuple[Rejected, ...] = ()
+    search = _search(entry, market, keep=top + 1)
+    options, rejected = search.options, tuple(search.rejected)
     if max_monthly_usd is not None:
-        beside = beside_usd_per_hour(entry, capacity.zones, region, catalogue)
-        options, above = _within(search.options, beside, max_monthly_usd)
+        fixed = fixed_usd_per_hour(entry, market.capacity.zones, market.region, market.catalogue)
+        options, above = _within(options, fixed, max_monthly_usd)
+        rejected += above
+    return _result(entry, market.capacity, options, rejected, top)
+
+
+def _result(
+    entry: ModelEntry, capacity: Capacity, options: Sequence[Option], rejected: tuple[Rejected, ...], top: int
+) -> PlanResult:
+    """Return the first of ``options`` as a plan with the next ``top``, and why all others lost."""
     shown = _first_of_each(options, lambda option: option.engine.name)[: top + 1]
     titles = {option_title(option) for option in shown}
     rest = [option for option in _first_of_each(options, option_title) if option_title(option) not in titles]
     dearer = tuple(
-        Rejected(option=option_title(option), reason=why_more_expensive(option, shown[0])) for option in rest
+        Rejected(option=option_title(option), kind="more-expensive", reason=why_more_expensive(option, shown[0]))
+        for option in rest
     )
     chosen = own_plan(entry, shown[0], capacity)
     pools = own_fleet(entry.name, shown[0]).pools(entry.name)
     return PlanResult(
         chosen=chosen,
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
-        rejected=(*search.rejected, *above, *dearer),
+        rejected=(*rejected, *dearer),
         pools=tuple(with_lifetime(pool, (chosen,)) for pool in pools),
     )
 
 
 def _within(
-    options: Sequence[Option], beside_usd_per_hour: float, max_monthly_usd: float
+    options: Sequence[Option], fixed: float, max_monthly_usd: float
 ) -> tuple[list[Option], tuple[Rejected, ...]]:
     """Return the options whose bill stays within the limit, and why the others do not; OverBudget when none does."""
-    budgets = [least_budget(option.ceiling_usd_per_hour + beside_usd_per_hour) for option in options]
+    budgets = [least_budget(option.ceiling_usd_per_hour + fixed) for option in options]
     within = [option for option, least in zip(options, budgets, strict=True) if least <= max_monthly_usd]
     if not within:
         raise OverBudget(
@@ -103,7 +108,7 @@ def _within(
     for option, least in sorted(zip(options, budgets, strict=True), key=lambda pair: pair[1]):
         if option_title(option) not in named:
             above.setdefault(option_title(option), f"above the limit: its ceiling needs {least:.2f} USD per month")
-    return within, tuple(Rejected(option=title, reason=reason) for title, reason in above.items())
+    return within, tuple(Rejected(option=title, kind="above-limit", reason=reason) for title, reason in above.items())
 
 
 def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> list[Option]:
@@ -114,92 +119,71 @@ def _first_of_each(options: Sequence[Option], name: Callable[[Option], str]) -> 
     return list(first.values())
 
 
-def _search(entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, keep: int = 1) -> Search:
-    search = enumerate_options(entry, capacity, region, catalogue, keep=keep)
+def _search(entry: ModelEntry, market: Market, keep: int) -> Search:
+    search = enumerate_options(entry, market, keep=keep)
     if not search.options:
-        way_out = no_plan_way_out(search, region, catalogue)
+        way_out = no_plan_way_out(search, market.region, market.catalogue)
         raise NoPlan(f"models.{entry.name}", no_plan(entry, search), way_out=way_out)
     return search
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Request:
-    """What a stack asks for."""
+class PlannedStack:
+    """A plan with the searches that it was chosen from: one for each model."""
 
-    stack: str
-    models: tuple[ModelEntry, ...]
-    capacity: Capacity
-    budget: Budget
-    region: str
-    catalogue: Catalogue
-    vector_store: VectorStore | None
-    internet_facing: bool = False
-    gateway_proxies: int = 2
+    request: PlanRequest
+    plan: StackPlan
+    searches: tuple[Search, ...]
+    top: int
 
-    def combinations(self, most_ceiling_usd_per_hour: float) -> list[Combination]:
-        """Return what to try, cheapest expected first; the last has the least ceiling."""
-        searches = [_search(entry, self.capacity, self.region, self.catalogue) for entry in self.models]
-        supply = Supply(capacity=self.capacity, region=self.region, catalogue=self.catalogue)
-        return combinations(self.models, searches, supply, most_ceiling_usd_per_hour)
-
-    @property
-    def store(self) -> VectorStorePlan | None:
-        return None if self.vector_store is None else plan_vector_store(self.vector_store)
-
-    @property
-    def traffic(self) -> StackTraffic:
-        """What the stack carries."""
-        return StackTraffic(entries=self.models, zones=self.capacity.zones, internet_facing=self.internet_facing)
-
-    @property
-    def most_ceiling_usd_per_hour(self) -> float:
-        """What the budget leaves for the ceilings of the models."""
-        shared = total(shared_lines(self.store, self.region, self.catalogue, self.traffic)).ceiling
-        return self.budget.monthly_usd / HOURS_PER_MONTH - shared
+    @cached_property
+    def alone(self) -> Mapping[str, PlanResult]:
+        """By model, the cheapest way to serve it on nodes of its own and up to ``top`` others; whatever the budget."""
+        pairs = zip(self.request.models, self.searches, strict=True)
+        capacity, top = self.request.capacity, self.top
+        return {
+            entry.name: _result(entry, capacity, search.options, tuple(search.rejected), top) for entry, search in pairs
+        }
 
 
-def plan_stack(  # noqa: PLR0917 (the contract of the core)
-    stack: str,
-    models: Sequence[ModelEntry],
-    capacity: Capacity,
-    budget: Budget,
-    region: str,
-    catalogue: Catalogue,
-    vector_store: VectorStore | None = None,
-    *,
-    internet_facing: bool = False,
-    gateway_proxies: int = 2,
-) -> StackPlan:
-    """Plan a whole serving stack within its budget; ``internet_facing`` adds transfer out to the bill.
-
-    ``gateway_proxies`` share the limits of the gateway.
+def plan_stack(request: PlanRequest) -> StackPlan:
+    """Plan a whole serving stack within its budget.
 
     Raises BadInput, NoPlan when a model cannot meet its objectives, OverBudget when the ceilings do not fit.
     """
-    _check_names(models)
-    request = _Request(
-        stack=stack,
-        models=tuple(models),
-        capacity=capacity,
-        budget=budget,
-        region=region,
-        catalogue=catalogue,
-        vector_store=vector_store,
-        internet_facing=internet_facing,
-        gateway_proxies=gateway_proxies,
-    )
+    return planned_stack(request).plan
+
+
+def planned_stack(request: PlanRequest, top: int = 0) -> PlannedStack:
+    """Plan a stack as ``plan_stack`` does, and keep the search, in which ``top`` alternatives of each model are found.
+
+    The plan is the same for every ``top``.
+    """
+    _check_names(request.models)
+    searches = _searches(request, keep=top + 1)
+    tried = combinations(request.models, searches, request.market, _most_ceiling_usd_per_hour(request))
     short = ""
-    for combination in request.combinations(request.most_ceiling_usd_per_hour):
+    for combination in tried:
         plan = _assemble(request, combination)
-        if least_budget(plan.burn_usd_per_hour.ceiling) <= budget.monthly_usd:
-            lacking = quota_shortage(capacity, purchases_of(plan.pools), catalogue)
+        if least_budget(plan.burn_usd_per_hour.ceiling) <= request.budget.monthly_usd:
+            lacking = quota_shortage(request.capacity, purchases_of(plan.pools), request.catalogue)
             if not lacking:
-                return plan
+                return PlannedStack(request=request, plan=plan, searches=searches, top=top)
             short = short or lacking
     if short:  # each model fits the stated quotas, all together do not
         way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
         raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
-    raise _over_budget(request, plan)
+    raise _over_budget(request, _assemble(request, tried[-1]))
+
+
+def _searches(request: PlanRequest, keep: int = 1) -> tuple[Search, ...]:
+    return tuple(_search(entry, request.market, keep) for entry in request.models)
+
+
+def _most_ceiling_usd_per_hour(request: PlanRequest) -> float:
+    """Return what the budget leaves for the ceilings of the models."""
+    shared = total(shared_lines(request.store, request.region, request.catalogue, request.traffic)).ceiling
+    return request.budget.monthly_usd / HOURS_PER_MONTH - shared
 
 
 def _check_names(models: Sequence[ModelEntry]) -> None:
@@ -211,7 +195,7 @@ def _check_names(models: Sequence[ModelEntry]) -> None:
             raise BadInput("models", f"two models are called {name!r}", way_out="give each entry its own name")
 
 
-def _assemble(request: _Request, combination: Combination) -> StackPlan:
+def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
     capacity, region, budget = request.capacity, request.region, request.budget
     plans: list[ServingPlan] = []
     bought: dict[str, NodePoolPlan] = {}
@@ -248,12 +232,13 @@ def _assemble(request: _Request, combination: Combination) -> StackPlan:
     )
 
 
-def _over_budget(request: _Request, leanest: StackPlan) -> OverBudget:
+def _over_budget(request: PlanRequest, leanest: StackPlan) -> OverBudget:
     smallest = least_budget(leanest.burn_usd_per_hour.ceiling)
     largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
     calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    least = least_budget(_assemble(calm, calm.combinations(0.0)[-1]).burn_usd_per_hour.ceiling)
+    calmest = combinations(calm.models, _searches(calm), calm.market, 0.0)[-1]
+    least = least_budget(_assemble(calm, calmest).burn_usd_per_hour.ceiling)
     if least < smallest:
         way_out += f" (peakFactor 1 needs {least:.2f} USD)"
     return OverBudget(

@@ -7,7 +7,7 @@ import math
 from sizing.catalogue import Catalogue
 from sizing.inputs import ModelEntry
 from sizing.planning.search.options import Option, Search
-from sizing.planning.search.shapes import Rejected
+from sizing.planning.search.parallel_configs import Rejected, RejectionKind
 
 
 def option_title(option: Option) -> str:
@@ -33,10 +33,10 @@ def why_more_expensive(option: Option, chosen: Option) -> str:
 def no_plan(entry: ModelEntry, search: Search) -> str:
     """Say what is the best that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
-    (ttft, ttft_by), (tpot, tpot_by) = search.reach.ttft_ms, search.reach.tpot_ms
-    if search.shapes and not search.placed and math.isinf(ttft):
+    (ttft, ttft_by), (tpot, tpot_by) = search.best_latency.ttft_ms, search.best_latency.tpot_ms
+    if search.configs and not search.placed and math.isinf(ttft):
         return f"{entry.model} runs on no GPU that is allowed: {_last_reasons(search)}"
-    if search.reach.missed and not search.placed:
+    if search.best_latency.missed and not search.placed:
         return (
             f"no option meets ttftP95Ms {wanted.ttft_p95_ms:g} and tpotP95Ms {wanted.tpot_p95_ms:g}; best reachable "
             f"is TTFT p95 {math.ceil(ttft)} ms on {ttft_by} and TPOT p95 {tpot:.1f} ms on {tpot_by}"
@@ -46,27 +46,31 @@ def no_plan(entry: ModelEntry, search: Search) -> str:
 
 def no_plan_way_out(search: Search, region: str, catalogue: Catalogue) -> str:
     """Return what to change in the stack file so that a plan exists."""
-    scarce = "lower capacity.zones, " if any(one.reason.startswith("sold in") for one in search.rejected) else ""
-    if not search.shapes:
+    scarce = "lower capacity.zones, " if any(one.kind == "too-few-zones" for one in search.rejected) else ""
+    if not search.configs:
         sold = [gpu.name for gpu in catalogue.gpus if catalogue.instances(gpu.name, region)]
         return f"{scarce}allow GPUs that {region} sells: {', '.join(sorted(sold))}"
-    if any(" of quota L-" in one.reason for one in search.rejected):
+    if any(one.kind == "quota" for one in search.rejected):
         return "ask for more in Service Quotas, allow GPUs of another family, lower requestsPerSecond or spotShare"
     if search.placed:
         return "lower requestsPerSecond or capacity.zones, allow more GPUs, or raise replicas.ceiling"
-    if search.reach.missed:
+    if search.best_latency.missed:
         return f"loosen the objectives, {scarce}allow more GPUs or choose a smaller model"
     return f"{scarce}allow more GPUs"
 
 
-_TELLING = ("needs", "sold in", "pods of", "misses", "does not fit", "", "no machine", "not sold")
-"""Beginnings of reasons, the most telling first; nothing stands for any other."""
+_MOST_TELLING: tuple[RejectionKind, ...] = (
+    "quota", "too-many-replicas", "too-few-zones", "pod-too-large", "misses-objectives", "does-not-fit",
+)  # fmt: skip
+_LEAST_TELLING: tuple[RejectionKind, ...] = ("no-machine", "not-sold")
+"""What is told last; the kinds that stand in neither list come between them."""
 
 
 def _last_reasons(search: Search) -> str:
-    def rank(one: Rejected) -> tuple[bool, int]:
-        found = [place for place, start in enumerate(_TELLING) if start and one.reason.startswith(start)]
-        return " of quota L-" not in one.reason, found[0] if found else _TELLING.index("")
+    def rank(one: Rejected) -> int:
+        if one.kind in _MOST_TELLING:
+            return _MOST_TELLING.index(one.kind)
+        return len(_MOST_TELLING) + (1 + _LEAST_TELLING.index(one.kind) if one.kind in _LEAST_TELLING else 0)
 
     told = sorted(search.rejected, key=rank)[:3]
     return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"

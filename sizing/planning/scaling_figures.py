@@ -11,9 +11,9 @@ from dataclasses import asdict
 from sizing.catalogue.files import serving_facts, serving_source
 from sizing.inputs import ModelEntry
 from sizing.nodes.loss_tolerance import lost_replicas
-from sizing.operation import Probes
 from sizing.performance.queueing import traffic_at, traffic_for
-from sizing.plan import Figure, LossTolerance, Scaling, StartUp
+from sizing.plan import Figure, LossTolerance, StartUp
+from sizing.plan.operation import Probes, Scaling
 from sizing.planning.search.options import Option
 from sizing.serving.autoscaling import rise_within_lag, scale_up_lag_s
 

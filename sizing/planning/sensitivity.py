@@ -10,27 +10,36 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sizing.catalogue import Catalogue
-from sizing.cost.bill import beside_usd_per_hour, per_month
+from sizing.cost.bill import fixed_usd_per_hour, per_month
 from sizing.errors import BadInput, OverBudget, TonnageError
 from sizing.inputs import Capacity, ModelEntry
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.plan import Bounds, Replicas, ServingPlan
 from sizing.planning.planner import PlanResult, plan_model
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.options import Option, Supply
+from sizing.planning.search.options import Market, Option
+from sizing.planning.search.parallel_configs import option_name
 from sizing.planning.search.replicas import whole_replicas
-from sizing.planning.search.shapes import option_name
 from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
 
 LOOSENED = (0.5, 1.0, 2.0, 4.0)
 """Objectives are tightened and loosened by these: the options that a stricter or laxer promise would allow."""
+
+
 TRAFFIC_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
 OUTPUT_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
+
+
 QUIETEST_HOUR = 4
 """Hour of the least traffic where no day is stated: a cosine from there to the busiest hour, twelve hours later."""
+
+
 EVERY_OPTION = 10_000
+
+
 SAME = 0.005
 """Differences below half a percent are not told."""
 
@@ -46,7 +55,7 @@ class OptionPoint:
     gpu: str
     instance_type: str
     engine: str
-    """GPU and widths, as in the name."""
+    """GPU and parallel sizes, as in the name."""
     replicas: Replicas
     usd_per_month: Bounds
     ttft_p95_ms: float
@@ -119,9 +128,7 @@ class PlanStudy:
 def study_plan(
     result: PlanResult,
     entry: ModelEntry,
-    capacity: Capacity,
-    region: str,
-    catalogue: Catalogue,
+    market: Market,
     *,
     max_monthly_usd: float | None = None,
     progress: Progress = lambda _: None,
@@ -131,15 +138,15 @@ def study_plan(
     ``progress`` is told each stretch of work in one line. Raises nothing that ``plan_model`` did not.
     """
     progress("every option at tighter and looser objectives")
-    options = option_points(result.chosen, entry, capacity, region, catalogue)
+    options = option_points(result.chosen, entry, market)
     progress("the day of the choice, hour by hour")
-    day = day_of(result.chosen, entry, capacity, region, catalogue, max_monthly_usd=max_monthly_usd)
+    day = day_of(result.chosen, entry, market, max_monthly_usd=max_monthly_usd)
     progress(f"the plan at {len(TRAFFIC_FACTORS)} times the traffic and {len(OUTPUT_FACTORS)} lengths of the output")
-    workload, supply = entry.workload, Supply(capacity=capacity, region=region, catalogue=catalogue)
+    workload = entry.workload
 
     def steps(key: str, values: Sequence[tuple[float, float]]) -> tuple[Step, ...]:
         return tuple(
-            _step(_with_workload(entry, key, value), factor, value, supply, max_monthly_usd) for factor, value in values
+            _step(with_workload(entry, key, value), factor, value, market, max_monthly_usd) for factor, value in values
         )
 
     lengths = [(factor, max(round(workload.output_tokens * factor), 1)) for factor in OUTPUT_FACTORS]
@@ -163,14 +170,7 @@ def _engine_name(plan: ServingPlan) -> str:
     return option_name(plan.gpu, plan.tensor_parallel, plan.pipeline_parallel)
 
 
-def p95_ms(plan: ServingPlan, figure: str) -> float:
-    """Return ``ttft_p95_ms`` or ``tpot_p95_ms`` of a plan, as its explanation states it."""
-    return next(float(one.value) for one in plan.figures if one.name == figure)
-
-
-def option_points(
-    chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
-) -> tuple[OptionPoint, ...]:
+def option_points(chosen: ServingPlan, entry: ModelEntry, market: Market) -> tuple[OptionPoint, ...]:
     """Return every option that fits at the planned traffic, cheapest expected first.
 
     An option is planned for the stated objectives, for half of them, and for two and four times as much: so a reader
@@ -178,21 +178,27 @@ def option_points(
     """
     found: dict[tuple[str, int, float], OptionPoint] = {}
     first = _point(chosen, entry.objectives, chosen=True)
-    found[first.name, first.replicas.expected, first.ttft_p95_ms] = first
+    found[_shown(first)] = first
     for factor in LOOSENED:
-        objectives = _scaled(entry.objectives, factor)
+        objectives = scaled_objectives(entry.objectives, factor)
         wanted = entry.model_copy(update={"objectives": objectives})
         try:
-            result = plan_model(wanted, capacity, region, catalogue, top=EVERY_OPTION)
+            result = plan_model(wanted, market, top=EVERY_OPTION)
         except TonnageError:
             continue
         for plan in (result.chosen, *result.alternatives):
             point = _point(plan, entry.objectives, chosen=False)
-            found.setdefault((point.name, point.replicas.expected, point.ttft_p95_ms), point)
+            found.setdefault(_shown(point), point)
     return tuple(sorted(found.values(), key=lambda p: (p.usd_per_month.expected, p.tpot_p95_ms, p.name)))
 
 
-def _scaled(objectives: Objectives, factor: float) -> Objectives:
+def _shown(point: OptionPoint) -> tuple[str, int, float]:
+    """By what points are told apart: those with one name and the same replicas and TTFT to a tenth are one."""
+    return point.name, point.replicas.expected, round(point.ttft_p95_ms, 1)
+
+
+def scaled_objectives(objectives: Objectives, factor: float) -> Objectives:
+    """Return the objectives times ``factor``, within what can be stated."""
     return objectives.model_copy(
         update={
             "ttft_p95_ms": min(objectives.ttft_p95_ms * factor, 600_000.0),
@@ -202,7 +208,6 @@ def _scaled(objectives: Objectives, factor: float) -> Objectives:
 
 
 def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> OptionPoint:
-    ttft, tpot = p95_ms(plan, "ttft_p95_ms"), p95_ms(plan, "tpot_p95_ms")
     return OptionPoint(
         name=plan_name(plan),
         gpu=plan.gpu,
@@ -210,9 +215,9 @@ def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> Option
         engine=_engine_name(plan),
         replicas=plan.replicas,
         usd_per_month=per_month(plan.usd_per_hour),
-        ttft_p95_ms=ttft,
-        tpot_p95_ms=tpot,
-        meets=plan.meets and ttft <= objectives.ttft_p95_ms and tpot <= objectives.tpot_p95_ms,
+        ttft_p95_ms=plan.ttft_p95_ms,
+        tpot_p95_ms=plan.tpot_p95_ms,
+        meets=plan.meets and plan.ttft_p95_ms <= objectives.ttft_p95_ms and plan.tpot_p95_ms <= objectives.tpot_p95_ms,
         chosen=chosen,
     )
 
@@ -226,11 +231,9 @@ def frontier(points: Sequence[OptionPoint], latency: Callable[[OptionPoint], flo
     return tuple(kept)
 
 
-def chosen_option(
-    chosen: ServingPlan, entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue
-) -> Option:
+def chosen_option(chosen: ServingPlan, entry: ModelEntry, market: Market) -> Option:
     """Return the option that ``chosen`` was made from."""
-    for option in enumerate_options(entry, capacity, region, catalogue).options:
+    for option in enumerate_options(entry, market).options:
         same_engine = option.engine.settings == chosen.engine and option.engine.gpu.name == chosen.gpu
         same_nodes = option.instance.instance_type == chosen.instance_type and option.replicas == chosen.replicas
         if same_engine and same_nodes and option.usd_per_hour == chosen.usd_per_hour:
@@ -250,16 +253,14 @@ def shares_of_day(workload: Workload) -> tuple[float, ...]:
 def day_of(
     chosen: ServingPlan,
     entry: ModelEntry,
-    capacity: Capacity,
-    region: str,
-    catalogue: Catalogue,
+    market: Market,
     *,
     max_monthly_usd: float | None = None,
 ) -> Day:
     """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
-    option = chosen_option(chosen, entry, capacity, region, catalogue)
+    option = chosen_option(chosen, entry, market)
     beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
-    beside += beside_usd_per_hour(entry, capacity.zones, region, catalogue)
+    beside += fixed_usd_per_hour(entry, market.capacity.zones, market.region, market.catalogue)
     hours = []
     for hour, share in enumerate(shares_of_day(entry.workload)):
         burst = share * entry.workload.peak_factor
@@ -271,7 +272,7 @@ def day_of(
                 burst_requests_per_second=entry.workload.requests_per_second * burst,
                 replicas=replicas,
                 burst_replicas=max(_replicas_at(burst, entry, option), replicas),
-                usd_per_hour=nodes_usd_per_hour(replicas, option, capacity),
+                usd_per_hour=nodes_usd_per_hour(replicas, option, market.capacity),
             )
         )
     return Day(
@@ -294,10 +295,10 @@ def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> flo
     """Return what the nodes of ``replicas`` cost at the prices of the plan."""
     counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
     split = split_nodes(counts, option.per_node, capacity.spot_share)
-    return fleet_usd_per_hour(split, option.offers, option.spot_usd_per_hour).expected
+    return fleet_usd_per_hour(split, option.offers).expected
 
 
-def _with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:
+def with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:
     """Return the entry with another traffic or length; None where that is beyond what may be stated."""
     try:
         workload = entry.workload.restated({key: value})
@@ -306,16 +307,16 @@ def _with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | No
     return entry.model_copy(update={"workload": workload})
 
 
-def _step(entry: ModelEntry | None, factor: float, value: float, supply: Supply, max_monthly_usd: float | None) -> Step:
+def _step(entry: ModelEntry | None, factor: float, value: float, market: Market, max_monthly_usd: float | None) -> Step:
     if entry is None:
         return Step(factor=factor, value=value, refusal="beyond what a workload may state")
     over = False
     try:
         try:
-            plan = _plan(entry, supply, max_monthly_usd)
+            plan = cheapest_plan(entry, market, max_monthly_usd)
         except OverBudget:
             over = True
-            plan = _plan(entry, supply, None)
+            plan = cheapest_plan(entry, market, None)
     except TonnageError as error:
         return Step(factor=factor, value=value, refusal=error.problem)
     return Step(
@@ -329,70 +330,9 @@ def _step(entry: ModelEntry | None, factor: float, value: float, supply: Supply,
     )
 
 
-def _plan(entry: ModelEntry, supply: Supply, max_monthly_usd: float | None) -> ServingPlan:
-    return plan_model(
-        entry, supply.capacity, supply.region, supply.catalogue, max_monthly_usd=max_monthly_usd, top=0
-    ).chosen
-
-
-def what_saves(
-    chosen: ServingPlan,
-    entry: ModelEntry,
-    capacity: Capacity,
-    region: str,
-    catalogue: Catalogue,
-    *,
-    max_monthly_usd: float | None = None,
-) -> tuple[tuple[str, str], ...]:
-    """Say of looser objectives, less traffic and shorter answers what the first cheaper step saves: (change, sentence).
-
-    Steps are those of the study, the smallest first; costs are expected, of the GPU nodes.
-    """
-    supply, load = Supply(capacity=capacity, region=region, catalogue=catalogue), entry.workload
-
-    def first(steps: Sequence[tuple[str, ModelEntry | None]]) -> str:
-        for words, changed in steps:
-            saved = _saved(chosen, changed, supply, max_monthly_usd)
-            if saved:
-                return f"{words}: {saved}"
-        return f"no cheaper even at {steps[-1][0]}"
-
-    loosened = [_scaled(entry.objectives, factor) for factor in LOOSENED if factor > 1]
-    rates = [load.requests_per_second * factor for factor in reversed(TRAFFIC_FACTORS) if factor < 1]
-    lengths = [max(round(load.output_tokens * factor), 1) for factor in reversed(OUTPUT_FACTORS) if factor < 1]
-    changes: dict[str, list[tuple[str, ModelEntry | None]]] = {
-        "looser objectives": [
-            (
-                f"TTFT p95 {wanted.ttft_p95_ms:,g} ms, TPOT p95 {wanted.tpot_p95_ms:,g} ms",
-                entry.model_copy(update={"objectives": wanted}),
-            )
-            for wanted in loosened
-        ],
-        "less traffic": [
-            (f"{rate:.4g} requests/s", _with_workload(entry, "requests_per_second", rate)) for rate in rates
-        ],
-        "shorter answers": [
-            (f"{length} tokens", _with_workload(entry, "output_tokens", length))
-            for length in lengths
-            if length < load.output_tokens
-        ],
-    }
-    return tuple((change, first(steps)) for change, steps in changes.items() if steps)
-
-
-def _saved(chosen: ServingPlan, entry: ModelEntry | None, supply: Supply, max_monthly_usd: float | None) -> str:
-    """Say what the plan of ``entry`` costs and saves; empty where it is no cheaper or there is none."""
-    if entry is None:
-        return ""
-    try:
-        plan = _plan(entry, supply, max_monthly_usd)
-    except TonnageError:
-        return ""
-    ours, theirs, count = chosen.usd_per_hour.expected, plan.usd_per_hour.expected, plan.replicas.expected
-    if theirs > ours * (1 - SAME):
-        return ""
-    replicas = f"{count} replica{'' if count == 1 else 's'}"
-    return f"{theirs:,.2f} USD/h, {(theirs / ours - 1) * 100:+.0f} %, {replicas} of {plan_name(plan)}"
+def cheapest_plan(entry: ModelEntry, market: Market, max_monthly_usd: float | None) -> ServingPlan:
+    """Return the cheapest plan alone, without alternatives."""
+    return plan_model(entry, market, max_monthly_usd=max_monthly_usd, top=0).chosen
 
 
 def trade(chosen: ServingPlan, other: ServingPlan) -> tuple[str, ...]:
@@ -402,8 +342,8 @@ def trade(chosen: ServingPlan, other: ServingPlan) -> tuple[str, ...]:
         _change("expected cost", ours.expected, theirs.expected),
         _change("ceiling", ours.ceiling, theirs.ceiling),
         _change("floor", ours.floor, theirs.floor),
-        _change("TTFT p95", p95_ms(chosen, "ttft_p95_ms"), p95_ms(other, "ttft_p95_ms")),
-        _change("TPOT p95", p95_ms(chosen, "tpot_p95_ms"), p95_ms(other, "tpot_p95_ms")),
+        _change("TTFT p95", chosen.ttft_p95_ms, other.ttft_p95_ms),
+        _change("TPOT p95", chosen.tpot_p95_ms, other.tpot_p95_ms),
         _count("replicas", chosen.replicas.expected, other.replicas.expected),
     ]
     if other.memory.kv_tokens != chosen.memory.kv_tokens and chosen.memory.kv_tokens > 0:

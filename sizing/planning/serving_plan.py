@@ -17,7 +17,7 @@ from sizing.planning.search.options import Option
 from sizing.planning.sharing.fleets import Fleet, own_fleet
 from sizing.serving.autoscaling import fallback, scaling
 from sizing.serving.ingest import ingest
-from sizing.serving.lifecycle import drain, probes, start_up
+from sizing.serving.lifecycle import drain, probes, slowest_answer_s, start_up
 from sizing.serving.placement import placement
 from sizing.serving.rollout import rollout
 from sizing.units import SECONDS_PER_HOUR
@@ -43,7 +43,9 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
     spot = any(pool.capacity_type == "spot" for pool in pools)
     each, least = engine.rates.arrivals(entry.workload), max(option.replicas.floor, 1)
-    thresholds = scaling(settings, entry, start, each=each, relief=engine.rates.relief, least=least, spare=spare)
+    thresholds = scaling(
+        settings, entry, start, each=each, scale_out_gain=engine.rates.scale_out_gain, least=least, spare=spare
+    )
     budgets = probes(start)
     leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
     surge, weights = fleet.surge, engine.weights_bytes
@@ -80,6 +82,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         start_up=start,
         probes=budgets,
         drain=leave,
+        slowest_answer_s=slowest_answer_s(entry.workload, traffic.tpot_p95_ms),
         scaling=thresholds,
         resources=engine.pod,
         surge=surge,
@@ -87,6 +90,9 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         usd_per_hour=option.usd_per_hour,
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
         weights_bytes=weights,
+        ttft_p95_ms=traffic.ttft_p95_ms,
+        tpot_p95_ms=traffic.tpot_p95_ms,
+        most_requests_per_s_per_replica=engine.most.requests_per_s,
         meets=traffic.meets(entry.objectives),
         figures=(
             *plan_figures(entry, fleet, traffic, capacity),

@@ -9,8 +9,8 @@ import math
 
 from sizing.catalogue.files import serving_facts
 from sizing.inputs import ModelEntry
-from sizing.operation import Fallback
-from sizing.plan import EngineSettings, Replicas, Scaling, StartUp
+from sizing.plan import EngineSettings, Replicas, StartUp
+from sizing.plan.operation import Fallback, Scaling
 from sizing.units import round_up
 from sizing.workload.workload import Objectives, Workload
 
@@ -63,7 +63,7 @@ def scaling(
     start: StartUp,
     *,
     each: float,
-    relief: float = 1.0,
+    scale_out_gain: float = 1.0,
     least: int = 1,
     spare: int = 0,
 ) -> Scaling:
@@ -75,11 +75,11 @@ def scaling(
     the rest chance: two standard deviations of what a window counts where the first replica is added, which is less
     than at the busiest hour.
 
-    ``each`` are the arrivals per second of one replica; with one more, ``relief`` times as many come, so fewer carry
-    fewer each, which is counted as arrivals beside. ``least`` run always, ``spare`` stand by for a loss.
+    ``each`` are the arrivals per second of one replica; with one more, ``scale_out_gain`` times as many come, so fewer
+    carry fewer each, which is counted as arrivals beside. ``least`` run always, ``spare`` stand by for a loss.
     """
     facts, workload = serving_facts("scaling"), entry.workload
-    each, aside = each * relief, workload.arrivals_per_second * (relief - 1)
+    each, aside = each * scale_out_gain, workload.arrivals_per_second * (scale_out_gain - 1)
     aside += spare * each
     arrivals, counted = first_decision(each, aside, least)
     told = min(workload.burstiness, 1.0) * counted**2 / arrivals  # Poisson arrivals that would be as sure

@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 
 from sizing.catalogue.files import serving_facts, serving_source
-from sizing.operation import GatewayPlan, RoutePlan
 from sizing.plan import Figure, ServingPlan
+from sizing.plan.operation import GatewayPlan, RoutePlan
 from sizing.units import SECONDS_PER_MINUTE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sizing.catalogue.files import serving_facts
-from sizing.operation import Ingest
+from sizing.plan.operation import Ingest
 from sizing.units import GIB
 
 

@@ -7,8 +7,8 @@ import math
 from sizing.catalogue import Instance
 from sizing.catalogue.files import serving_facts
 from sizing.models.spec import ModelSpec
-from sizing.operation import Probe, Probes
-from sizing.plan import Drain, EngineSettings, StartUp
+from sizing.plan import EngineSettings, StartUp
+from sizing.plan.operation import Drain, Probe, Probes
 from sizing.units import round_up
 from sizing.workload.workload import Workload
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from sizing.operation import Placement
 from sizing.plan import LossTolerance, Replicas
+from sizing.plan.operation import Placement
 
 
 def placement(

@@ -6,8 +6,8 @@ import math
 from typing import Literal
 
 from sizing.catalogue.files import serving_facts
-from sizing.operation import Probes, Rollout
 from sizing.plan import Replicas, StartUp
+from sizing.plan.operation import Probes, Rollout
 from sizing.units import SECONDS_PER_MINUTE, round_up
 
 

@@ -10,8 +10,8 @@ import math
 from sizing.catalogue.files import serving_facts, serving_source
 from sizing.errors import BadInput
 from sizing.inputs import VectorStore
-from sizing.operation import Probe, Probes
 from sizing.plan import Figure, VectorStorePlan
+from sizing.plan.operation import Probe, Probes
 from sizing.units import GIB
 
 LARGEST_NODE_GIB = 4096.0

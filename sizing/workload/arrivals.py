@@ -1,13 +1,18 @@
 """Arrivals that are burstier or smoother than Poisson: how long prompts wait, how the number in flight varies.
 
-Times between arrivals at the gateway are gamma distributed with the shape that ``vllm bench serve --burstiness`` takes:
-their squared coefficient of variation is 1 / burstiness. A replica takes a share of them, each by chance: between two
-of its own lie geometrically many gaps, so theirs is 1 + share x (1 / burstiness - 1), and bursts fade as replicas share
-them. A gateway that looks at the load of replicas spreads more evenly than chance.
+    ca2     = 1 + share x (1 / burstiness - 1)          squared coefficient of variation of the times between arrivals
+    z       = 1 + (ca2 - 1) / 2                         peakedness: variance over mean of the number in flight
+    delayed = root of delayed = A(mu (1 - delayed))     share of arrivals that wait (GI/M/1); rho for Poisson
+    W       = delayed x (ca2 + cs2) / (ca2 + 1) / (1 - delayed)    mean wait, in mean service times
+    P(wait > t) = delayed x exp(-t / mean wait of those that wait)
 
-The share of arrivals that wait is the root of the GI/M/1 queue with these gaps, exact for exponential service; other
-service stretches the waits as Allen and Cunneen do, by (ca2 + cs2) / (ca2 + 1). Of Poisson arrivals that is the M/G/1
-queue of Pollaczek and Khinchine.
+``burstiness``: shape of the gamma distribution of the times between arrivals at the gateway, as ``vllm bench serve
+--burstiness`` takes it. ``share``: of the arrivals, each by chance, that one replica takes: bursts fade as replicas
+share them (a gateway that weighs load spreads more evenly). ``A``: Laplace transform of the times between arrivals at
+the replica, ``mu`` its service rate, ``rho`` its utilisation, ``cs2`` the squared coefficient of variation of service.
+
+Exact for exponential service (GI/M/1) and for Poisson arrivals (Pollaczek-Khinchine); else Allen and Cunneen's
+approximation of GI/G/1.
 """
 
 from __future__ import annotations
@@ -20,12 +25,12 @@ CLOSE = 1e-10
 
 
 class Wait(NamedTuple):
-    """Waits in units of the mean service time: zero for some arrivals, exponential for the share ``delayed``."""
+    """Waits in units of the mean service time: exponential for the share ``delayed``, zero for the others."""
 
     delayed: float
     mean_if_delayed: float
     variation: float
-    """Squared coefficients of variation of arrivals and service together."""
+    """ca2 + cs2."""
 
     @property
     def mean(self) -> float:
@@ -44,42 +49,42 @@ class Wait(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """Arrivals at one replica: the burstiness of all, and the share that it takes."""
+    """Arrivals at one replica: burstiness at the gateway, and the share that the replica takes."""
 
     burstiness: float
     share: float = 1.0
 
     @property
     def variation(self) -> float:
-        """Squared coefficient of variation of the times between them; 1 for Poisson arrivals."""
+        """ca2; 1 for Poisson arrivals."""
         return 1 + self.share * (1 / self.burstiness - 1)
 
     @property
     def peakedness(self) -> float:
-        """Variance over mean of the number in an infinite server with exponential service: 1 for Poisson arrivals."""
+        """z: variance over mean of the number in flight with exponential service and no queue; 1 for Poisson."""
         return 1 + (self.variation - 1) / 2
 
 
 POISSON = Arrivals(1.0)
 
 
-def wait_of(busy: float, arrivals: Arrivals, service_variation: float) -> Wait:
-    """Return the waits of a server that is ``busy`` for this share of the time; infinite from 1."""
+def wait_of(utilisation: float, arrivals: Arrivals, service_variation: float) -> Wait:
+    """Return the waits in a queue of this utilisation; infinite from 1."""
     arrival_variation = arrivals.variation
     variation = arrival_variation + service_variation
-    if busy >= 1:
+    if utilisation >= 1:
         return Wait(1.0, math.inf, variation)
-    idle = 1 - busy if arrivals.burstiness == 1 else _not_delayed(busy, arrivals)
+    idle = 1 - utilisation if arrivals.burstiness == 1 else _not_delayed(utilisation, arrivals)
     return Wait(1 - idle, variation / (arrival_variation + 1) / idle, variation)
 
 
-def _not_delayed(busy: float, arrivals: Arrivals) -> float:
-    """Share of arrivals that find a GI/M/1 queue empty, by Newton's rule from 1, above the root."""
+def _not_delayed(utilisation: float, arrivals: Arrivals) -> float:
+    """1 - ``delayed``: share of arrivals that find a GI/M/1 queue empty, by Newton's method from 1, above the root."""
     burstiness, share = arrivals
-    idle, rate = 1.0, share / busy  # of service over all arrivals
+    idle, rate = 1.0, share / utilisation  # of service over all arrivals
     for _ in range(NEWTON_STEPS):
         base = 1 + idle * rate / burstiness
-        gap = math.pow(base, -burstiness)  # Laplace transforms of the gaps of all, and of those between its own
+        gap = math.pow(base, -burstiness)  # Laplace transforms at the gateway, and below at the replica
         rest = 1 - (1 - share) * gap
         slope = share * gap * rate / (base * rest * rest)
         step = (1 - idle - share * gap / rest) / (slope - 1)

@@ -1,7 +1,12 @@
-"""Lengths of requests around their mean: what the queue needs to know of a distribution of tokens.
+"""Lengths of prompts and answers in tokens: the moments of their distribution that queues need.
 
-Stated by its mean alone, a length is exponential (coefficient of variation 1), which is longer in the tail than most
-traces. With a 95th percentile it is lognormal with both; no lognormal has one above ``LARGEST_RATIO`` times its mean.
+    exponential   without a 95th percentile: p95 = 3 mean, E[x^2] = 2 mean^2, E[x^3] = 6 mean^3
+    lognormal     with one: ln x is normal with mean -sigma^2 / 2 (of x / mean) and
+                  sigma = 1.645 - sqrt(1.645^2 - 2 ln(p95 / mean)), so p95 / mean <= exp(1.645^2 / 2) = LARGEST_RATIO
+    E[x^k]        = exp(k (k - 1) / 2 sigma^2) for x / mean, of lengths cut at ``longest`` tokens
+    context       = prompt + E[answer^2] / (2 E[answer])    of a request seen decoding (length bias)
+
+An exponential length has a longer tail than most traces.
 """
 
 from __future__ import annotations
@@ -11,10 +16,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 NORMAL_P90, NORMAL_P95 = 1.2816, 1.645
-"""Standard deviations of the 90th and the 95th percentile of a normal distribution."""
+"""90th and 95th percentile of the standard normal distribution."""
 LARGEST_RATIO = math.exp(NORMAL_P95**2 / 2)
 SHORT_AT = -0.646
-"""Standard deviations at which a normal distribution has 26 % below it, as an exponential has below 0.3 of its mean."""
+"""Quantile of the standard normal distribution at 26 %, the share of an exponential below 0.3 of its mean."""
 
 TAIL_STEPS = 16
 
@@ -26,11 +31,11 @@ class Lengths:
     mean: float
     p95_over_mean: float
     second_moment: float
-    """Mean of the square over the square of the mean."""
+    """E[x^2] / mean^2."""
     third_moment: float
-    """Mean of the cube over the cube of the mean."""
+    """E[x^3] / mean^3."""
     short_share: float
-    """Length over the mean of the answers whose TPOT is the 95th percentile: few steps to spread a prompt over."""
+    """Length over the mean of the answers at the 95th percentile of TPOT: few steps to spread a prompt over."""
 
     @property
     def variation(self) -> float:
@@ -39,7 +44,7 @@ class Lengths:
 
     @property
     def variation_seen(self) -> float:
-        """The same of half a length that is seen underway, where long ones are seen more often; over the mean."""
+        """Variance over mean^2 of the tokens written so far: half of a length-biased length."""
         return max(self.third_moment - self.second_moment**2, 0.0) / 4
 
 
@@ -50,7 +55,7 @@ class RequestLengths:
     prompt: Lengths
     answer: Lengths
     context: float
-    """Mean tokens of a request that is seen decoding: long answers are seen more often than short ones."""
+    """Mean tokens of a request seen decoding: long answers are seen more often than short ones."""
 
 
 @lru_cache(maxsize=1024)
@@ -77,14 +82,14 @@ def lengths_of(mean: int, p95: int | None, longest: int) -> Lengths:
 
 
 def sigma_of(ratio: float) -> float:
-    """Return the standard deviation of the logarithm of a lognormal length whose 95th percentile is so many means."""
+    """Return sigma of a lognormal length whose 95th percentile is ``ratio`` times its mean."""
     return NORMAL_P95 - math.sqrt(max(NORMAL_P95**2 - 2 * math.log(ratio), 0.0))
 
 
 def _moment(order: int, sigma: float, most: float) -> float:
-    """Mean power of this order of a lognormal length of mean 1 that is cut at ``most``.
+    """E[min(x, most)^order] of a lognormal x of mean 1; never less than with a smaller sigma.
 
-    Of longer and longer tails the cut takes ever more; a long tail is never taken for less work than a shorter one.
+    The cut removes more of a longer tail, so the plain moment would fall with sigma: a longer tail is no less work.
     """
     return max(_cut_moment(order, sigma * step / TAIL_STEPS, most) for step in range(TAIL_STEPS + 1))
 
@@ -99,5 +104,5 @@ def _cut_moment(order: int, sigma: float, most: float) -> float:
 
 
 def _normal(deviations: float) -> float:
-    """Share of a normal distribution below so many standard deviations."""
+    """Cumulative distribution function of the standard normal distribution."""
     return math.erfc(-deviations / math.sqrt(2)) / 2

@@ -1,16 +1,16 @@
-"""A trace of requests turned into what a workload states: rate, day, lengths, burstiness.
+"""A trace of requests as figures of a workload: rate, day, lengths, burstiness.
 
-Two forms, told apart by the first character: CSV with a header (``TIMESTAMP,ContextTokens,GeneratedTokens`` as in the
-LLM inference traces of AzurePublicDataset, or ``arrival_s,input_tokens,output_tokens``), and JSON lines with
+Two formats, distinguished by the first character: CSV with a header (``TIMESTAMP,ContextTokens,GeneratedTokens`` as in
+the LLM inference traces of AzurePublicDataset, or ``arrival_s,input_tokens,output_tokens``), and JSON lines with
 ``timestamp`` in milliseconds, ``input_length`` and ``output_length`` as in the traces of Mooncake. Other columns and
-keys are left alone. Times without a date start at hour 0. Every refusal names file and line.
+keys are ignored. Times without a date start at hour 0. Every refusal names file and line.
 
-- rate: the busiest hour, wherever it starts; of a shorter trace all of it;
-- day (from 20 hours on): the mean rate of each hour UTC over the largest of these means; an hour that the trace does
-  not cover is as busy as the busier of the covered hours beside it;
-- lengths: mean and 95th percentile, the latter brought within what a lognormal length may have;
-- burstiness: mean over variance of the counts in windows of up to 10 s, the variance as half the mean square of the
-  differences of neighbours: a rate that drifts over hours is no burst.
+    requestsPerSecond = requests of the busiest 3,600 s / 3600          of a shorter trace: all of it
+    dailyShape[h]     = mean rate of hour h UTC / largest of these      from 20 hours on; an hour that the trace does
+                                                                        not cover: the larger of its neighbours
+    inputTokens, P95  = mean and 95th percentile                        P95 within what a lognormal may have
+    burstiness        = mean / variance of the counts in windows of up to 10 s,
+    variance          = mean of (difference of neighbouring counts)^2 / 2    (a rate that drifts over hours is no burst)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WINDOW_S = 10.0
 WINDOWS = 120
 """Counts are taken in windows of ``WINDOW_S``, shorter where the trace has no ``WINDOWS`` of them."""
 COUNTED = 100
-"""Requests from which on their burstiness is told."""
+"""Fewest requests whose burstiness is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,24 +157,24 @@ def _tokens(cell: Any) -> float:
 
 
 def with_trace(stated: Mapping[str, Any], trace: Sequence[Arrival], name: str) -> dict[str, Any]:
-    """Return a workload, by the keys of the stack file, in which the trace ``name`` tells what is not ``stated``.
+    """Return a workload, by the keys of the stack file, in which the trace ``name`` fills in what is not ``stated``.
 
-    A mean that is stated takes no tail of the trace, a stated minimumShare not its day.
+    A stated mean excludes the 95th percentile of the trace, a stated minimumShare its daily shape.
     """
-    told = workload_of(trace)
+    found = workload_of(trace)
     for key, alone in (("minimumShare", "dailyShape"), ("inputTokens", "inputTokensP95"),
                        ("outputTokens", "outputTokensP95")):  # fmt: skip
         if key in stated:
-            told.pop(alone, None)
+            found.pop(alone, None)
     for key in stated:
-        told.pop(key, None)
+        found.pop(key, None)
     hours = round((trace[-1].arrival_s - trace[0].arrival_s) / SECONDS_PER_HOUR, 2)
-    source = {"file": name, "requests": len(trace), "hours": hours, "keys": sorted(told)}
-    return {**told, **stated, "trace": source}
+    source = {"file": name, "requests": len(trace), "hours": hours, "keys": sorted(found)}
+    return {**found, **stated, "trace": source}
 
 
 def workload_of(trace: Sequence[Arrival]) -> dict[str, Any]:
-    """Return the keys of a workload that a trace of ``parse_trace`` tells, by the names of the stack file."""
+    """Return the figures of a workload that a trace of ``parse_trace`` gives, by the keys of the stack file."""
     seconds = trace[-1].arrival_s - trace[0].arrival_s
     found: dict[str, Any] = {"requestsPerSecond": round(busiest_rate([one.arrival_s for one in trace]), 6)}
     if seconds >= DAY_HOURS * SECONDS_PER_HOUR:
@@ -213,11 +213,11 @@ def daily_shape(arrivals: Sequence[float]) -> tuple[float, ...]:
         within = min(end, (hour + 1) * SECONDS_PER_HOUR) - max(start, hour * SECONDS_PER_HOUR)
         covered[hour % HOURS_PER_DAY] += within
     rates = [n / s if s >= COVERED_SECONDS else None for n, s in zip(counts, covered, strict=True)]
-    whole = [rate if rate is not None else _beside(rates, hour) for hour, rate in enumerate(rates)]
+    whole = [rate if rate is not None else _neighbour(rates, hour) for hour, rate in enumerate(rates)]
     return tuple(round(rate / max(whole), 3) for rate in whole)
 
 
-def _beside(rates: Sequence[float | None], hour: int) -> float:
+def _neighbour(rates: Sequence[float | None], hour: int) -> float:
     """Return the larger of the nearest known rates before and after ``hour``, around the clock."""
     sides = ([rates[(hour + step * way) % HOURS_PER_DAY] for step in range(1, HOURS_PER_DAY)] for way in (-1, 1))
     return max(next(rate for rate in side if rate is not None) for side in sides)
@@ -226,7 +226,7 @@ def _beside(rates: Sequence[float | None], hour: int) -> float:
 def tail_of(lengths: Sequence[int], mean: int) -> int:
     """Return the 95th percentile, within 1 and ``LARGEST_RATIO`` times the mean.
 
-    Below the mean it is taken as the largest: more than a twentieth of the tokens are in a few huge requests.
+    A percentile below the mean becomes the largest allowed: a few huge requests make the mean.
     """
     p95 = sorted(lengths)[math.ceil(0.95 * len(lengths)) - 1]
     most = math.floor(mean * LARGEST_RATIO)
@@ -234,7 +234,7 @@ def tail_of(lengths: Sequence[int], mean: int) -> int:
 
 
 def burstiness_of(arrivals: Sequence[float]) -> float:
-    """Return the shape of gamma gaps with the dispersion of these arrivals, within the limits of the key."""
+    """Return the gamma shape with the index of dispersion of these arrivals, within the limits of the key."""
     start, seconds = arrivals[0], arrivals[-1] - arrivals[0]
     window = min(WINDOW_S, seconds / WINDOWS)
     counts = [0] * int(seconds / window)

@@ -22,9 +22,9 @@ DayShare = Annotated[float, Field(ge=0, le=1)]
 
 
 LEAST_REQUESTS_PER_S = 1e-6
-"""A request in twelve days: what is rarer has no cost per token."""
+"""A request in twelve days: the cost per token of rarer ones has no meaning."""
 QUIETEST_SHARE = 0.2
-"""``minimumShare`` where nothing is stated of the day."""
+"""``minimumShare`` where neither it nor ``dailyShape`` is stated."""
 
 
 def _quietest_share(stated: dict[str, Any]) -> float:
@@ -33,7 +33,7 @@ def _quietest_share(stated: dict[str, Any]) -> float:
 
 
 class TraceFigures(Stated):
-    """Where figures of a workload came from: a trace that was read beside the stack file."""
+    """Figures of a workload that came from a trace."""
 
     file: str = Field(description="name as stated")
     requests: int
@@ -42,9 +42,9 @@ class TraceFigures(Stated):
 
     @property
     def sentence(self) -> str:
-        """What was read and what it told."""
-        told = ", ".join(self.keys) or "nothing: all is stated"
-        return f"{self.file}: {self.requests} requests in {self.hours:g} h told {told}"
+        """What was read and which keys it gave."""
+        given = ", ".join(self.keys) or "nothing: all is stated"
+        return f"{self.file}: {self.requests} requests in {self.hours:g} h told {given}"
 
 
 def _trace_for_figures(schema: dict[str, Any]) -> None:
@@ -136,16 +136,16 @@ class Workload(Stated):
 
     @property
     def hourly_shares(self) -> tuple[float, ...]:
-        """Traffic of each hour over that of the busiest; a single 1 where the day is not stated."""
+        """Traffic of each hour over that of the busiest; a single 1 without ``dailyShape``."""
         return self.daily_shape or (1.0,)
 
     def restated(self, values: Mapping[str, Any]) -> Workload:
-        """Return the workload with other figures, checked as if they had been stated; ValueError where they cannot."""
+        """Return the workload with other figures, checked like stated ones; ValueError where they are invalid."""
         kept = self.model_dump(exclude_unset=True)
         if self.trace is not None:
             changed = {to_camel(key) for key in values}
             kept["trace"]["keys"] = tuple(key for key in self.trace.keys if key not in changed)
-        for key in ("input_tokens", "output_tokens"):  # a tail stands as long as its mean, and moves with it
+        for key in ("input_tokens", "output_tokens"):  # a 95th percentile is scaled with its mean
             if kept.get(f"{key}_p95") and key in values:
                 kept[f"{key}_p95"] = round(kept[f"{key}_p95"] * values[key] / kept[key])
         return Workload.model_validate({**kept, **values})
@@ -171,7 +171,7 @@ class Workload(Stated):
 
     @property
     def mean_requests_per_second(self) -> float:
-        """Mean arrival rate over the day, that of the busiest hour where the day is not stated."""
+        """Mean arrival rate over the day; that of the busiest hour without ``dailyShape``."""
         return self.requests_per_second * sum(self.hourly_shares) / len(self.hourly_shares)
 
 

@@ -16,6 +16,7 @@ from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry
 from sizing.planning.document import plan_document
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 from sizing.planning.sensitivity import study_plan
 from sizing.workload.workload import Workload
 from tests.cli.conftest import Tonnage
@@ -100,14 +101,14 @@ def test_the_page_is_the_same_whatever_the_hash_seed(tonnage: Tonnage, tmp_path:
 
 def test_every_name_is_escaped() -> None:
     catalogue, one_card, bad = load_catalogue(), Capacity(gpus=("L40S",)), "<script>alert('&')</script>\""
-    result = plan_model(ENTRY, one_card, "us-east-1", catalogue)
-    study = study_plan(result, ENTRY, one_card, "us-east-1", catalogue)
+    result = plan_model(ENTRY, Market(capacity=one_card, region="us-east-1", catalogue=catalogue))
+    study = study_plan(result, ENTRY, Market(capacity=one_card, region="us-east-1", catalogue=catalogue))
     points = tuple(replace(point, name=bad, gpu=bad) for point in study.options)
     steps = tuple(replace(step, name=bad, gpu=bad) for step in study.traffic)
     refused = (*study.output_tokens[:-1], replace(study.output_tokens[-1], usd_per_month=None, refusal=bad))
     figure = replace(result.chosen.figures[0], rule=bad, unit=bad, source=bad, inputs={bad: bad})
     hostile = replace(result, chosen=replace(result.chosen, figures=(*result.chosen.figures, figure)))
-    document = plan_document(result, ENTRY, "us-east-1", bad) | {"model": bad, "region": bad}
+    document = plan_document(result, ENTRY, "us-east-1", bad, load_catalogue()) | {"model": bad, "region": bad}
     document["rejected"] = [{"option": bad, "reason": bad}]
     for option in (document["chosen"], *document["alternatives"]):
         option |= {"gpu": bad, "instance_type": bad, "engine_args": [bad], "trades": [bad]}

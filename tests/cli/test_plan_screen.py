@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 from html import unescape
 from typing import Any
 
@@ -15,7 +14,8 @@ from cli.render import costs, plan, plan_screen
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry, ReplicaBounds
 from sizing.planning.planner import plan_model
-from sizing.planning.sensitivity import what_saves
+from sizing.planning.savings import what_saves
+from sizing.planning.search.options import Market
 from sizing.workload.workload import Objectives, Workload
 from tests.cli.conftest import Tonnage
 
@@ -127,16 +127,15 @@ def test_fewer_alternatives_may_be_asked_for(tonnage: Tonnage) -> None:
 def saving(**stated: Any) -> dict[str, str]:
     workload = Workload(requests_per_second=6, input_tokens=900, output_tokens=250)
     entry = ModelEntry(**{"name": "chat", "model": MODEL, "workload": workload, **stated})
-    where = (Capacity(), "us-east-1", load_catalogue())
-    return dict(what_saves(plan_model(entry, *where).chosen, entry, *where))
+    market = Market(capacity=Capacity(), region="us-east-1", catalogue=load_catalogue())
+    return dict(what_saves(plan_model(entry, market).chosen, entry, market))
 
 
 def test_a_step_that_saves_is_told_with_the_plan_it_leads_to() -> None:
     found = saving()
     less = Workload(requests_per_second=4.5, input_tokens=900, output_tokens=250)
     entry = ModelEntry(name="chat", model=MODEL, workload=less)
-    plan_of = partial(plan_model, capacity=Capacity(), region="us-east-1", catalogue=load_catalogue())
-    chosen = plan_of(entry).chosen
+    chosen = plan_model(entry, Market(capacity=Capacity(), region="us-east-1", catalogue=load_catalogue())).chosen
     assert found["less traffic"].startswith(f"4.5 requests/s: {chosen.usd_per_hour.expected:,.2f} USD/h, -")
     assert found["less traffic"].endswith(f" of {chosen.gpu} TP1 on {chosen.instance_type}")
     assert found["looser objectives"] == "no cheaper even at TTFT p95 8,000 ms, TPOT p95 320 ms"

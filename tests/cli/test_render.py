@@ -50,6 +50,14 @@ def test_text_shows_models_pools_burn_resources_and_verdicts() -> None:
         assert part in text, part
 
 
+def test_plan_and_bill_on_one_screen_are_those_of_the_whole_preview() -> None:
+    whole = shown(render.text(document())).splitlines()
+    brief = shown(render.plan_and_bill(document())).splitlines()
+    figures = {line for line in whole if "$" in line or "chat-floor" in line}
+    assert figures & set(brief) >= {line for line in figures if line.startswith(("chat-floor", "expected", "ceiling"))}
+    assert not any(word in line for word in ("Policies", "Resources", "KV cache") for line in brief)
+
+
 def test_what_changes_is_shown_before_everything_else() -> None:
     found = compare(preview(stack_plan(serving_plan(gpu="T4"))), preview())
     text = shown(render.text(document(difference=found)))

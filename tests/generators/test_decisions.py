@@ -16,7 +16,7 @@ FOUND = {(one.owner, one.name): one for one in decisions.decisions()}
 def reading(source: str) -> Reading:
     """Return what a file of this text reads and makes."""
     module = Module(file="components/example.py", tree=ast.parse(source))
-    module.imported = {"ServingPlan": ("sizing/plan.py", "ServingPlan")}
+    module.imported = {"ServingPlan": ("sizing/plan/__init__.py", "ServingPlan")}
     known = decisions.code().modules
     known[module.file] = module
     try:

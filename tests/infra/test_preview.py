@@ -12,6 +12,7 @@ from infra.recording import RecordedResource
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 from sizing.workload.workload import Workload
 from tests.support.plans import serving_plan, stack_plan, vector_store_plan
 
@@ -32,8 +33,17 @@ GRAPH = (
 
 def preview(plan: Any = None, resources: tuple[RecordedResource, ...] = GRAPH) -> dict[str, Any]:
     settings = SimpleNamespace(layer="serving", region="us-east-1", models=())
-    graph = SimpleNamespace(plan=plan or stack_plan(), settings=settings, resources=resources)
-    return build_preview("test", graph, [{"rule": "exposure", "passed": True}])  # type: ignore[arg-type]
+    return build_preview(
+        "test", graph(plan or stack_plan(), settings, resources), [{"rule": "exposure", "passed": True}]
+    )
+
+
+def graph(plan: Any, settings: Any, resources: tuple[RecordedResource, ...] = (), alone: Any = ()) -> Any:
+    """Return what an offline run of a serving stack returns, as far as a preview reads it."""
+    planned = SimpleNamespace(plan=plan, alone=dict(alone))
+    return SimpleNamespace(
+        plan=plan, planned=planned, settings=settings, resources=resources, catalogue=load_catalogue()
+    )
 
 
 def test_the_document_has_the_keys_of_the_contract() -> None:
@@ -98,14 +108,13 @@ def test_a_model_says_what_its_machine_was_chosen_among() -> None:
         model="meta-llama/Llama-3.1-8B-Instruct",
         workload=Workload(requests_per_second=6, input_tokens=900, output_tokens=250),
     )
-    result = plan_model(entry, Capacity(), "us-east-1", load_catalogue())
+    result = plan_model(entry, Market(capacity=Capacity(), region="us-east-1", catalogue=load_catalogue()), top=3)
     settings = SimpleNamespace(layer="serving", region="us-east-1", models=(entry,), capacity=Capacity())
-    graph = SimpleNamespace(plan=stack_plan(result.chosen), settings=settings, resources=())
-    model = build_preview("test", graph, [])["models"][0]  # type: ignore[arg-type]
+    alone = {entry.name: result}
+    model = build_preview("test", graph(stack_plan(result.chosen), settings, alone=alone), [])["models"][0]
     after = result.alternatives[0]
     assert model["why"].startswith("cheapest that fits and meets the objectives: $")
     assert f"next is {after.gpu} ({after.instance_type}, TP {after.tensor_parallel})" in model["why"]
     assert len(model["alternatives"]) == 3
-    graph.plan = stack_plan(after)
-    model = build_preview("test", graph, [])["models"][0]  # type: ignore[arg-type]
+    model = build_preview("test", graph(stack_plan(after), settings, alone=alone), [])["models"][0]
     assert "cheapest together with the other models within the budget" in model["why"]

@@ -1,4 +1,4 @@
-"""A trace beside the stack file: read where settings are read, the same for file and engine, refused in one line."""
+"""A trace of a stack file: read where settings are read, the same for file and engine, refused in one line."""
 
 from __future__ import annotations
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from policies.facts.charges import gib
+from policies.facts.prices import fixed_price, memory_usd_per_gib_hour
 from policies.graph import Resource
 from policies.registry import ALL_RULES, GROUPS, judge
 from policies.rules.capacity.gpu_pools import gpu_pools
 from policies.rules.cost.burn_ceiling import burn_ceiling
 from policies.rules.exposure.exposure import exposure
 from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
 from tests.policies.graphs import DIGEST, INTERNAL, deployment, good, pool, resources
 
 RULES = Path(__file__).parents[2] / "policies" / "rules"
@@ -46,7 +49,7 @@ def test_the_verdict_is_the_same_whatever_the_order_of_the_resources():
 def test_the_ceiling_is_the_limit_at_the_dearest_on_demand_price():
     graph = good()
     price = load_catalogue().instance("g6e.2xlarge").on_demand_usd_per_hour["us-east-1"]
-    monthly = 4 * price * 730
+    monthly = 4 * price * 730 + 4 * 0.5  # a GB of logs for each of the four replicas
     graph["budget"][1]["limitAmount"] = str(monthly + 0.01)
     assert messages(burn_ceiling, graph) == []
     graph["budget"][1]["limitAmount"] = str(monthly - 0.01)
@@ -68,18 +71,21 @@ def test_managed_groups_disks_and_fixed_costs_are_on_the_bill():
     group["updateConfig"] = {"maxUnavailable": 1, "updateStrategy": "MINIMAL"}
     disk = {"blockDeviceMappings": [{"ebs": {"volumeSize": 100, "iops": 4000, "throughput": 225}}]}
     endpoint = {"vpcEndpointType": "Interface", "subnetIds": ["a", "b"]}
+    memory = {"containers": [{"resources": {"requests": {"memory": "1536Mi"}}}]}
     claim = {"spec": {"resources": {"requests": {"storage": "50Gi"}}}}
+    store = {"replicas": 3, "volumeClaimTemplates": [claim], "template": {"spec": memory}}
     graph |= {
         "floor": ("aws:eks/nodeGroup:NodeGroup", group),
         "template": ("aws:ec2/launchTemplate:LaunchTemplate", disk),
         "nat": ("aws:ec2/natGateway:NatGateway", {}),
         "endpoint": ("aws:ec2/vpcEndpoint:VpcEndpoint", endpoint),
         "gateway": ("kubernetes:gateway.networking.k8s.io/v1:Gateway", {"metadata": {"name": "gateway"}}),
-        "store": ("kubernetes:apps/v1:StatefulSet", {"spec": {"replicas": 3, "volumeClaimTemplates": [claim]}}),
+        "store": ("kubernetes:apps/v1:StatefulSet", {"spec": store}),
     }
     price = load_catalogue().instance("g6e.xlarge").on_demand_usd_per_hour["us-east-1"]
     volume = (100 * 0.08 + 1000 * 0.005 + 100 * 0.04) / 730
     hourly = 2 * (price + volume) + 0.045 + 2 * 0.01 + 0.0225 + 3 * 50 * 0.08 / 730
+    hourly += 3 * 1.5 * memory_usd_per_gib_hour("us-east-1") + 4 * 0.5 / 730
     graph["budget"][1]["limitAmount"] = str(hourly * 730 + 0.01)
     assert messages(burn_ceiling, graph) == []
     graph["budget"][1]["limitAmount"] = str(hourly * 730 - 0.01)
@@ -101,6 +107,35 @@ def test_a_ceiling_that_cannot_be_computed_is_a_violation(change, says):
     graph = good()
     change(graph)
     assert any(says in message for message in messages(burn_ceiling, graph))
+
+
+@pytest.mark.parametrize(
+    ("name", "region", "says"),
+    [
+        ("nat_gateway_usd_per_hours", "us-east-1", "nearest known: nat_gateway_usd_per_hour"),
+        ("nat_gateway_usd_per_hour", "mars-1", "has no prices in the catalogue"),
+    ],
+)
+def test_a_price_that_nobody_knows_is_an_error_and_never_nothing(name, region, says):
+    with pytest.raises(BadInput, match=says):
+        fixed_price(name, region)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "size"), [("1Gi", 1), ("1536Mi", 1.5), (2**30, 1), ("1T", 1e12 / 2**30), ("1e9", 1e9 / 2**30)]
+)
+def test_sizes_are_read_in_every_unit_of_kubernetes(quantity, size):
+    assert gib(quantity) == pytest.approx(size)
+    with pytest.raises(BadInput, match="is no size in bytes"):
+        gib(f"{quantity}x")
+
+
+def test_a_stack_in_a_region_without_prices_has_no_ceiling():
+    graph = good()
+    del graph["chat-spot"]
+    graph["aws"] = ("pulumi:providers:aws", {"region": "mars-1"})
+    (message,) = messages(burn_ceiling, graph)
+    assert message == "the catalogue has no price in mars-1; hint: tonnage catalogue refresh"
 
 
 def test_a_cluster_stack_without_gpus_needs_no_budget():

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from infra.config import settings_from_file
-from rehearsal.control_plane.crds import install_crds, validated_kinds
+from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.environment import Environment
@@ -26,7 +26,7 @@ from rehearsal.process import Supervisor, marked
 from rehearsal.providers.aws import AwsStandIn
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
-from rehearsal.simulated.pools import Market
+from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.support import language_host
@@ -37,11 +37,9 @@ READ_BY_THE_CLI = ("Pulumi.yaml", "stacks", "infra", "policies")
 OURS = language_host.EXECUTOR
 
 
-def official(name: str) -> Path | None:
-    """Return a script of the official language host: the engine's sources bring it where modules are kept."""
-    root = os.environ.get("GOMODCACHE") or Path(os.environ.get("GOPATH") or Path.home() / "go", "pkg", "mod")
-    found = sorted(Path(root).glob(f"github.com/pulumi/pulumi/sdk/v3@*/python/*/{name}"))
-    return found[-1] if found else None
+def official(toolbox, name: str) -> Path:
+    """Return a script of the official language host."""
+    return next(file for file in toolbox.language_host_files if file.name == name)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +50,12 @@ def live(toolbox):
         client = ObjectClient(plane.api())
         built_in = client.kinds()
         install_crds(plane.api(), toolbox)
-        market = Market(catalogue=load_catalogue(), region="us-east-1")
+        market = CloudMarket(catalogue=load_catalogue(), region="us-east-1")
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
         world = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,
-            validated=validated_kinds(toolbox),
             built_in=built_in,
         )
         world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted)
@@ -73,6 +70,7 @@ class CommandLine:
     """``pulumi`` in a copy of the project, with a home and a state of its own."""
 
     def __init__(self, folder: Path, toolbox, ports, supervisor) -> None:
+        self.toolbox = toolbox
         self.project, self.bin = folder / "project", folder / "bin"
         for name in ("project", "bin", "home", "state", "tmp"):
             (folder / name).mkdir()
@@ -103,8 +101,8 @@ class CommandLine:
     def start_programs_with(self, executor: Path) -> None:
         """Take the official script that starts programs, or ours; the official one comes with its policy launcher."""
         self.env["TONNAGE_EXECUTOR"] = str(executor)
-        launcher = official("pulumi-analyzer-policy-python")
-        if executor != OURS and launcher is not None:
+        if executor != OURS:
+            launcher = official(self.toolbox, "pulumi-analyzer-policy-python")
             self.executable(launcher.name, launcher.read_text())
             del self.env["TONNAGE_PYTHON"]
 
@@ -135,15 +133,14 @@ def errors(told: str) -> list[str]:
 
 
 @pytest.fixture(params=["ours", "official"])
-def executor(request):
-    """Both scripts that can start a program; the official one where it lies on this machine."""
-    found = OURS if request.param == "ours" else official("pulumi-language-python-exec")
-    return found or pytest.skip("the engine's sources are not on this machine")
+def executor(request, toolbox):
+    """Both scripts that can start a program."""
+    return OURS if request.param == "ours" else official(toolbox, "pulumi-language-python-exec")
 
 
 def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
     world, _ = live
-    pulumi.start_programs_with(official("pulumi-language-python-exec") or OURS)
+    pulumi.start_programs_with(official(pulumi.toolbox, "pulumi-language-python-exec"))
     for stack in ("dev-cluster", "dev"):
         pulumi(f"stack init {stack}")
         preview = pulumi(f"preview --stack {stack} --policy-pack policies")

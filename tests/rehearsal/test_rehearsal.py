@@ -14,7 +14,7 @@ import pytest
 from infra.config import STACKS_DIR, settings_from_file, stack_file
 from rehearsal.process import PREFIX, marked
 from rehearsal.providers.aws import Fault
-from rehearsal.run import Script, perform, rehearse
+from rehearsal.run import RehearsalPlan, perform, rehearse
 from sizing.errors import BadInput
 from tests.rehearsal import toy
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.rehearsal
 
 def play(scenario=None, fault=None, progress=lambda _: None, **changes):
     files = {name: stack_file(name, STACKS_DIR) for name in ("dev-cluster", "dev")}
-    script = Script(
+    script = RehearsalPlan(
         stack="dev",
         stacks=("dev-cluster", "dev"),
         files=files,

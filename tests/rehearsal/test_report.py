@@ -19,10 +19,10 @@ from rehearsal.checks import (
 )
 from rehearsal.control_plane.objects import dropped_fields
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
-from rehearsal.run import read_script
-from rehearsal.scenarios import Blow, places_left, scenario_named, sharing
+from rehearsal.run import read_rehearsal_plan
+from rehearsal.scenarios import Disruption, places_left, scenario_named, sharing
 from rehearsal.simulated.nodes import NodeSpec
-from rehearsal.simulated.pools import Market, Purchase
+from rehearsal.simulated.pools import CloudMarket, Purchase
 from rehearsal.simulated.readiness import pod_selector, waiting_for
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
@@ -116,23 +116,32 @@ def fleet_of(plan, stage):
     ]
 
 
-def paid(machine, pool, usd_per_hour):
+def paid(machine, plan, factor=1.0):
+    """Buy the node at the plan's price of its type times ``factor``."""
+    (pool,) = [one for one in plan.pools if one.name == pool_of(machine)]
     spec = NodeSpec(name=machine["metadata"]["name"], **ANY_NODE)
-    return Purchase(node=spec, pool=pool, usd_per_hour=usd_per_hour)
+    price = pool.offers[0].usd_per_hour(pool.capacity_type) * factor
+    return Purchase(node=spec, pool=pool.name, usd_per_hour=price)
 
 
 def test_nodes_and_their_price_are_those_of_the_plan(prod):
-    spot = [pool for pool in prod.pools if pool.capacity_type == "spot"]
     for stage in ("floor", "expected", "ceiling"):
         fleet = fleet_of(prod, stage)
-        bought = [paid(one, pool.name, 0.5) for pool in spot for one in fleet if pool_of(one) == pool.name]
+        bought = [paid(one, prod) for one in fleet]
         check = nodes_as_planned(stage, prod, bought, fleet)
         assert check.passed, check.detail
-    dear = nodes_as_planned("ceiling", prod, [paid(fleet[0], pool_of(fleet[0]), 99.0), *bought], fleet)
-    assert not dear.passed
-    assert "an hour, planned $" in dear.detail
     more = nodes_as_planned("ceiling", prod, bought, [*fleet, fleet[0]])
     assert f"{prod.pools[0].ceiling_instances + 1} in {prod.pools[0].name}" in more.detail
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.999, 1.001, 1.7])
+def test_a_node_at_another_price_than_the_plans_fails_whether_dearer_or_cheaper(prod, factor):
+    fleet = fleet_of(prod, "ceiling")
+    spot = next(one for one in fleet if pool_of(one) == "chat-spot")
+    bought = [paid(one, prod, factor if one is spot else 1.0) for one in fleet]
+    check = nodes_as_planned("ceiling", prod, bought, fleet)
+    assert not check.passed
+    assert f"{spot['metadata']['name']} (g6e.xlarge) costs $" in check.detail
 
 
 def test_spot_may_hold_what_the_plan_counts_on_demand_but_only_between_floor_and_ceiling(prod):
@@ -142,7 +151,7 @@ def test_spot_may_hold_what_the_plan_counts_on_demand_but_only_between_floor_and
     fleet = fleet_of(prod, "expected")
     moved = [*fleet, node("more", spot.name, spot.offers[0].instance_type, "z")]
     moved = [one for one in moved if pool_of(one) != burst.name]
-    bought = [paid(one, pool_of(one), 0.5) for one in moved if pool_of(one).endswith("-spot")]
+    bought = [paid(one, prod) for one in moved if pool_of(one).endswith("-spot")]
     assert nodes_as_planned("expected", prod, bought, moved).passed
     assert "0 in chat-burst" in nodes_as_planned("ceiling", prod, bought, moved).detail
 
@@ -155,7 +164,7 @@ def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):
 
 
 def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
-    market = Market(catalogue=load_catalogue(), region=plan.region)
+    market = CloudMarket(catalogue=load_catalogue(), region=plan.region)
     machines = [
         node("s", plan.pools[0].name, "g6.xlarge", "z"),
         node("d", "floor", "g6.xlarge", "z", capacity="on-demand"),
@@ -165,14 +174,14 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
     wanted = {plan.models[0].name: replicas + 1}
     assert places_left(plan, plan.models, wanted, blow, market) == (0, 0)
-    calm = Blow(what="", nodes=(), market=market)
+    calm = Disruption(what="", nodes=(), market=market)
     assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
     assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
 
 
 def test_the_zone_with_most_gpu_nodes_is_lost():
     machines = [node("a", "p", "t", "z1"), node("b", "p", "t", "z2"), node("c", "p", "t", "z2")]
-    blow = scenario_named("zone-loss")(machines, Market(catalogue=load_catalogue(), region="us-east-1"))
+    blow = scenario_named("zone-loss")(machines, CloudMarket(catalogue=load_catalogue(), region="us-east-1"))
     assert blow.nodes == ("b", "c")
     assert blow.market.closed_zones == {"z2"}
 
@@ -215,14 +224,15 @@ def test_pods_are_found_by_the_selector_of_their_workload():
 @pytest.mark.parametrize("limits", [{"chat": 1}, {"assistant-floor": 1}, {"chat-spot": -1}])
 def test_only_a_karpenter_pool_of_the_stack_can_be_cut(limits):
     with pytest.raises(BadInput, match="--gpu-limit"):
-        read_script("prod", None, STACKS_DIR, limits)
+        read_rehearsal_plan("prod", None, STACKS_DIR, limits)
 
 
 def shared_plan(*narrow):
     """Plan two models that share p4d: at TP4 both, or the second as ``narrow`` states."""
-    from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, ReplicaBounds
+    from sizing.inputs import Capacity, EngineOverrides, ModelEntry, ReplicaBounds
     from sizing.planning.planner import plan_stack
     from sizing.workload.workload import Objectives, Workload
+    from tests.support.plans import plan_request
 
     load = Workload(requests_per_second=0.05, input_tokens=400, output_tokens=100)
     wide = ("meta-llama/Llama-3.3-70B-Instruct", EngineOverrides(tensor_parallel=4, pipeline_parallel=1))
@@ -234,13 +244,13 @@ def shared_plan(*narrow):
         for name, (model, engine) in (("a", wide), ("b", narrow or wide))
     ]  # fmt: skip
     capacity = Capacity(gpus=("A100-40GB",), zones=1)
-    return plan_stack("t", entries, capacity, Budget(monthly_usd=1e6), "us-east-1", load_catalogue())
+    return plan_stack(plan_request(entries, capacity=capacity))
 
 
 def test_models_on_shared_nodes_are_counted_together_after_a_blow():
     shared = shared_plan()
-    market = Market(catalogue=load_catalogue(), region=shared.region)
-    calm, wanted = Blow(what="", nodes=(), market=market), {"a": 3, "b": 3}
+    market = CloudMarket(catalogue=load_catalogue(), region=shared.region)
+    calm, wanted = Disruption(what="", nodes=(), market=market), {"a": 3, "b": 3}
     assert sharing(shared) == [shared.models]
     assert places_left(shared, shared.models, wanted, calm, market) == (6, 6)
     closed = scenario_named("spot-reclaim")([], market)
@@ -254,12 +264,12 @@ def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_
 
     mixed = shared_plan("meta-llama/Llama-3.1-8B-Instruct", EngineOverrides(tensor_parallel=1, pipeline_parallel=1))
     assert sorted(model.resources.gpus for model in mixed.models if model.shares_with) == [1, 4]
-    market = Market(catalogue=load_catalogue(), region=mixed.region)
+    market = CloudMarket(catalogue=load_catalogue(), region=mixed.region)
     closed = scenario_named("spot-reclaim")([], market)
     fewest, most = places_left(mixed, mixed.models, {"a": 3, "b": 3}, closed, market)
     assert (fewest, most) == (4, 6)
     fleet = fleet_of(mixed, "ceiling")
-    dearest = [paid(one, pool_of(one), 1.0) for one in fleet]
+    dearest = [paid(one, mixed) for one in fleet]
     assert nodes_as_planned("ceiling", mixed, dearest, fleet).passed
     assert nodes_as_planned("ceiling", mixed, dearest, fleet[:-1]).passed
     assert not nodes_as_planned("ceiling", mixed, dearest, [*fleet, fleet[0]]).passed

@@ -5,20 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Any, TypeVar
 
+from sizing.catalogue import load_catalogue
 from sizing.cost.budget import fast_burn_vcpus
+from sizing.inputs import Budget, Capacity, ModelEntry
 from sizing.nodes.lifecycle import with_lifetime
 from sizing.nodes.pools import gpu_quota
-from sizing.operation import Probe, Probes
 from sizing.plan import (
     BillLine,
     Bounds,
     BudgetPlan,
     Disk,
-    Drain,
     EngineSettings,
     InstanceOffer,
     Interval,
@@ -26,13 +26,14 @@ from sizing.plan import (
     NodePoolPlan,
     PodResources,
     Replicas,
-    Scaling,
     ServingPlan,
     StackPlan,
     StartUp,
     ThroughputEstimate,
     VectorStorePlan,
 )
+from sizing.plan.operation import Drain, Probe, Probes, Scaling
+from sizing.planning.request import PlanRequest
 from sizing.serving.autoscaling import fallback
 from sizing.serving.gateway import gateway_plan
 from sizing.serving.ingest import ingest
@@ -83,6 +84,7 @@ def _throughput() -> ThroughputEstimate:
         ttft_ms=Interval(p10=250.0, p50=320.0, p90=500.0),
         tpot_ms=Interval(p10=38.0, p50=44.0, p90=52.0),
         requests_per_s=1.5,
+        prefill_ms=320.0,
         figures=(),
     )
 
@@ -128,6 +130,7 @@ def serving_plan(**overrides: Any) -> ServingPlan:
             readiness=Probe(path="/v1/models", period_s=5, timeout_s=10, failure_threshold=3),
         ),
         drain=Drain(pre_stop_s=15, shutdown_timeout_s=60, grace_period_s=90),
+        slowest_answer_s=26.4,
         scaling=Scaling(
             requests_per_s=1.5,
             spare_requests_per_s=0.0,
@@ -152,6 +155,9 @@ def serving_plan(**overrides: Any) -> ServingPlan:
         usd_per_hour=Bounds(floor=0.98, expected=1.4, ceiling=3.91),
         usd_per_million_output_tokens=1.1,
         weights_bytes=16_060_556_376,
+        ttft_p95_ms=640.0,
+        tpot_p95_ms=66.0,
+        most_requests_per_s_per_replica=1.5,
         meets=True,
         figures=(),
         rollout=DECIDED,
@@ -320,3 +326,18 @@ def stack_plan(*models: ServingPlan, **overrides: Any) -> StackPlan:
         gpu_quota=gpu_quota(pools),
     )
     return _with(plan, overrides)
+
+
+def plan_request(entries: Sequence[ModelEntry], **stated: Any) -> PlanRequest:
+    """Return what a stack of ``entries`` asks for: any machine of us-east-1, a budget that nothing exceeds."""
+    usual: dict[str, Any] = {
+        "stack": "test",
+        "capacity": Capacity(),
+        "budget": Budget(monthly_usd=1e8),
+        "region": "us-east-1",
+        "catalogue": load_catalogue(),
+        "vector_store": None,
+        "internet_facing": False,
+        "gateway_proxies": 2,
+    }
+    return PlanRequest(models=tuple(entries), **{**usual, **stated})

@@ -1,4 +1,4 @@
-"""Starts a Pulumi program as the official executor does: one script in a process of its own, told by arguments.
+"""Starts a Pulumi program as the official executor does: one script in a process of its own, with arguments.
 
 ``python program_start.py --monitor ... --engine ... infra/__main__.py``. Configuration comes in ``PULUMI_CONFIG`` and
 ``PULUMI_CONFIG_SECRET_KEYS``. Exit 0: ran; 1: the program ended with ``RunError``; 32: it crashed and was told.

@@ -1,4 +1,4 @@
-"""Another hash seed than this process has: what two processes print the same does not hang on the order of sets."""
+"""Another hash seed than this process has: what two processes print the same does not depend on the order of sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time as a ratio: how long something takes beside a fixed piece of arithmetic, on the same machine in one run."""
+"""Time as a ratio: how long something takes over a fixed piece of arithmetic, on the same machine in one run."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _kind(file: str) -> str:
         return "copies"
     if file.startswith(SHOWN) or file.endswith(EXPLAINS):
         return "shows"
-    return "rules" if file not in {"sizing/plan.py", "sizing/operation.py"} else "own"
+    return "rules" if file not in {"sizing/plan/__init__.py", "sizing/plan/operation.py"} else "own"
 
 
 def decisions() -> list[Decision]:

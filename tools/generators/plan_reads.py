@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTRACT = ("sizing/plan.py", "sizing/operation.py")
+CONTRACT = ("sizing/plan/__init__.py", "sizing/plan/operation.py")
 NO_RULES = ("sizing/units.py", "sizing/catalogue/files.py")
 """Files whose functions make nothing by themselves: rounding, and what the catalogue says."""
 FOLDERS = ("sizing", "components", "infra", "policies", "rehearsal", "cli")
@@ -101,11 +101,16 @@ class Code:
             self.contract |= {node.name: _class(node, file) for node in nodes}
         self.classes |= self.contract
 
+    def _file(self, module: str) -> str:
+        """Return the file of a module or package."""
+        path = module.replace(".", "/")
+        return f"{path}.py" if (self.root / f"{path}.py").exists() else f"{path}/__init__.py"
+
     def _add(self, file: str, tree: ast.Module) -> None:
         module = Module(file=file, tree=tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module:
-                path = node.module.replace(".", "/") + ".py"
+                path = self._file(node.module)
                 module.imported |= {one.asname or one.name: (path, one.name) for one in node.names}
             elif isinstance(node, ast.ClassDef):
                 self.classes.setdefault(node.name, _class(node, file))
@@ -265,7 +270,7 @@ class Reading(ast.NodeVisitor):
         if not isinstance(called.value, ast.Name) or called.value.id not in self.module.imported:
             return None
         folder, name = self.module.imported[called.value.id]
-        file = f"{folder.removesuffix('.py')}/{name}.py"
+        file = f"{folder.removesuffix('/__init__.py')}/{name}.py"
         found = self.code.modules[file].functions.get(called.attr) if file in self.code.modules else None
         return (file, found) if found else None
 

@@ -3,7 +3,8 @@
 A file states what the peer is (``NAME``, ``VERSION``, ``LICENCE``, ``SOURCE``), what must be installed to run it
 (``PACKAGES``; empty for a rule that fits into a few lines of our own, written from the cited source) and how it was
 fed (``FED``). What a peer does not speak of stays None. Packaged peers run in environments of their own
-(``environments``), where this package is imported with the standard library alone. No code of a peer stands here.
+(``environments``), where this package is imported with the standard library alone. What does not live here:
+code of a peer.
 """
 
 from __future__ import annotations

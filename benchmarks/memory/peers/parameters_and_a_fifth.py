@@ -14,6 +14,6 @@ FACTOR = 1.2
 
 
 def predict(case: Case) -> Prediction:
-    """Weights, and a fifth of them for everything else together; it speaks of no single term beside them."""
+    """Weights, and a fifth of them for everything else together; it gives no other term."""
     weights = parameter_gib(case)
     return Prediction(weights_gib=weights, fits=FACTOR * weights <= case.total_gib)

@@ -2,8 +2,8 @@
 
 A file states what the peer is (``NAME``, ``VERSION``, ``LICENCE``, ``SOURCE``), its package (``PACKAGES``) and how it
 was fed (``FED``). Packaged peers run in the environments of the memory benchmark, where this package is imported with
-the standard library alone. Projects that publish examples and no planner are recorded in ``data/plan_picks.json``. No
-code of a peer stands here.
+the standard library alone. Projects that publish examples and no planner are recorded in ``data/plan_picks.json``.
+What does not live here: code of a peer.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A file states what the peer is (``NAME``, ``VERSION``, ``LICENCE``, ``SOURCE``), its package (``PACKAGES``), how it was
 fed (``FED``) and the sources that its own authors collected, where there are some (``OWN_SOURCES``). Peers run in the
-environments of the memory benchmark, where this package is imported with the standard library alone. No code of a
-peer stands here.
+environments of the memory benchmark, where this package is imported with the standard library alone. What does not live
+here: code of a peer.
 """
 
 from __future__ import annotations

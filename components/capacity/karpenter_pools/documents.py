@@ -13,8 +13,9 @@ from components.common.kubernetes import minutes
 from components.common.node import node_labels
 from components.common.tags import DISCOVERY_TAG, named
 from sizing.errors import BadInput
-from sizing.operation import NodeLifetime
+from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import NodePoolPlan
+from sizing.plan.operation import NodeLifetime
 
 API_VERSION = "karpenter.sh/v1"
 CLASS_API_VERSION = "karpenter.k8s.aws/v1"
@@ -68,7 +69,7 @@ def node_pool(pool: NodePoolPlan, node_class: str) -> dict[str, object]:
     lifetime = lifetime_of(pool)
     return {
         "weight": lifetime.weight,
-        "limits": {"nvidia.com/gpu": str(pool.gpu_limit)},
+        "limits": {GPU_RESOURCE: str(pool.gpu_limit)},
         "disruption": {
             "consolidationPolicy": "WhenEmpty",
             "consolidateAfter": minutes(lifetime.consolidate_after_s),

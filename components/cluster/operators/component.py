@@ -14,6 +14,7 @@ from components.cluster.operators.releases import OperatorReleases, OperatorRele
 from components.common.arguments import require_tags, require_text
 from components.common.charts import ChartVersion
 from components.common.pod_identity import PodIdentity, pod_identity
+from components.common.well_known import PROMETHEUS_ADDRESS, SECRET_STORE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,9 @@ class Operators(pulumi.ComponentResource):
             needed={operator: identity.ready for operator, identity in identities.items()},
         )
         self.releases = OperatorReleases(name, released, self._child).releases
-        self.prometheus_address = documents.PROMETHEUS_ADDRESS
+        self.prometheus_address = PROMETHEUS_ADDRESS
         self.storage_class = documents.STORAGE_CLASS
-        self.secret_store = documents.SECRET_STORE
+        self.secret_store = SECRET_STORE
         self.register_outputs(
             {
                 "prometheusAddress": self.prometheus_address,

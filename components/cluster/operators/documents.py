@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from components.common.tags import POOL_LABEL, SYSTEM_NODE_SELECTOR
+from components.common.tags import SYSTEM_NODE_SELECTOR
+from components.common.well_known import GATEWAY_NAMESPACE, MONITORING_NAMESPACE
 from sizing.errors import BadInput
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 
-PROMETHEUS_ADDRESS = "http://monitoring-prometheus.monitoring.svc.cluster.local:9090"
 STORAGE_CLASS = "gp3-encrypted"
-SECRET_STORE = "aws-secrets-manager"  # noqa: S105 - the name of the store, not a secret
 GRAFANA_SECRET = "grafana-admin"  # noqa: S105 - the name of the Secret
-POD_SECURITY: Mapping[str, str] = {"monitoring": "privileged", "nvidia-device-plugin": "privileged"}
+POD_SECURITY: Mapping[str, str] = {MONITORING_NAMESPACE: "privileged", "nvidia-device-plugin": "privileged"}
 """The node exporter and the GPU exporters mount the host; the rest lives with the baseline standard."""
 
 
@@ -26,11 +26,11 @@ class Operator:
 
 OPERATORS: Mapping[str, Operator] = {
     "aws-load-balancer-controller": Operator(namespace="kube-system"),
-    "dcgm-exporter": Operator(namespace="monitoring", after=("kube-prometheus-stack",)),
-    "envoy-gateway": Operator(namespace="envoy-gateway-system", after=("aws-load-balancer-controller",)),
+    "dcgm-exporter": Operator(namespace=MONITORING_NAMESPACE, after=("kube-prometheus-stack",)),
+    "envoy-gateway": Operator(namespace=GATEWAY_NAMESPACE, after=("aws-load-balancer-controller",)),
     "external-secrets": Operator(namespace="external-secrets", after=("aws-load-balancer-controller",)),
     "keda": Operator(namespace="keda", after=("aws-load-balancer-controller",)),
-    "kube-prometheus-stack": Operator(namespace="monitoring", after=("external-secrets",)),
+    "kube-prometheus-stack": Operator(namespace=MONITORING_NAMESPACE, after=("external-secrets",)),
     "nvidia-device-plugin": Operator(namespace="nvidia-device-plugin", after=("aws-load-balancer-controller",)),
 }
 """The load balancer controller comes first: its webhook answers for every Service, so others would fail without it."""
@@ -105,7 +105,7 @@ def _on_gpu_nodes() -> dict[str, object]:
     term = {"matchExpressions": [{"key": POOL_LABEL, "operator": "Exists"}]}
     return {
         "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}},
-        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
     }
 
 

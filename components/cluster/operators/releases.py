@@ -12,6 +12,7 @@ from components.cluster.operators import documents
 from components.common.charts import ChartVersion
 from components.common.generated_secret import generated_secret
 from components.common.kubernetes import EXTERNAL_SECRETS_API, Document
+from components.common.well_known import SECRET_STORE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class OperatorReleases:
             f"{self._name}-secret-store",
             api_version=EXTERNAL_SECRETS_API,
             kind="ClusterSecretStore",
-            metadata={"name": documents.SECRET_STORE},
+            metadata={"name": SECRET_STORE},
             spec=self._args.secret_store,
             opts=self._after(self.releases["external-secrets"]),
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 
 from components.common.arguments import require_list, require_tags, require_text
+from components.common.well_known import EVERYWHERE, SECRET_STORE
 from components.data.model_store import documents
 from components.data.model_store.bucket import ModelBucket
 from components.data.model_store.documents import StoredModel
@@ -36,11 +37,11 @@ class ModelStoreArgs:
     region: str
     tags: Mapping[str, str]
     hub_secret_arn: str | None = None
-    secret_store: str = "aws-secrets-manager"  # noqa: S105 - the name of the store
+    secret_store: str = SECRET_STORE
     snapshots: Mapping[str, str] = field(default_factory=dict)
     snapshots_of: VectorStorePlan | None = None
     kms_key_arn: str | None = None
-    https_egress_cidrs: tuple[str, ...] = ("0.0.0.0/0",)
+    https_egress_cidrs: tuple[str, ...] = EVERYWHERE
     force_destroy: bool = False
 
     def __post_init__(self) -> None:

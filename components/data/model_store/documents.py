@@ -22,7 +22,7 @@ from components.common.kubernetes import (
 from components.common.names import MOST_BUCKET_NAME, MOST_ROLE_NAME, at_most, digest
 from components.common.tags import SYSTEM_NODE_SELECTOR
 from sizing.errors import BadInput
-from sizing.operation import Ingest
+from sizing.plan.operation import Ingest
 from sizing.serving.launch import weights_prefix
 
 COMPONENT = "model-ingest"

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.common.arguments import require_list, require_tags, require_text
 from components.common.generated_secret import generated_secret
 from components.common.kubernetes import labels
+from components.common.well_known import EVERYWHERE, MONITORING_NAMESPACE
 from components.data.vector_store import documents
 from sizing.plan import VectorStorePlan
 
@@ -33,11 +35,19 @@ class VectorStoreArgs:
     api_key_secret: str = "qdrant-api-key"  # noqa: S105 - the name of a Secret
     service_account: str = "qdrant"
     client_namespaces: tuple[str, ...] = ()
-    monitoring_namespace: str = "monitoring"
+    monitoring_namespace: str = MONITORING_NAMESPACE
     snapshot_schedule: str = "17 2 * * *"
-    https_egress_cidrs: tuple[str, ...] = ("0.0.0.0/0",)
+    https_egress_cidrs: tuple[str, ...] = EVERYWHERE
     labels: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse names without text and bad lists."""
+        require_text("vectorStore.namespace", self.namespace)
+        require_text("vectorStore.region", self.region)
+        require_list("vectorStore.clientNamespaces", self.client_namespaces)
+        require_list("vectorStore.httpsEgressCidrs", self.https_egress_cidrs)
+        require_tags("vectorStore.tags", self.tags)
 
 
 class VectorStore(pulumi.ComponentResource):

@@ -18,8 +18,8 @@ from components.common.kubernetes import (
     selector,
     tcp,
 )
-from sizing.operation import Probe
 from sizing.plan import VectorStorePlan
+from sizing.plan.operation import Probe
 
 COMPONENT = "vector-store"
 HTTP_PORT, GRPC_PORT, PEER_PORT = 6333, 6334, 6335

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.common.arguments import require_list, require_number, require_tags, require_text
 from components.common.kubernetes import labels, stored_secret
+from components.common.well_known import GATEWAY_NAMESPACE, SECRET_STORE
 from components.serving.gateway import documents
-from sizing.operation import GatewayPlan, RoutePlan
+from sizing.plan.operation import GatewayPlan, RoutePlan
 
 GATEWAY_API = "gateway.networking.k8s.io/v1"
 ENVOY_API = "gateway.envoyproxy.io/v1alpha1"
@@ -33,12 +35,21 @@ class GatewayArgs:
     plan: GatewayPlan
     api_keys_secret: str = "gateway-api-keys"  # noqa: S105 - the name of a Secret
     api_keys_remote_key: str | None = None
-    secret_store: str = "aws-secrets-manager"  # noqa: S105
+    secret_store: str = SECRET_STORE
     certificate_arn: pulumi.Input[str] | None = None
     scheme: Literal["internal", "internet-facing"] = "internal"
     allowed_cidrs: tuple[str, ...] = ()
-    controller_namespace: str = "envoy-gateway-system"
+    controller_namespace: str = GATEWAY_NAMESPACE
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a public address without TLS, no proxy, and bad lists."""
+        documents.check_exposure(self.scheme, has_certificate=self.certificate_arn is not None)
+        require_text("gateway.namespace", self.namespace)
+        require_text("gateway.servingNamespace", self.serving_namespace)
+        require_list("gateway.allowedCidrs", self.allowed_cidrs)
+        require_number("gateway.plan.proxies", self.plan.proxies, at_least=1, at_most=50)
+        require_tags("gateway.tags", self.tags)
 
 
 class Gateway(pulumi.ComponentResource):
@@ -52,7 +63,6 @@ class Gateway(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tonnage:index:Gateway", name, None, opts)
-        documents.check_exposure(args.scheme, has_certificate=args.certificate_arn is not None)
         self._name, self._args = name, args
         gateway = self._gateway(self._class())
         guard = self._client_policies(gateway)

@@ -11,7 +11,7 @@ from typing import Any
 from components.common.kubernetes import Document
 from components.serving.model_service.pod import PORT, key_secret
 from sizing.errors import BadInput
-from sizing.operation import GatewayPlan, RoutePlan
+from sizing.plan.operation import GatewayPlan, RoutePlan
 
 REQUEST_BUFFER = "4Mi"
 """A request can be sent again only while Envoy holds all of it; its own limit of 32 KiB is a prompt of some 8,000

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.common.arguments import require_list, require_text
 from components.common.generated_secret import generated_secret
 from components.common.kubernetes import labels, seconds
+from components.common.well_known import EVERYWHERE, GATEWAY_NAMESPACE, MONITORING_NAMESPACE, PROMETHEUS_ADDRESS
 from components.serving.model_service import documents
 from components.serving.model_service.pod import COMPONENT, key_secret, launch_config
 from sizing.plan import NodePoolPlan, ServingPlan
@@ -30,12 +32,19 @@ class ModelServiceArgs:
     image: pulumi.Input[str]
     bucket: pulumi.Input[str]
     region: str
-    prometheus_address: str = "http://prometheus-operated.monitoring.svc:9090"
-    gateway_namespace: str = "envoy-gateway-system"
-    monitoring_namespace: str = "monitoring"
+    prometheus_address: str = PROMETHEUS_ADDRESS
+    gateway_namespace: str = GATEWAY_NAMESPACE
+    monitoring_namespace: str = MONITORING_NAMESPACE
     service_account: str | None = None
-    https_egress_cidrs: tuple[str, ...] = ("0.0.0.0/0",)
+    https_egress_cidrs: tuple[str, ...] = EVERYWHERE
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a plan that one Deployment cannot run, names without text, and bad lists."""
+        documents.check_supported(self.plan)
+        require_text("modelService.namespace", self.namespace)
+        require_text("modelService.region", self.region)
+        require_list("modelService.httpsEgressCidrs", self.https_egress_cidrs)
 
 
 class ModelService(pulumi.ComponentResource):
@@ -52,7 +61,6 @@ class ModelService(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ModelServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tonnage:index:ModelService", name, None, opts)
-        documents.check_supported(args.plan)
         self._name, self._args = name, args
         self._child = pulumi.ResourceOptions(parent=self)
         account = self._identity()

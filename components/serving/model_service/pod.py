@@ -22,15 +22,14 @@ from components.common.kubernetes import (
     selector,
 )
 from sizing.errors import BadInput
-from sizing.operation import Probe
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 from sizing.plan import NodePoolPlan, ServingPlan
+from sizing.plan.operation import Probe
 from sizing.serving.launch import launch_document
 
 COMPONENT = "model"
 PORT = 8000
 """Port of vLLM's OpenAI server; the engine listens nowhere else."""
-POOL_LABEL = "tonnage.dev/pool"
-GPU_RESOURCE = "nvidia.com/gpu"
 ZONE_LABEL = "topology.kubernetes.io/zone"
 LAUNCH_FOLDER = "/etc/tonnage"
 HOME = "/var/lib/tonnage"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_kubernetes as kubernetes
 
+from components.common.arguments import require_number, require_text
 from components.serving.namespace import documents
 
 
@@ -23,6 +24,13 @@ class NamespaceArgs:
     gpu_quota: int | None = None
     pod_security: str = "restricted"
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a namespace without name and a quota that is no number of GPUs."""
+        require_text("namespace.namespace", self.namespace)
+        require_text("namespace.podSecurity", self.pod_security)
+        if self.gpu_quota is not None:
+            require_number("namespace.gpuQuota", self.gpu_quota, at_least=0, at_most=100_000)
 
 
 class Namespace(pulumi.ComponentResource):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from components.common.kubernetes import Document
+from sizing.nodes.labels import GPU_RESOURCE
 
 
 def namespace_labels(pod_security: str, extra: Mapping[str, str]) -> dict[str, str]:
@@ -24,4 +25,4 @@ def default_deny() -> Document:
 
 def gpu_quota(gpus: int) -> Document:
     """Return the ResourceQuota's spec: the API server itself refuses pods beyond the plan's GPUs."""
-    return {"hard": {"requests.nvidia.com/gpu": str(gpus)}}
+    return {"hard": {f"requests.{GPU_RESOURCE}": str(gpus)}}

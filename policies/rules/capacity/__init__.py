@@ -1,1 +1,4 @@
-"""Rules about nodes and what runs on them."""
+"""Rules about nodes and what runs on them.
+
+What does not live here: what they cost (``cost``).
+"""

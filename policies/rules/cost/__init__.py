@@ -1,1 +1,4 @@
-"""Rules about money."""
+"""Rules about money.
+
+What does not live here: prices (``policies.facts.prices``).
+"""

@@ -21,7 +21,7 @@ class Mixture:
     dense_width: int = 0
     """Width of the MLP in layers without experts."""
     shared_width: int = 0
-    """Width of the MLP that every token passes beside its experts; 0 for none."""
+    """Width of the shared expert, which every token passes; 0 for none."""
     shared_gate: bool = False
     """True where a vector weighs the shared MLP."""
     dense_layers: frozenset[int] = frozenset()
@@ -71,7 +71,7 @@ def mixture_weights(mixture: Mixture, hidden: int, layers: Sequence[int]) -> tup
 
 
 def mtp_joint(hidden: int, layers: Sequence[int]) -> tuple[WeightGroup, ...]:
-    """Return what a layer of multi-token prediction has beside a decoder layer; embedding and head are shared.
+    """Return what a layer of multi-token prediction adds to a decoder layer; embedding and head are shared.
 
     The projection of hidden state and embedding is a plain matrix, on every rank and never quantised.
     """

@@ -23,7 +23,7 @@ LAYER = "model.layers.{i}."
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What the caller knows of the model beside its configuration."""
+    """What the caller knows of the model that its configuration does not say."""
 
     name: str
     revision: str

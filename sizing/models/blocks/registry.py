@@ -1,4 +1,4 @@
-"""Architecture name -> family: the table that ``models.families`` fills and that composed families look into."""
+"""Architecture name -> family: filled by ``models.families``, read by families that contain another one."""
 
 from __future__ import annotations
 

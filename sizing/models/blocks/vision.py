@@ -1,23 +1,16 @@
-"""Vision towers by the model that has them: what each adds to the weights of one rank, and its profile run.
+"""Vision encoders by the model that has them: what each adds to the weights of one rank, and its profile run.
 
-A tower is a function of the whole configuration (text fields where the projector needs them). Sizes come from
+An encoder is a function of the whole configuration (text fields where the projector needs them). Sizes come from
 ``vision_config``; what a file leaves out is the default of its configuration class (``config_defaults.json``).
-The largest image is what the processor of the model takes by default (``catalogue/largest_images.json``).
+The largest image is what the processor of the model takes by default (``largest_images.json``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
-from functools import lru_cache
-from importlib import resources
-
 from sizing.errors import BadInput
-from sizing.models.blocks.fields import flag, whole
-from sizing.models.blocks.towers import (
+from sizing.models.blocks.encoder_parts import (
     Encoder,
-    Tower,
+    EncoderBlocks,
     encoder_blocks,
     layers_up_to,
     linear,
@@ -26,34 +19,48 @@ from sizing.models.blocks.towers import (
     plain,
     with_class_defaults,
 )
+from sizing.models.blocks.fields import flag, whole
+from sizing.models.blocks.vision_parts import (
+    PIXELS,
+    Config,
+    clip,
+    encoder_run,
+    inner_width,
+    largest_image,
+    layers_named,
+    llava_blocks,
+    patch_columns,
+    siglip,
+    unquantised,
+    whole_attention,
+)
 from sizing.models.spec import EncoderRun
 from sizing.models.weight_groups import WeightGroup
 
-Config = Mapping[str, object]
-PIXELS = 3
-"""Pixels arrive in float32, two elements of 16 bits, and are copied to the model's type."""
 CORNERS = 8
 """Four neighbours of every position and their weighted copies (``fast_pos_embed_interpolate``)."""
+
+
 QWEN_BLOCK = "visual.blocks.{i}."
 
 
-def qwen2_vl(config: Config, _text_hidden: int) -> Tower:
+def qwen2_vl(config: Config, _text_hidden: int) -> Encoder:
     """Qwen2-VL: blocks with LayerNorm and biases, an MLP of ``mlp_ratio`` x width, merged 2 x 2."""
     vision = with_class_defaults(part(config, "vision_config"), "qwen2_vl_vision")
     hidden = whole(vision, "embed_dim")
     width = hidden * whole(vision, "mlp_ratio")
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "depth"), hidden=hidden, width=width, heads=whole(vision, "num_heads"), path=QWEN_BLOCK,
         names=("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"),
     )  # fmt: skip
     return _qwen(vision, blocks, out=whole(vision, "hidden_size"), merger_norm=2 * hidden, image="qwen2_vl")
 
 
-def qwen2_5_vl(config: Config, _text_hidden: int) -> Tower:
+def qwen2_5_vl(config: Config, _text_hidden: int) -> Encoder:
     """Qwen2.5-VL: gated MLP and RMSNorm; biases everywhere."""
     vision = with_class_defaults(part(config, "vision_config"), "qwen2_5_vl_vision")
     hidden = whole(vision, "hidden_size")
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "depth"), hidden=hidden, width=whole(vision, "intermediate_size"), gated=True,
         heads=whole(vision, "num_heads"), vectors=2 * hidden, path=QWEN_BLOCK,
         names=("attn.qkv", "attn.proj", "mlp.gate_up_proj", "mlp.down_proj"),
@@ -61,32 +68,34 @@ def qwen2_5_vl(config: Config, _text_hidden: int) -> Tower:
     return _qwen(vision, blocks, out=whole(vision, "out_hidden_size"), merger_norm=hidden, image="qwen2_vl")
 
 
-def _qwen(vision: Config, blocks: Encoder, *, out: int, merger_norm: int, image: str) -> Tower:
+def _qwen(vision: Config, blocks: EncoderBlocks, *, out: int, merger_norm: int, image: str) -> Encoder:
     merge = whole(vision, "spatial_merge_size") ** 2
     merged = blocks.hidden * merge
     weights = (
-        plain("patch_embed", blocks.hidden, _patch_columns(vision)),
+        plain("patch_embed", blocks.hidden, patch_columns(vision)),
         *encoder_blocks(blocks),
         plain("merger_norm", merger_norm),
         *linear("visual.merger.mlp.0", merged, merged, "out", bias=True),
         *linear("visual.merger.mlp.2", out, merged, "in", bias=True),
     )
-    return Tower(weights=weights, run=_run(image, blocks, merge=merge, out=out, extra=PIXELS * _patch_columns(vision)))
+    return Encoder(
+        weights=weights, run=encoder_run(image, blocks, merge=merge, out=out, extra=PIXELS * patch_columns(vision))
+    )
 
 
-def qwen3_vl(config: Config, _text_hidden: int) -> Tower:
+def qwen3_vl(config: Config, _text_hidden: int) -> Encoder:
     """Qwen3-VL and Qwen3.5: learned positions, a merger after the last layer and one for each deepstack layer."""
     vision = with_class_defaults(part(config, "vision_config"), "qwen3_vl_vision")
     hidden, out = whole(vision, "hidden_size"), whole(vision, "out_hidden_size")
     merge = whole(vision, "spatial_merge_size") ** 2
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "depth"), hidden=hidden, width=whole(vision, "intermediate_size"),
         heads=whole(vision, "num_heads"), path=QWEN_BLOCK,
         names=("attn.qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2"),
     )  # fmt: skip
-    deep = _indices(vision, "deepstack_visual_indexes")
+    deep = layers_named(vision, "deepstack_visual_indexes")
     weights = [
-        plain("patch_embed", hidden, _patch_columns(vision) + 1),
+        plain("patch_embed", hidden, patch_columns(vision) + 1),
         plain("positions", whole(vision, "num_position_embeddings"), hidden),
         *encoder_blocks(blocks),
         plain("merger_norms", 2 * hidden + 2 * hidden * merge * deep),
@@ -94,22 +103,24 @@ def qwen3_vl(config: Config, _text_hidden: int) -> Tower:
     for path in ("visual.merger.", *(f"visual.deepstack_merger_list.{index}." for index in range(deep))):
         weights += linear(path + "linear_fc1", hidden * merge, hidden * merge, "out", bias=True)
         weights += linear(path + "linear_fc2", out, hidden * merge, "in", bias=True)
-    extra = PIXELS * _patch_columns(vision) + CORNERS * hidden
-    return Tower(weights=tuple(weights), run=_run("qwen3_vl", blocks, merge=merge, out=out * (1 + deep), extra=extra))
+    extra = PIXELS * patch_columns(vision) + CORNERS * hidden
+    return Encoder(
+        weights=tuple(weights), run=encoder_run("qwen3_vl", blocks, merge=merge, out=out * (1 + deep), extra=extra)
+    )
 
 
-def glm4v(config: Config, _text_hidden: int) -> Tower:
+def glm4v(config: Config, _text_hidden: int) -> Encoder:
     """GLM-4.1V and 4.5V: blocks without biases whose MLP is as wide as the text, a convolution that merges 2 x 2."""
     vision = with_class_defaults(part(config, "vision_config"), "glm4v_vision")
     hidden, out, wide = (whole(vision, key) for key in ("hidden_size", "out_hidden_size", "intermediate_size"))
     merge = whole(vision, "spatial_merge_size") ** 2
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "depth"), hidden=hidden, width=out, heads=whole(vision, "num_heads"), gated=True,
         qkv_bias=False, o_bias=False, mlp_bias=False, vectors=2 * hidden, path=QWEN_BLOCK,
         names=("attn.qkv", "attn.proj", "mlp.gate_up_proj", "mlp.down_proj"),
     )  # fmt: skip
     weights = (
-        plain("patch_embed", hidden, _patch_columns(vision) + 1),
+        plain("patch_embed", hidden, patch_columns(vision) + 1),
         plain("positions", patches(vision), hidden),
         *encoder_blocks(blocks),
         plain("norms", 2 * hidden + 2 * out),
@@ -118,17 +129,17 @@ def glm4v(config: Config, _text_hidden: int) -> Tower:
         *linear("visual.merger.gate_up_proj", 2 * wide, out, "out"),
         *linear("visual.merger.down_proj", out, wide, "in"),
     )
-    return Tower(
-        weights=weights, run=_run("glm4v", blocks, merge=merge, out=out, extra=PIXELS * _patch_columns(vision))
+    return Encoder(
+        weights=weights, run=encoder_run("glm4v", blocks, merge=merge, out=out, extra=PIXELS * patch_columns(vision))
     )
 
 
-def dots_ocr(config: Config, _text_hidden: int) -> Tower:
+def dots_ocr(config: Config, _text_hidden: int) -> Encoder:
     """dots.ocr: gated blocks without biases, RMSNorm, a merger that is never quantised."""
     vision = part(config, "vision_config")
     hidden, out = whole(vision, "embed_dim"), whole(vision, "hidden_size")
     merge, bias = whole(vision, "spatial_merge_size") ** 2, flag(vision, "use_bias", False)
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "num_hidden_layers"), hidden=hidden, width=whole(vision, "intermediate_size"), gated=True,
         heads=whole(vision, "num_attention_heads"), qkv_bias=bias, o_bias=bias, mlp_bias=bias, vectors=2 * hidden,
         path="vision_tower.blocks.{i}.", names=("attn.qkv", "attn.proj", "mlp.fc13", "mlp.fc2"),
@@ -138,19 +149,19 @@ def dots_ocr(config: Config, _text_hidden: int) -> Tower:
         plain("patch_embed", hidden, columns + 2),
         *encoder_blocks(blocks),
         plain("norms", hidden * (2 + flag(vision, "post_norm", True))),
-        *_unquantised(linear("merger.mlp.0", hidden * merge, hidden * merge, "out", bias=True)),
-        *_unquantised(linear("merger.mlp.2", out, hidden * merge, "in", bias=True)),
+        *unquantised(linear("merger.mlp.0", hidden * merge, hidden * merge, "out", bias=True)),
+        *unquantised(linear("merger.mlp.2", out, hidden * merge, "in", bias=True)),
     )
-    return Tower(weights=weights, run=_run("dots_ocr", blocks, merge=merge, out=out, extra=PIXELS * columns))
+    return Encoder(weights=weights, run=encoder_run("dots_ocr", blocks, merge=merge, out=out, extra=PIXELS * columns))
 
 
-def moonvit(config: Config, text_hidden: int) -> Tower:
+def moonvit(config: Config, text_hidden: int) -> Encoder:
     """Kimi-VL, Kimi-K2.5: MoonViT is never quantised, and its projector is whole on every rank."""
     stated = part(config, "vision_config")
     bare = {key.removeprefix("vt_"): value for key, value in stated.items()}
     vision = with_class_defaults(bare, "moonvit")
     hidden, merge = whole(vision, "hidden_size"), 4
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "num_hidden_layers"), hidden=hidden, width=whole(vision, "intermediate_size"),
         heads=whole(vision, "num_attention_heads"), path="vision_tower.encoder.blocks.{i}.",
         names=("wqkv", "wo", "mlp.fc0", "mlp.fc1"),
@@ -159,21 +170,21 @@ def moonvit(config: Config, text_hidden: int) -> Tower:
     weights = (
         plain("patch_embed", hidden, 3 * whole(vision, "patch_size") ** 2 + 1),
         plain("positions", positions, hidden),
-        *_unquantised(encoder_blocks(blocks)),
+        *unquantised(encoder_blocks(blocks)),
         plain("norms", 4 * hidden),
         plain("projector.linear_1", hidden * merge, hidden * merge + 1),
         plain("projector.linear_2", text_hidden, hidden * merge + 1),
     )
-    return Tower(weights=weights, run=_run("moonvit", blocks, merge=merge, out=text_hidden))
+    return Encoder(weights=weights, run=encoder_run("moonvit", blocks, merge=merge, out=text_hidden))
 
 
-def llama4(config: Config, text_hidden: int) -> Tower:
+def llama4(config: Config, text_hidden: int) -> Encoder:
     """Llama 4: the patch embedding is a split linear layer; pixel shuffle by an MLP, then one projection."""
     stated = {} if config.get("vision_config") is None else part(config, "vision_config")
     vision = with_class_defaults(stated, "llama4_vision_model")
     hidden = whole(vision, "hidden_size")
     inner, out = whole(vision, "projector_input_dim"), whole(vision, "projector_output_dim")
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=whole(vision, "num_hidden_layers"), hidden=hidden, width=whole(vision, "intermediate_size"),
         heads=whole(vision, "num_attention_heads"), path="vision_model.model.layers.{i}.",
         names=("self_attn.qkv_proj", "self_attn.o_proj", "mlp.fc1", "mlp.fc2"),
@@ -189,23 +200,23 @@ def llama4(config: Config, text_hidden: int) -> Tower:
         *linear(adapter + "fc2", out, inner, "in"),
         *linear("multi_modal_projector.linear_1", text_hidden, whole(vision, "vision_output_dim"), "out"),
     )
-    return Tower(weights=weights, run=_run("llama4", blocks, merge=4, out=text_hidden))
+    return Encoder(weights=weights, run=encoder_run("llama4", blocks, merge=4, out=text_hidden))
 
 
-def gemma3(config: Config, text_hidden: int) -> Tower:
+def gemma3(config: Config, text_hidden: int) -> Encoder:
     """Gemma 3: SigLIP, averaged to 256 embeddings, one projection that is whole on every rank."""
     vision = with_class_defaults(part(config, "vision_config"))
-    blocks, weights = _siglip(vision, whole(vision, "num_hidden_layers"), "vision_tower.vision_model.")
+    blocks, weights = siglip(vision, whole(vision, "num_hidden_layers"), "vision_tower.vision_model.")
     weights += (plain("projection", blocks.hidden, text_hidden), plain("projection_norm", blocks.hidden))
     tokens = whole(config, "mm_tokens_per_image", 256)
     run = EncoderRun(
         tokens=tokens, positions=patches(vision), hidden=blocks.hidden, width=2 * blocks.width, out=text_hidden
     )
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def gemma4(config: Config, text_hidden: int) -> Tower:
-    """Gemma 4: a tower that is whole on every rank and never quantised, pooled, and one projection."""
+def gemma4(config: Config, text_hidden: int) -> Encoder:
+    """Gemma 4: an encoder that is whole on every rank and never quantised, pooled, and one projection."""
     if config.get("audio_config") is not None:
         problem = "the audio tower of Gemma 4 is not modelled"
         raise BadInput("config.json: audio_config", problem, way_out="set it to null, or supply --weights-gib")
@@ -222,10 +233,10 @@ def gemma4(config: Config, text_hidden: int) -> Tower:
     tokens = whole(config, "vision_soft_tokens_per_image", 280)
     pooled = whole(vision, "pooling_kernel_size", 3) ** 2
     run = EncoderRun(tokens=tokens, positions=tokens * pooled, hidden=hidden, width=3 * width, out=text_hidden)
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def qwen2_audio(config: Config, text_hidden: int) -> Tower:
+def qwen2_audio(config: Config, text_hidden: int) -> Encoder:
     """Qwen2-Audio: Whisper's encoder, whole on every rank, without a bias of k; one projection."""
     audio = with_class_defaults(part(config, "audio_config"), "qwen2_audio_encoder")
     hidden, width = whole(audio, "d_model"), whole(audio, "encoder_ffn_dim")
@@ -239,13 +250,13 @@ def qwen2_audio(config: Config, text_hidden: int) -> Tower:
         plain("projection", text_hidden, hidden + 1),
     )
     run = EncoderRun(tokens=max(1, sound // 2), positions=sound, hidden=hidden, width=2 * width, out=text_hidden)
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def phi3v(config: Config, text_hidden: int) -> Tower:
+def phi3v(config: Config, text_hidden: int) -> Encoder:
     """Phi-3 vision: CLIP ViT-L/14 at 336 up to the layer before the last, a projector and a second embedding."""
     vision = with_class_defaults({}, "phi3_v_clip")
-    blocks, weights = _clip(vision, whole(vision, "num_hidden_layers") - 1, post_norm=False)
+    blocks, weights = clip(vision, whole(vision, "num_hidden_layers") - 1, post_norm=False)
     wide = 4 * blocks.hidden
     table = WeightGroup(
         name="embed_tokens_vision", rows=whole(config, "vocab_size"), columns=text_hidden, split="vocabulary",
@@ -257,93 +268,97 @@ def phi3v(config: Config, text_hidden: int) -> Tower:
         plain("projection_1", text_hidden, wide + 1),
         plain("projection_2", text_hidden, text_hidden + 1),
     )
-    tiles = _largest("phi3_v", "tiles")
+    tiles = largest_image("phi3_v", "tiles")
     count = patches(vision)
     run = EncoderRun(
         tokens=count // 4 * tiles, positions=count * tiles, hidden=blocks.hidden, width=2 * blocks.width,
         out=text_hidden,
     )  # fmt: skip
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def paligemma(config: Config, text_hidden: int) -> Tower:
+def paligemma(config: Config, text_hidden: int) -> Encoder:
     """PaliGemma: SigLIP and one projection with bias that is whole on every rank."""
     vision = with_class_defaults(part(config, "vision_config"), "siglip_vision_model")
-    blocks, weights = _siglip(vision, whole(vision, "num_hidden_layers"), "vision_tower.vision_model.")
+    blocks, weights = siglip(vision, whole(vision, "num_hidden_layers"), "vision_tower.vision_model.")
     width = whole(vision, "projection_dim", text_hidden)
     weights += (plain("projection", width, blocks.hidden + 1),)
     count = patches(vision)
     run = EncoderRun(tokens=count, positions=count, hidden=blocks.hidden, width=2 * blocks.width, out=text_hidden)
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def llava(config: Config, text_hidden: int) -> Tower:
+def llava(config: Config, text_hidden: int) -> Encoder:
     """LLaVA 1.5 and 1.6, Pixtral: CLIP, SigLIP or Pixtral blocks up to the layer used, two projections."""
-    blocks, weights, tokens = _tower_of_llava(config)
+    blocks, weights, tokens = llava_blocks(config)
     bias = flag(config, "multimodal_projector_bias", True)
     weights += linear("multi_modal_projector.linear_1", text_hidden, blocks.hidden, "out", bias=bias)
     weights += linear("multi_modal_projector.linear_2", text_hidden, text_hidden, "in", bias=bias)
     if config.get("architectures") != ["LlavaForConditionalGeneration"]:
         weights += (plain("image_newline", text_hidden),)
-    return Tower(weights=weights, run=_tiled(config, blocks, tokens, text_hidden))
+    return Encoder(weights=weights, run=_tiled(config, blocks, tokens, text_hidden))
 
 
-def llava_onevision(config: Config, text_hidden: int) -> Tower:
+def llava_onevision(config: Config, text_hidden: int) -> Encoder:
     """LLaVA-OneVision: no norm after the last block, and projections that are whole on every rank."""
-    blocks, weights, tokens = _tower_of_llava({"vision_feature_layer": -1, **config}, post_norm=False)
+    blocks, weights, tokens = llava_blocks({"vision_feature_layer": -1, **config}, post_norm=False)
     bias = flag(config, "multimodal_projector_bias", True)
     weights += (
         plain("linear_1", text_hidden, blocks.hidden + bias),
         plain("linear_2", text_hidden, text_hidden + bias),
         plain("image_newline", text_hidden),
     )
-    return Tower(weights=weights, run=_tiled(config, blocks, tokens, text_hidden))
+    return Encoder(weights=weights, run=_tiled(config, blocks, tokens, text_hidden))
 
 
-def _tiled(config: Config, blocks: Encoder, tokens: int, text_hidden: int) -> EncoderRun:
+def _tiled(config: Config, blocks: EncoderBlocks, tokens: int, text_hidden: int) -> EncoderRun:
     """An image is one tile, or a grid of at most four with an overview."""
     tiles = 5 if config.get("image_grid_pinpoints") else 1
     return EncoderRun(
-        tokens=tokens * tiles, positions=tokens * tiles, hidden=blocks.hidden, width=_inner(blocks), out=text_hidden
+        tokens=tokens * tiles,
+        positions=tokens * tiles,
+        hidden=blocks.hidden,
+        width=inner_width(blocks),
+        out=text_hidden,
     )
 
 
-def mistral3(config: Config, text_hidden: int) -> Tower:
+def mistral3(config: Config, text_hidden: int) -> Encoder:
     """Mistral Small 3.1: Pixtral blocks, a merger of 2 x 2 patches on every rank, two projections."""
-    blocks, weights, tokens = _tower_of_llava({"vision_feature_layer": -1, **config})
+    blocks, weights, tokens = llava_blocks({"vision_feature_layer": -1, **config})
     merge = whole(config, "spatial_merge_size", 2) ** 2
     bias = flag(config, "multimodal_projector_bias", False)
     weights += (plain("projector_norm", blocks.hidden), plain("patch_merger", blocks.hidden, blocks.hidden * merge))
     weights += linear("multi_modal_projector.linear_1", text_hidden, blocks.hidden, "out", bias=bias)
     weights += linear("multi_modal_projector.linear_2", text_hidden, text_hidden, "in", bias=bias)
     run = EncoderRun(
-        tokens=tokens // merge, positions=tokens, hidden=blocks.hidden, width=_inner(blocks), out=text_hidden
+        tokens=tokens // merge, positions=tokens, hidden=blocks.hidden, width=inner_width(blocks), out=text_hidden
     )
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def idefics3(config: Config, text_hidden: int) -> Tower:
+def idefics3(config: Config, text_hidden: int) -> Encoder:
     """Idefics3 and SmolVLM: SigLIP blocks, pixel shuffle, one projection that is whole on every rank."""
     vision = with_class_defaults(part(config, "vision_config"), "idefics3_vision")
-    blocks, weights = _siglip(vision, whole(vision, "num_hidden_layers"), "model.vision_model.")
+    blocks, weights = siglip(vision, whole(vision, "num_hidden_layers"), "model.vision_model.")
     scale = whole(config, "scale_factor", 2) ** 2
     weights += (plain("modality_projection", text_hidden, blocks.hidden * scale),)
-    tiles = _largest("idefics3", "tiles")
+    tiles = largest_image("idefics3", "tiles")
     count = patches(vision)
     run = EncoderRun(
         tokens=max(1, count // scale) * tiles, positions=count * tiles, hidden=blocks.hidden, width=2 * blocks.width,
         out=text_hidden,
     )  # fmt: skip
-    return Tower(weights=weights, run=run)
+    return Encoder(weights=weights, run=run)
 
 
-def internvl(config: Config, text_hidden: int) -> Tower:
+def internvl(config: Config, text_hidden: int) -> Encoder:
     """InternVL: InternViT with layer scales, pixel shuffle by half, a projector that is whole on every rank."""
     vision = part(config, "vision_config")
     hidden, heads = whole(vision, "hidden_size"), whole(vision, "num_attention_heads")
     norms = hidden if vision.get("norm_type") == "rms_norm" else 2 * hidden
     qk_norm = 2 * hidden if flag(vision, "qk_normalization", False) else 0
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=layers_up_to(config, whole(vision, "num_hidden_layers"), "select_layer"), hidden=hidden, heads=heads,
         width=whole(vision, "intermediate_size"), qkv_bias=flag(vision, "qkv_bias", True),
         vectors=2 * norms + 2 * hidden + qk_norm, path="vision_model.encoder.layers.{i}.",
@@ -353,7 +368,7 @@ def internvl(config: Config, text_hidden: int) -> Tower:
     weights = (
         plain("patch_embed", hidden, 3 * whole(vision, "patch_size") ** 2 + 2),
         plain("positions", count + 1, hidden),
-        *_whole_attention(encoder_blocks(blocks), heads),
+        *whole_attention(encoder_blocks(blocks), heads),
         plain("projector_norm", 8 * hidden),
         plain("projector_1", text_hidden, 4 * hidden + 1),
         plain("projector_2", text_hidden, text_hidden + 1),
@@ -363,110 +378,4 @@ def internvl(config: Config, text_hidden: int) -> Tower:
         tokens=max(1, count // 4) * tiles, positions=(count + 1) * tiles, hidden=hidden, width=2 * blocks.width,
         out=text_hidden,
     )  # fmt: skip
-    return Tower(weights=weights, run=run)
-
-
-def _whole_attention(groups: tuple[WeightGroup, ...], heads: int) -> tuple[WeightGroup, ...]:
-    """Leave attention whole where an odd number of heads cannot be split (``InternParallelAttention``)."""
-    if heads % 2 == 0:
-        return groups
-    split = {"qkv", "qkv_bias", "proj", "proj_bias"}
-    return tuple(replace(group, split="replicated") if group.name in split else group for group in groups)
-
-
-def _tower_of_llava(config: Config, *, post_norm: bool = True) -> tuple[Encoder, tuple[WeightGroup, ...], int]:
-    """Return blocks, weights and patches of one image for the tower that ``vision_config.model_type`` names."""
-    vision = with_class_defaults(part(config, "vision_config"))
-    kind, layers = vision.get("model_type"), whole(vision, "num_hidden_layers")
-    used = layers_up_to(config, layers)
-    if kind == "siglip_vision_model":
-        return *_siglip(vision, used, "vision_tower.vision_model.", post_norm=post_norm and used == layers), patches(
-            vision
-        )
-    if kind == "clip_vision_model":
-        return *_clip(vision, used, post_norm=post_norm and used == layers), patches(vision)
-    if kind == "pixtral":
-        return *_pixtral(vision, used), patches(vision)
-    raise BadInput(
-        "config.json: vision_config.model_type", f"{str(kind)[:40]!r} is not modelled",
-        limit="clip_vision_model, siglip_vision_model, pixtral",
-    )  # fmt: skip
-
-
-def _siglip(
-    vision: Config, layers: int, path: str, *, post_norm: bool = True
-) -> tuple[Encoder, tuple[WeightGroup, ...]]:
-    blocks = _image_blocks(vision, layers, path + "encoder.layers.{i}.")
-    embedding = 3 * whole(vision, "patch_size") ** 2 + 1 + patches(vision)
-    head = (plain("post_layernorm", 2 * blocks.hidden),) if post_norm else ()
-    return blocks, (plain("patch_embed", blocks.hidden, embedding), *encoder_blocks(blocks), *head)
-
-
-def _clip(vision: Config, layers: int, *, post_norm: bool) -> tuple[Encoder, tuple[WeightGroup, ...]]:
-    blocks = _image_blocks(vision, layers, "vision_tower.vision_model.encoder.layers.{i}.")
-    embedding = 3 * whole(vision, "patch_size") ** 2 + patches(vision) + 2
-    norms = plain("norms", blocks.hidden * (4 if post_norm else 2))
-    return blocks, (plain("patch_embed", blocks.hidden, embedding), *encoder_blocks(blocks), norms)
-
-
-def _pixtral(vision: Config, layers: int) -> tuple[Encoder, tuple[WeightGroup, ...]]:
-    hidden = whole(vision, "hidden_size")
-    blocks = Encoder(
-        layers=layers, hidden=hidden, width=whole(vision, "intermediate_size"), gated=True, qkv_bias=False,
-        heads=whole(vision, "num_attention_heads"), o_bias=False, mlp_bias=False, vectors=2 * hidden,
-        path="vision_tower.transformer.layers.{i}.",
-        names=("attention.qkv_proj", "attention.o_proj", "feed_forward.gate_up_proj", "feed_forward.down_proj"),
-    )  # fmt: skip
-    embedding = whole(vision, "num_channels") * whole(vision, "patch_size") ** 2 + 1
-    return blocks, (plain("patch_embed", hidden, embedding), *encoder_blocks(blocks))
-
-
-def _image_blocks(vision: Config, layers: int, path: str) -> Encoder:
-    return Encoder(
-        layers=layers, hidden=whole(vision, "hidden_size"), width=whole(vision, "intermediate_size"),
-        heads=whole(vision, "num_attention_heads"), path=path,
-    )  # fmt: skip
-
-
-def _unquantised(groups: tuple[WeightGroup, ...]) -> tuple[WeightGroup, ...]:
-    return tuple(replace(group, linear=False) for group in groups)
-
-
-def _inner(blocks: Encoder) -> int:
-    """Elements alive in the MLP of one position: what goes in, its gate, and the product."""
-    return blocks.width * (3 if blocks.gated else 2)
-
-
-def _patch_columns(vision: Config) -> int:
-    channels = whole(vision, "in_channels", whole(vision, "in_chans", 3))
-    return channels * whole(vision, "patch_size") ** 2 * whole(vision, "temporal_patch_size")
-
-
-def _indices(vision: Config, key: str) -> int:
-    """Return how many layers the list ``key`` names; absent or null: none."""
-    value = vision.get(key)
-    if value is None:
-        return 0
-    if not isinstance(value, list) or len(value) > whole(vision, "depth"):
-        raise BadInput(f"config.json: {key}", f"{str(value)[:40]!r}", limit="a list of layers of the tower")
-    return len(value)
-
-
-def _run(image: str, blocks: Encoder, *, merge: int, out: int, extra: int = 0) -> EncoderRun:
-    tokens = _largest(image, "tokens")
-    return EncoderRun(
-        tokens=tokens, positions=tokens * merge, hidden=blocks.hidden, width=_inner(blocks), out=out,
-        extra=extra, most=_largest(image, "images"),
-    )  # fmt: skip
-
-
-def _largest(image: str, key: str) -> int:
-    value = _images()[image].get(key, 1)
-    return int(value)
-
-
-@lru_cache(maxsize=1)
-def _images() -> Mapping[str, Mapping[str, int]]:
-    text = (resources.files("sizing.models.blocks") / "largest_images.json").read_text(encoding="utf-8")
-    table: Mapping[str, Mapping[str, int]] = json.loads(text)["by_processor"]
-    return table
+    return Encoder(weights=weights, run=run)

@@ -33,7 +33,7 @@ def caches(
     """Return the caches of all layers of a decoder: full, sliding, or both interleaved.
 
     ``kinds`` are those of the layers where the file names none (default: all layers have the window);
-    ``extra`` tokens are kept beside the window.
+    ``extra`` tokens are kept in addition to the window.
     """
     window = count(config, "sliding_window")
     optional = str(config.get("model_type")) in OFF_UNLESS_SAID

@@ -232,7 +232,7 @@ def _mpt(config: dict[str, object]) -> Mapping[str, object]:
 
 
 def _baichuan_traits(config: Config, traits: Traits) -> Traits:
-    """The 7B rotates, the 13B has linear biases; vLLM tells them by their width (``BaiChuanForCausalLM``)."""
+    """The 7B rotates, the 13B has linear biases; vLLM distinguishes them by their width (``BaiChuanForCausalLM``)."""
     return replace(traits, rotary=1.0 if whole(config, "hidden_size") == BAICHUAN_7B_WIDTH else 0.0)
 
 

@@ -2,7 +2,7 @@
 
 vLLM turns a class for generation into one for pooling (``as_embedding_model``, ``as_seq_cls_model`` in adapters.py):
 the output head is not loaded; a reranker gets a ``score`` layer in float32. Attention stays causal and keeps its
-cache, unless the model looks both ways.
+cache, unless attention is bidirectional.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ARCHITECTURES = tuple(GENERATORS)
 def served_as_embedding(config: Mapping[str, object]) -> Mapping[str, object]:
     """Return the configuration as vLLM reads it with ``--runner pooling``: a class for generation pools instead.
 
-    Checkpoints of sentence-transformers (a ``modules.json`` beside the file) are read so by themselves.
+    Checkpoints of sentence-transformers (with a ``modules.json``) are read so by themselves.
     """
     architecture = architecture_of(config)
     pooling = next((name for name, other in sorted(GENERATORS.items()) if other == architecture and _plain(name)), None)

@@ -1,7 +1,7 @@
 """Llama 4 text: chunked attention with every fourth layer full, experts in every layer or every second one.
 
 Source: vLLM 0.32.0, ``model_executor/models/llama4.py``. Layers without rotary positions attend to everything, the
-others within chunks; a shared expert as wide as a routed one stands beside the experts.
+others within chunks; the shared expert is as wide as a routed one.
 """
 
 from __future__ import annotations

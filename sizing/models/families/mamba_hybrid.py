@@ -49,7 +49,7 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
 
 
 Parts = tuple[tuple[int, ...], KvGroup, tuple[WeightGroup, ...], dict[str, int]]
-"""Layers with attention, the state of the others, the weights beside attention, further fields."""
+"""Layers with attention, the state of the others, the weights other than attention, further fields."""
 
 
 def _attention(config: Mapping[str, object], shape: Shape, layers: Sequence[int]) -> tuple[WeightGroup, ...]:

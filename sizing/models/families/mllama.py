@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sizing.errors import BadInput
+from sizing.models.blocks.encoder_parts import EncoderBlocks, encoder_blocks, linear, part, patches, plain
 from sizing.models.blocks.fields import dtype_of, whole
 from sizing.models.blocks.parts import (
     Identity,
@@ -22,7 +23,6 @@ from sizing.models.blocks.parts import (
     shape_of,
     vector,
 )
-from sizing.models.blocks.towers import Encoder, encoder_blocks, linear, part, patches, plain
 from sizing.models.kv_groups import KvGroup
 from sizing.models.spec import EncoderRun, ModelSpec
 from sizing.models.weight_groups import WeightGroup
@@ -34,7 +34,7 @@ EXTRA_TOKENS = 8
 
 
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
-    """Return the decoder with its cross layers, and the vision tower of local and global blocks."""
+    """Return the decoder with its cross layers, and the vision encoder of local and global blocks."""
     text, vision = part(config, "text_config"), part(config, "vision_config")
     shape = replace(shape_of(text), architecture=ARCHITECTURES[0])
     cross = _cross_layers(text, shape.layers)
@@ -44,9 +44,9 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
     dtype = dtype_of(config if config.get("torch_dtype", config.get("dtype")) is not None else text)
     return describe(
         config, shape, identity, family="multimodal", intermediate_size=width, dtype=dtype,
-        weights=(*_decoder(shape, width, cross), *_tower(vision, shape.hidden)),
+        weights=(*_decoder(shape, width, cross), *_vision_encoder(vision, shape.hidden)),
         kv_groups=(full_cache(shape, own), _cross_cache(shape, cross, seen)),
-        encoder_tokens=seen, encoder_run=_run(vision, shape, seen),
+        encoder_run=_run(vision, shape, seen),
     )  # fmt: skip
 
 
@@ -75,11 +75,11 @@ def _decoder(shape: Shape, width: int, cross: tuple[int, ...]) -> tuple[WeightGr
     )
 
 
-def _tower(vision: Mapping[str, object], text_hidden: int) -> tuple[WeightGroup, ...]:
+def _vision_encoder(vision: Mapping[str, object], text_hidden: int) -> tuple[WeightGroup, ...]:
     hidden, tiles = whole(vision, "hidden_size"), whole(vision, "max_num_tiles")
     positions, ratios = patches(vision) + 1, _aspect_ratios(vision) + 1
     local, extended = whole(vision, "num_hidden_layers"), whole(vision, "num_global_layers")
-    blocks = Encoder(
+    blocks = EncoderBlocks(
         layers=local + extended, hidden=hidden, width=whole(vision, "intermediate_size"),
         heads=whole(vision, "attention_heads"), qkv_bias=False, o_bias=False,
         path="vision_model.transformer.layers.{i}.",

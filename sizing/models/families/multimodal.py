@@ -1,8 +1,8 @@
 """Language models that also see: the text tower of its own family, and beside it a vision tower.
 
-The text tower is built through the registry from the nested ``text_config`` (``llm_config`` in InternVL; flat files
-describe it themselves), under the class that ``model_type`` names where the file names none. Type and
-quantisation are those of the outer file. The cache is that of the text tower: images become tokens.
+The language model (text tower) is built through the registry from the nested ``text_config`` (``llm_config`` in
+InternVL; flat files describe it themselves), under the class that ``model_type`` names where the file names none. Type
+and quantisation are those of the outer file. The cache is that of the language model: images become tokens.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from sizing.errors import BadInput
 from sizing.models.blocks import vision
+from sizing.models.blocks.encoder_parts import Encoder, with_class_defaults
 from sizing.models.blocks.parts import Identity, architecture_of
 from sizing.models.blocks.registry import family_of
-from sizing.models.blocks.towers import Tower, with_class_defaults
 from sizing.models.spec import ModelSpec
 
-TOWERS: Mapping[str, Callable[[Mapping[str, object], int], Tower]] = {
+ENCODERS: Mapping[str, Callable[[Mapping[str, object], int], Encoder]] = {
     "DotsOCRForCausalLM": vision.dots_ocr,
     "Gemma3ForConditionalGeneration": vision.gemma3,
     "Gemma4ForConditionalGeneration": vision.gemma4,
@@ -43,7 +43,7 @@ TOWERS: Mapping[str, Callable[[Mapping[str, object], int], Tower]] = {
     "Qwen3_5MoeForConditionalGeneration": vision.qwen3_vl,
     "SmolVLMForConditionalGeneration": vision.idefics3,
 }
-ARCHITECTURES = tuple(TOWERS)
+ARCHITECTURES = tuple(ENCODERS)
 TEXT_CLASSES = {
     "deepseek_v2": "DeepseekV2ForCausalLM",
     "deepseek_v3": "DeepseekV3ForCausalLM",
@@ -90,23 +90,23 @@ BASE_TYPES = {
 }
 """Types of text parts whose fields are read as those of the language model they come from."""
 MROPE = (vision.qwen2_vl, vision.qwen2_5_vl, vision.qwen3_vl, vision.glm4v)
-"""Towers whose language models number positions in three dimensions (``mrope_section``)."""
+"""Encoders whose language models number positions in three dimensions (``mrope_section``)."""
 MROPE_REACH = 4
 """vLLM keeps this many times the context in the rotary cache of positions in three dimensions."""
 TEXT_KEYS = ("text_config", "llm_config", "language_config")
 
 
 def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
-    """Return the text tower with the weights and the profile run of the vision tower."""
+    """Return the language model with the weights and the profile run of the encoder."""
     architecture = architecture_of(config)
     text = text_model(config, identity)
-    tower = TOWERS[architecture](config, text.hidden_size)
+    encoder = ENCODERS[architecture](config, text.hidden_size)
     return replace(
         text,
         architecture=architecture,
         family="multimodal",
-        weights=(*text.weights, *(replace(group, encoder=True) for group in tower.weights)),
-        encoder_run=tower.run,
+        weights=(*text.weights, *(replace(group, encoder=True) for group in encoder.weights)),
+        encoder_run=encoder.run,
         rotary_positions=_rotary_rows(text, config),
     )
 
@@ -116,7 +116,7 @@ def _rotary_rows(text: ModelSpec, config: Mapping[str, object]) -> int | None:
 
     Gemma 3 has one table of the context and one that is ``factor`` times as long.
     """
-    if text.rotary_positions is None and TOWERS[architecture_of(config)] in MROPE:
+    if text.rotary_positions is None and ENCODERS[architecture_of(config)] in MROPE:
         return MROPE_REACH * text.max_position_embeddings
     inner = text_config(config)
     scaling = inner.get("rope_scaling") or inner.get("rope_parameters")
@@ -127,13 +127,13 @@ def _rotary_rows(text: ModelSpec, config: Mapping[str, object]) -> int | None:
 
 
 def text_model(config: Mapping[str, object], identity: Identity) -> ModelSpec:
-    """Build the text tower by its own family."""
+    """Build the language model by its own family."""
     inner = text_config(config)
     return family_of(inner)(inner, identity)
 
 
 def text_config(config: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the configuration of the text tower as a file of its own would state it."""
+    """Return the configuration of the language model as a file of its own would state it."""
     stated = next((config[key] for key in TEXT_KEYS if config.get(key) is not None), None)
     if stated is not None and not isinstance(stated, Mapping):
         raise BadInput("config.json: text_config", f"expected an object, got {type(stated).__name__}")
@@ -156,5 +156,5 @@ def text_config(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _flat(config: Mapping[str, object]) -> dict[str, object]:
-    """Return a file that describes the text tower itself, without what belongs to the vision tower."""
+    """Return a file that describes the language model itself, without the fields of the encoder."""
     return {key: value for key, value in config.items() if key != "vision_config"}

@@ -38,7 +38,7 @@ class Variant:
     full_every: int = 0
     """Every n-th layer sees everything where the file names no kinds; 0: none does."""
     extra_window: int = 0
-    """Tokens kept beside the stated window."""
+    """Tokens kept in addition to the window."""
     gated: bool = True
     bias: bool = False
     """Biases of all linear layers and of the norms."""

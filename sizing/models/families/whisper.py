@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sizing.errors import BadInput
+from sizing.models.blocks.encoder_parts import EncoderBlocks, encoder_blocks, plain
 from sizing.models.blocks.fields import whole
 from sizing.models.blocks.parts import Identity, Shape, architecture_of, attention, describe, full_cache, mlp, vector
-from sizing.models.blocks.towers import Encoder, encoder_blocks, plain
 from sizing.models.kv_groups import KvGroup
 from sizing.models.spec import EncoderRun, ModelSpec
 from sizing.models.weight_groups import WeightGroup
@@ -35,7 +35,6 @@ def build(config: Mapping[str, object], identity: Identity) -> ModelSpec:
         weights=(*_front(config, encoder, sound), *encoder_blocks(encoder), *_decoder(config, shape)),
         kv_groups=(full_cache(shape), _cross_cache(shape, sound)),
         rotary_dim=0,
-        encoder_tokens=sound,
         encoder_run=EncoderRun(
             tokens=sound, positions=sound, hidden=shape.hidden, width=2 * encoder.width, out=shape.hidden
         ),
@@ -53,14 +52,14 @@ def _decoder_shape(config: Mapping[str, object]) -> Shape:
     )  # fmt: skip
 
 
-def _encoder(config: Mapping[str, object], hidden: int) -> Encoder:
-    return Encoder(
+def _encoder(config: Mapping[str, object], hidden: int) -> EncoderBlocks:
+    return EncoderBlocks(
         layers=whole(config, "encoder_layers"), hidden=hidden, width=whole(config, "encoder_ffn_dim"),
         heads=whole(config, "encoder_attention_heads"), path="model.encoder.layers.{i}.",
     )  # fmt: skip
 
 
-def _front(config: Mapping[str, object], encoder: Encoder, sound: int) -> tuple[WeightGroup, ...]:
+def _front(config: Mapping[str, object], encoder: EncoderBlocks, sound: int) -> tuple[WeightGroup, ...]:
     """Return two convolutions, the positions and the last norm of the encoder."""
     hidden = encoder.hidden
     return (

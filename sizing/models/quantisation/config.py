@@ -1,9 +1,9 @@
 """How a checkpoint stores its linear layers, read from ``quantization_config``.
 
-Known: fp8 (per tensor, channel, block; experts in MXFP4 beside), fbgemm_fp8, AWQ, GPTQ with its ``dynamic`` rules,
+Known: fp8 (per tensor, channel, block; experts in MXFP4), fbgemm_fp8, AWQ, GPTQ with its ``dynamic`` rules,
 AutoRound, compressed-tensors with any number of groups, NVIDIA ModelOpt (FP8, NVFP4, MXFP8, mixed per layer), MXFP4,
 MXFP8, bitsandbytes 4 and 8 bit. Embeddings, norms, gates and the head stay in the model's type unless the checkpoint
-says otherwise. Anything else is refused by name. The storage itself is in ``sizing.models.quantisation.layers``.
+says otherwise. Anything else is refused by name. The result is described in ``sizing.models.quantisation.layers``.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ __all__ = [
     "Quantisation",
     "Scheme",
     "blocks_divide",
+    "declared_quantisation",
     "for_engine",
     "group_bytes",
     "kv_cache_dtype_of",
     "matrix_bytes",
     "online_quantisation",
     "quantisation_of",
-    "stated_quantisation",
 ]
 
 WHERE = "quantization_config"
@@ -70,7 +70,7 @@ BFLOAT16_ONLY = frozenset({"mxfp4", "mxfp8"})
 """vLLM's ``get_supported_act_dtypes``: these formats run in bfloat16; all others in float16 too."""
 
 
-def stated_quantisation(config: Mapping[str, object]) -> Mapping[str, object] | None:
+def declared_quantisation(config: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return the quantization_config, also of a multimodal model's text part; None when there is none."""
     inner = config.get("text_config")
     for owner in (config, inner if isinstance(inner, Mapping) else {}):
@@ -83,13 +83,13 @@ def stated_quantisation(config: Mapping[str, object]) -> Mapping[str, object] | 
 
 
 def _experts_in_fp4(config: Mapping[str, object]) -> dict[str, object]:
-    """DeepSeek-V4 says beside its quantisation that the experts are stored in 4 bits."""
+    """DeepSeek-V4 says outside of its quantization_config that the experts are stored in 4 bits."""
     return {"expert_dtype": config["expert_dtype"]} if isinstance(config.get("expert_dtype"), str) else {}
 
 
 def quantisation_of(config: Mapping[str, object]) -> Quantisation:
     """Read ``quantization_config`` (or its absence); BadInput for a method or a form that is not modelled."""
-    stated = stated_quantisation(config)
+    stated = declared_quantisation(config)
     if stated is None:
         return NONE
     method = str(stated.get("quant_method") or _implied_method(stated)).lower()
@@ -107,7 +107,7 @@ def quantisation_of(config: Mapping[str, object]) -> Quantisation:
 
 
 def _implied_method(stated: Mapping[str, object]) -> str:
-    """Old files leave the method out; their keys tell it."""
+    """Old files leave the method out; their keys imply it."""
     if "quant_algo" in stated or "quantization" in stated:
         return "modelopt"
     if "config_groups" in stated:
@@ -153,7 +153,7 @@ def online_quantisation(name: str) -> Quantisation:
 def for_engine(
     quantisation: Quantisation, version: tuple[int, ...], compute_capability: tuple[int, int] | None = None
 ) -> Quantisation:
-    """Return the storage as the vLLM of ``version`` loads it on a card; BadInput for what that version refuses.
+    """Return the quantisation as the vLLM of ``version`` loads it on a card; BadInput for what that version refuses.
 
     Before 0.9.2 doubly quantised scales of bitsandbytes stayed quantised (pull request 19742). 0.32 has no
     bitsandbytes, and of GPTQ only symmetric weights in the order of the checkpoint (``AutoGPTQConfig``). MXFP4
@@ -177,7 +177,7 @@ def for_engine(
 
 
 def _check_0_32(quantisation: Quantisation) -> None:
-    """Refuse the forms that vLLM took out."""
+    """Refuse the methods that vLLM removed."""
     schemes = [group.scheme for group in quantisation.groups]
     problem = ""
     if quantisation.method == "bitsandbytes":
@@ -198,7 +198,7 @@ def kv_cache_dtype_of(config: Mapping[str, object]) -> str:
     compressed-tensors with a ``kv_cache_scheme`` (``Attention.__init__``) and ModelOpt with ``kv_cache_quant_algo``
     or ``kv_cache_scheme`` (``get_kv_cache_quant_algo_string``). BadInput for a cache in 4 bits, which is not modelled.
     """
-    stated = stated_quantisation(config)
+    stated = declared_quantisation(config)
     if stated is None:
         return "auto"
     method = str(stated.get("quant_method") or _implied_method(stated)).lower()

@@ -18,9 +18,9 @@ WHERE = "quantization_config"
 WAY_OUT = "supply the weights per GPU with --weights-gib and leave quantization_config out"
 MOST_GROUPS = 64
 
-TOWERS = ("vision_tower", "vision_model", "visual", "vit_large_projector", "audio_tower")
-"""Encoders of images and sound, which AWQ, GPTQ and ModelOpt leave alone whether a list says so or not: their tools
-quantise the language model only, and vLLM looks into the checkpoint or knows the names."""
+ENCODER_MODULES = ("vision_tower", "vision_model", "visual", "vit_large_projector", "audio_tower")
+"""Encoders of images and sound, which AWQ, GPTQ and ModelOpt never quantise, listed or not: vLLM reads that from the
+checkpoint or knows the names."""
 
 FP8_TENSOR = Scheme(bits=8, kind="fp8", granularity="tensor", scale_bytes=4, global_scales=1)
 """Weight scale and input scale, float32."""
@@ -89,7 +89,7 @@ def awq(stated: Mapping[str, object]) -> Quantisation:
     bits, group = _bits(stated), _group(stated)
     scheme = replace(integer(bits, group, zero_points=stated.get("zero_point") is not False), experts="awq")
     names = stated.get("modules_to_not_convert")
-    ignored = _with_towers(module_names(f"{WHERE}.modules_to_not_convert", names, reading="parts"))
+    ignored = _with_encoders(module_names(f"{WHERE}.modules_to_not_convert", names, reading="parts"))
     return Quantisation(
         method="awq", groups=(LayerGroup(scheme=scheme),), ignored=ignored, head=stated.get("lm_head") is True
     )
@@ -111,7 +111,7 @@ def gptq(stated: Mapping[str, object]) -> Quantisation:
     where = f"{WHERE}.modules_in_block_to_quantize"
     modules = module_names(where, flat, reading="parts") if flat else None
     groups.append(LayerGroup(scheme=scheme, modules=modules))
-    ignored = _with_towers(_names(stated, "modules_to_not_convert"))
+    ignored = _with_encoders(_names(stated, "modules_to_not_convert"))
     return Quantisation(method="gptq", groups=tuple(groups), ignored=ignored, head=stated.get("lm_head") is True)
 
 
@@ -150,7 +150,7 @@ def auto_round(stated: Mapping[str, object]) -> Quantisation:
         for scheme, names in by_scheme.items()
     ]
     groups.append(LayerGroup(scheme=_gptq_scheme(stated)))
-    ignored = _with_towers(_names(stated, "modules_to_not_convert"))
+    ignored = _with_encoders(_names(stated, "modules_to_not_convert"))
     return Quantisation(method="auto-round", groups=tuple(groups), ignored=ignored)
 
 
@@ -195,7 +195,7 @@ def modelopt(stated: Mapping[str, object]) -> Quantisation:
     own = inner if isinstance(inner, Mapping) else stated
     algorithm = str(own.get("quant_algo") or "FP8").upper()
     ignored = _names(own, "exclude_modules", "ignore", reading="parts")
-    ignored = _with_towers(ignored)
+    ignored = _with_encoders(ignored)
     if algorithm == "MIXED_PRECISION":
         groups = _modelopt_mixed(own)
     else:
@@ -365,8 +365,8 @@ def _block(where: str, stated: object) -> tuple[int, int]:
     raise BadInput(where, f"{str(stated)[:40]}", limit="two positive whole numbers")
 
 
-def _with_towers(ignored: ModuleNames) -> ModuleNames:
-    return replace(ignored, entries=(*ignored.entries, *TOWERS))
+def _with_encoders(ignored: ModuleNames) -> ModuleNames:
+    return replace(ignored, entries=(*ignored.entries, *ENCODER_MODULES))
 
 
 def _names(stated: Mapping[str, object], *keys: str, reading: str = "names") -> ModuleNames:

@@ -1,6 +1,6 @@
 """How quantised linear layers are stored, group of layers by group, and the bytes of a matrix as vLLM holds it.
 
-A ``Scheme`` is the storage of one matrix: bits, what one scale covers, zero points, global scales. A
+A ``Scheme`` is the format of one matrix: bits, what one scale covers, zero points, global scales. A
 ``Quantisation`` gives every module its scheme: layers that are ignored stay in the model's type, then the first
 group that names the module, then the group for all linear layers. Bytes are those after loading, which differ from
 the file where vLLM frees or widens something (vLLM 0.32, ``process_weights_after_loading``):
@@ -36,7 +36,7 @@ gpt-oss-120b and -20b on H100 (64.38 and 13.47 GiB) are met within 0.1 %."""
 
 @dataclass(frozen=True, kw_only=True)
 class Scheme:
-    """Storage of one quantised matrix; ``bits`` 16 means that it stays in the model's type."""
+    """Format of one quantised matrix; ``bits`` 16 means that it stays in the model's type."""
 
     bits: int = 16
     kind: str = "none"
@@ -52,7 +52,7 @@ class Scheme:
     block_columns: int = 0
     zero_points: bool = False
     global_scales: int = 0
-    """Scales in float32 of the whole matrix, beside those of its groups."""
+    """Scales in float32 of the whole matrix, in addition to those of its groups."""
     column_order: bool = False
     """GPTQ with ``desc_act``: two int32 per column for the order of activations (refused by vLLM 0.32)."""
     experts: Literal["alike", "gptq", "awq"] = "alike"
@@ -87,7 +87,7 @@ class LayerGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Quantisation:
-    """Storage of all linear layers of a checkpoint.
+    """Quantisation of all linear layers of a checkpoint.
 
     ``groups`` are tried in order; ``ignored`` goes before them. ``head`` True: the output head is quantised too.
     """
@@ -141,7 +141,7 @@ class Quantisation:
         return self.ignored.match(path) or self.stored_plain.match(path)
 
     def scheme_of(self, path: str, *, expert: bool | None = None) -> Scheme:
-        """Return the storage of the module at ``path`` (with numbers for layer and expert)."""
+        """Return the scheme of the module at ``path`` (with numbers for layer and expert)."""
         return _scheme_of(self, path, ".experts" in path if expert is None else expert)
 
 
@@ -170,7 +170,7 @@ def group_bytes(
     """Bytes of a ``rows`` x ``columns`` matrix, ``count`` times in each of ``layers``, as loaded on one rank.
 
     ``rows`` are outputs and ``columns`` inputs of this rank; ``path`` is the module with ``{i}`` for the layer;
-    ``expert`` tells routed experts (default: from the path); ``layout`` overrides that of the quantisation.
+    ``expert`` is True for routed experts (default: from the path); ``layout`` overrides that of the quantisation.
     """
     plain = rows * columns * dtype_bytes
     if quantisation is None or not quantisation.groups:
@@ -205,7 +205,7 @@ def matrix_bytes(scheme: Scheme, rows: int, columns: int, *, path: str = "", lay
 
 
 def _of_experts(scheme: Scheme, rows: int, columns: int, path: str) -> Scheme:
-    """Return the storage of one expert's share, where kernels of experts have rules of their own."""
+    """Return the scheme of one expert's share, where the kernels of experts have rules of their own."""
     if scheme.granularity == "block":
         return _refined(scheme, rows, columns, path)
     if scheme.experts != "alike" and scheme.group_size > 0:

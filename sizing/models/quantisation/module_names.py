@@ -1,7 +1,7 @@
 """Which modules a checkpoint's lists mean: ignore lists and targets, against the module paths of a model.
 
 One module has several names: ``model.layers.3.mlp.gate_proj`` in the checkpoint is part of ``mlp.gate_up_proj`` in
-vLLM, and stands under ``language_model`` in a multimodal model. A list may use any of them, so a path is tried under
+vLLM, and is under ``language_model`` in a multimodal model. A list may use any of them, so a path is tried under
 all. How an entry is read differs by method, as in vLLM's ``is_layer_skipped`` and ``find_matched_target``:
 whole names (and what is below them), parts of names, single components, globs, and ``re:`` patterns.
 """
@@ -25,7 +25,7 @@ LONGEST_NAME = 400
 LONGEST_PATTERNS = 4_000
 """Characters of all patterns of one list together."""
 
-TOWERS = frozenset({"model", "backbone", "language_model", "text_model", "thinker", "llm"})
+WRAPPERS = frozenset({"model", "backbone", "language_model", "text_model", "thinker", "llm"})
 """Leading components that differ between a checkpoint, vLLM and a multimodal wrapper."""
 FUSED = {
     "q_proj": "qkv_proj",
@@ -90,7 +90,7 @@ class ModuleNames:
 
     @property
     def by_layer(self) -> bool:
-        """True when an entry may tell layers apart (it holds a digit)."""
+        """True when an entry may distinguish layers (it holds a digit)."""
         return self._digits
 
     @cached_property
@@ -111,7 +111,7 @@ class ModuleNames:
 
     @cached_property
     def _parts(self) -> dict[str, tuple[str, ...]]:
-        """Parts of names by the layer they name ("" for none), so that a path looks only at its own."""
+        """Parts of names by the layer they name ("" for none), so that a path is matched only against its own."""
         found: dict[str, list[str]] = {}
         for entry in self._literals:
             layer = re.search(r"layers\.(\d{1,6})\.", entry)
@@ -179,7 +179,7 @@ def _plain(name: str) -> str:
     """Drop the leading components that differ between checkpoint, vLLM and wrapper."""
     components = name.split(".")
     first = 0
-    while first < len(components) - 1 and components[first] in TOWERS:
+    while first < len(components) - 1 and components[first] in WRAPPERS:
         first += 1
     return ".".join(components[first:])
 

@@ -1,7 +1,7 @@
 """Wordings of vLLM's start-up lines, V0 and V1, and what is kept of each.
 
-Read in the sources of 0.32 and in public logs of the versions since 0.6. A line is looked at by a phrase first and by
-its pattern then, so that the long rest of a log costs little. Every pattern is linear in the length of the line.
+Read in the sources of 0.32 and in public logs of the versions since 0.6. A line is searched for a phrase before its
+pattern is tried, so that the long rest of a log costs little. Every pattern is linear in the length of the line.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from sizing.models.spec import ModelSpec
 from sizing.performance.queueing import LEAST, Traffic, most_traffic, rate_bound, traffic_at
 from sizing.performance.replica import UNBOUNDED_TOKENS, Replica, replica_of, replica_with
 from sizing.plan import EngineSettings, MemoryEstimate, PodResources
+from sizing.planning.search.parallel_configs import ParallelConfig, ParallelKey, Rejected
 from sizing.planning.search.rates import FEWEST, Rates
-from sizing.planning.search.shapes import Rejected, Shape, ShapeKey
 from sizing.serving.pod import pod_resources
 from sizing.units import GIB
 from sizing.workload.workload import Objectives
@@ -58,46 +58,45 @@ class Engine:
     pod: PodResources
 
     @property
-    def key(self) -> ShapeKey:
-        """What its shape is known by."""
+    def key(self) -> ParallelKey:
+        """What its parallel configuration is known by."""
         return (self.model.name, self.gpu.name, self.settings.tensor_parallel, self.settings.pipeline_parallel)
 
 
 @dataclass(kw_only=True)
-class Reach:
+class BestLatency:
     """The best latencies that any engine reached, and whether one fits but misses the objectives."""
 
     missed: bool = False
     ttft_ms: tuple[float, str] = (math.inf, "")
     tpot_ms: tuple[float, str] = (math.inf, "")
 
-    def add(self, shape: Shape, replica: Replica) -> None:
+    def add(self, config: ParallelConfig, replica: Replica) -> None:
         """Remember what one request alone sees."""
-        alone = traffic_at(replica, shape.entry.workload, LEAST)
-        self.ttft_ms = min(self.ttft_ms, (alone.ttft_p95_ms, shape.name))
-        self.tpot_ms = min(self.tpot_ms, (alone.tpot_p95_ms, shape.name))
+        alone = traffic_at(replica, config.entry.workload, LEAST)
+        self.ttft_ms = min(self.ttft_ms, (alone.ttft_p95_ms, config.name))
+        self.tpot_ms = min(self.tpot_ms, (alone.tpot_p95_ms, config.name))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One set of settings: what fits and what it carries, or why not."""
+class SettingsTrial:
+    """One set of settings: what fits, without a replica nothing, and what it carries, nothing without most traffic."""
 
     settings: EngineSettings
     memory: MemoryEstimate
     objectives: Objectives
     replica: Replica | None = None
     most: Traffic | None = None
-    reason: str = ""
 
     @cached_property
     def rates(self) -> Rates:
         """What it carries; nothing where the objectives are missed."""
         if self.most is None or self.replica is None:
             return Rates(0.0)
-        elsewhere = None if self.most.workload.burstiness == 1 else lru_cache(self._elsewhere)
-        return Rates(self.most.requests_per_s, elsewhere)
+        rate_at = None if self.most.workload.burstiness == 1 else lru_cache(self._rate_at)
+        return Rates(self.most.requests_per_s, rate_at)
 
-    def _elsewhere(self, share: float) -> float:
+    def _rate_at(self, share: float) -> float:
         """The rate at another hour; that of the busiest where there is next to no traffic, which one replica takes."""
         if self.most is None or self.replica is None:
             return 0.0
@@ -123,53 +122,55 @@ class Trial:
         return not beyond.schedulable
 
 
-def ideal_rates(shape: Shape, settings: EngineSettings) -> Rates:
-    """Return rates that no settings of this shape exceed: the best batch of tokens and cache type that may be used,
-    with room for every request, and arrivals as even as at any hour (bursts thinned as at the peak, smooth ones not at
-    all). 0 where even these miss the objectives.
+def ideal_rates(config: ParallelConfig, settings: EngineSettings) -> Rates:
+    """Return rates that no settings of this parallel configuration exceed: the best batch of tokens and cache type that
+    may be used, with room for every request, and arrivals as even as at any hour (bursts thinned as at the peak, smooth
+    ones not at all). 0 where even these miss the objectives.
     """
-    even = shape.entry.workload
+    even = config.entry.workload
     if even.burstiness < 1:
         even = even.at(even.peak_factor)
     elif even.burstiness > 1:
         even = even.at(FEWEST)
-    tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(shape, settings)}
+    tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(config, settings)}
     rates = []
     for cache, batch in sorted(tried):
         wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
-        replica = replica_with(shape.model, shape.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        rates.append(rate_bound(replica, even, shape.entry.objectives))
+        replica = replica_with(config.model, config.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
+        rates.append(rate_bound(replica, even, config.entry.objectives))
     return Rates(max(rates))
 
 
-def first_settings(shape: Shape) -> EngineSettings:
-    """Return the engine's defaults for this shape; BadInput for sizes that the model or the card does not allow."""
+def first_settings(config: ParallelConfig) -> EngineSettings:
+    """Return the engine's defaults for this parallel configuration; BadInput for sizes that the model or the card does
+    not allow.
+    """
     return resolve_engine(
-        shape.model,
-        shape.gpu,
-        shape.entry.engine,
-        tensor_parallel=shape.tensor_parallel,
-        pipeline_parallel=shape.pipeline_parallel,
+        config.model,
+        config.gpu,
+        config.entry.engine,
+        tensor_parallel=config.tensor_parallel,
+        pipeline_parallel=config.pipeline_parallel,
     )
 
 
-def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
+def build_engine(config: ParallelConfig, best_latency: BestLatency) -> Engine | Rejected:
     """Return the engine with the settings that carry most, or why there is none."""
     try:
-        settings, memory, capped = settled(shape)
+        settings, memory, capped = default_settings_that_fit(config)
     except BadInput as error:
-        return Rejected(option=shape.name, reason=error.line())
-    first = try_settings(shape, settings, memory)
-    best = best_trial(shape, first, reach)
+        return Rejected(option=config.name, kind="settings", reason=error.line())
+    first = try_settings(config, settings, memory)
+    best = best_trial(config, first, best_latency)
     if best.most is None or best.replica is None:
-        return Rejected(option=shape.name, reason=best.reason)
+        return _lost(config, best)
     settings, memory = best.settings, best.memory
     gpus = settings.tensor_parallel * settings.pipeline_parallel
-    weights_bytes = shape.model.checkpoint_bytes or math.ceil(memory.weights_gib * GIB * gpus)
+    weights_bytes = config.model.checkpoint_bytes or math.ceil(memory.weights_gib * GIB * gpus)
     return Engine(
-        name=shape.name,
-        model=shape.model,
-        gpu=shape.gpu,
+        name=config.name,
+        model=config.model,
+        gpu=config.gpu,
         settings=settings,
         memory=memory,
         replica=best.replica,
@@ -181,10 +182,10 @@ def build_engine(shape: Shape, reach: Reach) -> Engine | Rejected:
     )
 
 
-def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
+def best_trial(config: ParallelConfig, first: SettingsTrial, best_latency: BestLatency) -> SettingsTrial:
     """Return the trial of which the busiest hour takes fewest; of equals the first, ``first`` where none does."""
-    workload, best, leader = shape.entry.workload, first, first
-    for settings in settings_of(shape, first.settings):
+    workload, best, leader = config.entry.workload, first, first
+    for settings in settings_of(config, first.settings):
         if best.most is not None and best.rates.replicas(workload, workload.peak_factor) <= 1:
             break
         same = _batch(settings) == _batch(leader.settings)
@@ -192,11 +193,11 @@ def best_trial(shape: Shape, first: Trial, reach: Reach) -> Trial:
             continue
         if same and settings != first.settings and not leader.short_of_cache:
             continue
-        trial = first if settings == first.settings else try_settings(shape, settings)
+        trial = first if settings == first.settings else try_settings(config, settings)
         leader = leader if same and settings != first.settings else trial
         if trial.replica is not None:
-            reach.add(shape, trial.replica)
-            reach.missed = reach.missed or trial.most is None
+            best_latency.add(config, trial.replica)
+            best_latency.missed = best_latency.missed or trial.most is None
         best = min(best, trial, key=lambda one: (one.replicas, one.replica is None))
     return best
 
@@ -205,12 +206,12 @@ def _batch(settings: EngineSettings) -> tuple[int, str, bool]:
     return settings.max_num_batched_tokens, settings.kv_cache_dtype, settings.enable_expert_parallel
 
 
-def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]:
+def settings_of(config: ParallelConfig, first: EngineSettings) -> Iterator[EngineSettings]:
     """Yield the settings to try, ``first`` first, and for each batch and cache type the most sequences first."""
-    fixed, experts = shape.entry.engine, bool(shape.model.experts) and first.tensor_parallel > 1
+    fixed, experts = config.entry.engine, bool(config.model.experts) and first.tensor_parallel > 1
     parallel = [False, True] if experts and fixed.enable_expert_parallel is None else [first.enable_expert_parallel]
-    fp8 = shape.entry.allow_fp8_kv_cache and fixed.kv_cache_dtype is None and "fp8" in shape.gpu.dense_tflops
-    least = 0 if shape.model.chunks_prompts else first.max_model_len
+    fp8 = config.entry.allow_fp8_kv_cache and fixed.kv_cache_dtype is None and "fp8" in config.gpu.dense_tflops
+    least = 0 if config.model.chunks_prompts else first.max_model_len
     others = () if fixed.max_num_batched_tokens else (n for n in BATCHED_TOKENS if n >= least)
     tokens = [first.max_num_batched_tokens, *others]
     sequences = [first.max_num_seqs, *(n for n in (() if fixed.max_num_seqs else SEQUENCES) if n < first.max_num_seqs)]
@@ -225,17 +226,17 @@ def settings_of(shape: Shape, first: EngineSettings) -> Iterator[EngineSettings]
                         )  # fmt: skip
 
 
-def try_settings(shape: Shape, settings: EngineSettings, memory: MemoryEstimate | None = None) -> Trial:
-    """Return what these settings carry within the objectives, or why nothing."""
-    memory = memory or memory_of(shape.model, shape.gpu, settings)
-    if not _holds_one_request(shape.model, memory, settings.max_model_len):
-        reason = _memory_reason(memory, settings)
-        return Trial(settings=settings, memory=memory, objectives=shape.entry.objectives, reason=reason)
-    replica = replica_of(shape.model, shape.gpu, settings, memory)
-    most = most_traffic(replica, shape.entry.workload, shape.entry.objectives)
-    reason = "" if most else _objective_reason(shape.entry, replica)
-    return Trial(
-        settings=settings, memory=memory, objectives=shape.entry.objectives, replica=replica, most=most, reason=reason
+def try_settings(
+    config: ParallelConfig, settings: EngineSettings, memory: MemoryEstimate | None = None
+) -> SettingsTrial:
+    """Return what these settings carry within the objectives; nothing where they do not start or miss them."""
+    memory = memory or memory_of(config.model, config.gpu, settings)
+    if not _holds_one_request(config.model, memory, settings.max_model_len):
+        return SettingsTrial(settings=settings, memory=memory, objectives=config.entry.objectives)
+    replica = replica_of(config.model, config.gpu, settings, memory)
+    most = most_traffic(replica, config.entry.workload, config.entry.objectives)
+    return SettingsTrial(
+        settings=settings, memory=memory, objectives=config.entry.objectives, replica=replica, most=most
     )
 
 
@@ -250,11 +251,11 @@ def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEst
     return found[1]
 
 
-def settled(shape: Shape) -> tuple[EngineSettings, MemoryEstimate, bool]:
+def default_settings_that_fit(config: ParallelConfig) -> tuple[EngineSettings, MemoryEstimate, bool]:
     """Return default settings and memory; a full context that does not fit is capped to what the workload needs."""
-    entry, model, gpu, settings = shape.entry, shape.model, shape.gpu, first_settings(shape)
+    entry, model, gpu, settings = config.entry, config.model, config.gpu, first_settings(config)
     memory = memory_of(model, gpu, settings)
-    if _holds_one_request(shape.model, memory, settings.max_model_len) or entry.engine.max_model_len is not None:
+    if _holds_one_request(config.model, memory, settings.max_model_len) or entry.engine.max_model_len is not None:
         return settings, memory, False
     capped = replace(settings, max_model_len=_context(entry, model))
     return capped, memory_of(model, gpu, capped), True
@@ -277,19 +278,22 @@ def _holds_one_request(model: ModelSpec, memory: MemoryEstimate, max_model_len: 
     return pessimistic >= max_model_len
 
 
-def _memory_reason(memory: MemoryEstimate, settings: EngineSettings) -> str:
-    return (
-        f"does not fit: weights {memory.weights_gib:.1f} GiB of {memory.requested_gib:.1f} GiB per GPU leave "
-        f"{max(memory.kv_cache_gib_interval.p10, 0.0):.1f} GiB of KV cache (p10), one request of "
-        f"{settings.max_model_len} tokens needs more"
-    )
-
-
-def _objective_reason(entry: ModelEntry, replica: Replica) -> str:
-    alone, wanted = traffic_at(replica, entry.workload, LEAST), entry.objectives
+def _lost(config: ParallelConfig, trial: SettingsTrial) -> Rejected:
+    """Say why the settings that came closest carry nothing within the objectives."""
+    memory, wanted = trial.memory, config.entry.objectives
+    if trial.replica is None:
+        reason = (
+            f"does not fit: weights {memory.weights_gib:.1f} GiB of {memory.requested_gib:.1f} GiB per GPU leave "
+            f"{max(memory.kv_cache_gib_interval.p10, 0.0):.1f} GiB of KV cache (p10), one request of "
+            f"{trial.settings.max_model_len} tokens needs more"
+        )
+        return Rejected(option=config.name, kind="does-not-fit", reason=reason)
+    alone = traffic_at(trial.replica, config.entry.workload, LEAST)
     if not alone.schedulable:
-        return "the KV cache does not hold one request of the workload"
-    return (
+        reason = "the KV cache does not hold one request of the workload"
+        return Rejected(option=config.name, kind="cache-too-small", reason=reason)
+    reason = (
         f"misses the objectives even with one request in flight: TTFT p95 {alone.ttft_p95_ms:.0f} ms "
         f"(objective {wanted.ttft_p95_ms:g}), TPOT p95 {alone.tpot_p95_ms:.1f} ms (objective {wanted.tpot_p95_ms:g})"
     )
+    return Rejected(option=config.name, kind="misses-objectives", reason=reason)

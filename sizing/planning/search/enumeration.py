@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sizing.catalogue import Catalogue, Instance
+from sizing.catalogue import Instance
 from sizing.catalogue.files import serving_facts
 from sizing.cost.bill import disk_usd_per_hour, model_fixed_usd_per_hour
-from sizing.cost.spot_price import spot_price
-from sizing.inputs import Capacity, ModelEntry
+from sizing.inputs import ModelEntry
 from sizing.models.spec import ModelSpec
 from sizing.nodes.loss_tolerance import check_tolerance
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
@@ -24,11 +24,11 @@ from sizing.performance.features import check_speculation
 from sizing.plan import InstanceOffer, Replicas
 from sizing.planning.search.checks import allowed_gpus, check_lengths
 from sizing.planning.search.engines import Engine, build_engine
-from sizing.planning.search.options import Option, Search, Supply
+from sizing.planning.search.options import Market, Option, Search
+from sizing.planning.search.parallel_configs import ParallelConfig, Rejected, RejectionKind, checkpoints, parallel_sizes
 from sizing.planning.search.pruning import beaten
 from sizing.planning.search.rates import Rates
 from sizing.planning.search.replicas import replicas_of
-from sizing.planning.search.shapes import Rejected, Shape, checkpoints, widths
 from sizing.serving.pod import disk, fits_node
 
 
@@ -53,49 +53,55 @@ def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], regio
     return tuple(instance.offer(region) for instance in (primary, *others))
 
 
-def place(entry: ModelEntry, engine: Engine, supply: Supply, search: Search) -> None:
-    """Add to ``search`` the options of one engine over the instance types of its GPU."""
-    judged = [(instance, _unusable(engine, instance)) for instance in search.machines[engine.gpu.name]]
-    for reason in sorted({reason for _, reason in judged} - {""}):
-        types = ", ".join(instance.instance_type for instance, why in judged if why == reason)
-        search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=reason))
-    usable = [instance for instance, reason in judged if not reason]
+def place(
+    entry: ModelEntry, engine: Engine, market: Market, machines: Sequence[Instance]
+) -> tuple[list[Option], list[Rejected]]:
+    """Return the options of one engine over the instance types of its GPU, and why it is none on the others."""
+    options: list[Option] = []
+    rejected: list[Rejected] = []
+    judged = [(instance, _unusable(engine, instance)) for instance in machines]
+    for kind, reason in sorted({why for _, why in judged if why is not None}, key=lambda why: why[1]):
+        types = ", ".join(instance.instance_type for instance, why in judged if why == (kind, reason))
+        rejected.append(Rejected(option=f"{engine.name} on {types}", kind=kind, reason=reason))
+    usable = [instance for instance, why in judged if why is None]
     for instance in usable:
-        replicas = replicas_of(entry, engine.rates, instance.gpus // engine.pod.gpus, supply.capacity.zones)
+        replicas = replicas_of(entry, engine.rates, instance.gpus // engine.pod.gpus, market.capacity.zones)
         if isinstance(replicas, str):
-            search.rejected.append(Rejected(option=f"{engine.name} on {instance.instance_type}", reason=replicas))
+            title = f"{engine.name} on {instance.instance_type}"
+            rejected.append(Rejected(option=title, kind="too-many-replicas", reason=replicas))
             continue
-        offers = _offers(engine, instance, usable, supply.region)
+        offers = _offers(engine, instance, usable, market.region)
         for bought in {len(offers): offers, 1: offers[:1]}.values():
-            option = _option(engine, instance, bought, replicas, supply)
-            short = quota_shortage(supply.capacity, option.purchases, supply.catalogue)
+            option = _option(engine, instance, bought, replicas, market)
+            short = quota_shortage(market.capacity, option.purchases, market.catalogue)
             if short:
                 types = ", ".join(offer.instance_type for offer in bought)
-                search.rejected.append(Rejected(option=f"{engine.name} on {types}", reason=short))
+                rejected.append(Rejected(option=f"{engine.name} on {types}", kind="quota", reason=short))
             else:
-                search.options.append(option)
+                options.append(option)
+    return options, rejected
 
 
-def _unusable(engine: Engine, instance: Instance) -> str:
+def _unusable(engine: Engine, instance: Instance) -> tuple[RejectionKind, str] | None:
+    """Say why no pod of the engine runs on the machine, or not in whole numbers; None where it does."""
     if instance.gpus < engine.pod.gpus:
-        return f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
+        return "wrong-gpu-count", f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
     if instance.gpus % engine.pod.gpus:
-        return f"{instance.gpus} GPUs are no multiple of {engine.pod.gpus}"
+        return "wrong-gpu-count", f"{instance.gpus} GPUs are no multiple of {engine.pod.gpus}"
     if not fits_node(engine.pod, instance):
-        return (
+        return "pod-too-large", (
             f"pods of {engine.pod.cpu:g} vCPU and {engine.pod.memory_gib:g} GiB do not fit beside the daemonsets in "
             f"{instance.allocatable_cpu:g} vCPU and {instance.allocatable_memory_gib:.1f} GiB"
         )
-    return ""
+    return None
 
 
 def _option(
-    engine: Engine, instance: Instance, offers: tuple[InstanceOffer, ...], replicas: Replicas, supply: Supply
+    engine: Engine, instance: Instance, offers: tuple[InstanceOffer, ...], replicas: Replicas, market: Market
 ) -> Option:
-    region, catalogue, per_node = supply.region, supply.catalogue, instance.gpus // engine.pod.gpus
-    split = split_nodes(replicas, per_node, supply.capacity.spot_share)
-    spot = spot_price(instance, region)
-    cost = fleet_usd_per_hour(split, offers, spot)
+    region, catalogue, per_node = market.region, market.catalogue, instance.gpus // engine.pod.gpus
+    split = split_nodes(replicas, per_node, market.capacity.spot_share)
+    cost = fleet_usd_per_hour(split, offers)
     volume = disk_usd_per_hour(disk(engine.pod, instance), region, catalogue)
     fixed = model_fixed_usd_per_hour(engine.weights_bytes, replicas.ceiling, region, catalogue)
     return Option(
@@ -105,79 +111,96 @@ def _option(
         per_node=per_node,
         replicas=replicas,
         split=split,
-        spot_usd_per_hour=spot,
         usd_per_hour=cost,
         ceiling_usd_per_hour=cost.ceiling + split.ceiling * volume + fixed,
-        zones=tuple(sorted(zones_of(instance, region, catalogue)[: supply.capacity.zones])),
+        zones=tuple(sorted(zones_of(instance, region, catalogue)[: market.capacity.zones])),
     )
 
 
-def enumerate_options(
-    entry: ModelEntry, capacity: Capacity, region: str, catalogue: Catalogue, *, keep: int | None = None
-) -> Search:
+def enumerate_options(entry: ModelEntry, market: Market, *, keep: int | None = None) -> Search:
     """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
 
-    With ``keep`` shapes are left out that cannot matter: those whose cost at the rate that no settings exceed is above
-    that of ``keep`` other engines, one of which has no higher ceiling either. What is left
-    out says so among the rejections; the cheapest for any budget is never left out.
+    With ``keep`` parallel configurations are left out that cannot matter: those whose cost at the rate that no settings
+    exceed is above that of ``keep`` other engines, one of which has no higher ceiling either. What is left out says so
+    among the rejections; the cheapest for any budget is never left out.
     """
-    models, search = checkpoints(entry, catalogue), Search()
-    supply = Supply(capacity=capacity, region=region, catalogue=catalogue)
-    catalogue.region(region)
-    check_quotas(capacity, catalogue)
+    models, search = checkpoints(entry, market.catalogue), Search()
+    market.catalogue.region(market.region)
+    check_quotas(market.capacity, market.catalogue)
     check_lengths(entry, models[0])
     check_speculation(entry.engine, f"models.{entry.name}.engine.")
-    check_tolerance(entry, capacity)
-    search.shapes = _shapes(entry, models, supply, search)
-    for shape in search.shapes:
-        below = None if keep is None else beaten(shape, supply, search, keep)
-        if below is not None:
-            search.rejected.append(below)
-            continue
-        engine = build_engine(shape, search.reach)
-        search.rates[shape.key] = Rates(0.0) if isinstance(engine, Rejected) else engine.rates
+    check_tolerance(entry, market.capacity)
+    found = _shapes(entry, models, market)
+    search.configs, search.machines = found.configs, found.machines
+    search.rejected += found.rejected
+    for config in search.configs:
+        if keep is not None:
+            below, ideal = beaten(config, market, search, keep)
+            if ideal is not None:
+                search.rates[config.key] = ideal
+            if below is not None:
+                search.rejected.append(below)
+                continue
+        engine = build_engine(config, search.best_latency)
+        search.rates[config.key] = Rates(0.0) if isinstance(engine, Rejected) else engine.rates
         if isinstance(engine, Rejected):
             search.rejected.append(engine)
             continue
         search.placed = True
-        place(entry, engine, supply, search)
+        options, rejected = place(entry, engine, market, search.machines[engine.gpu.name])
+        search.options += options
+        search.rejected += rejected
     search.options.sort(key=lambda option: option.order)
     return search
 
 
-def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], supply: Supply, search: Search) -> list[Shape]:
-    """Return the shapes that some machine holds, those with the cheapest machine first."""
-    found: list[tuple[float, str, Shape]] = []
-    for gpu in allowed_gpus(entry, supply.capacity, supply.catalogue):
-        instances = supply.catalogue.instances(gpu.name, supply.region)
-        for unpriced in supply.catalogue.unpriced(gpu.name, supply.region):
-            reason = f"{supply.region} sells it, but the catalogue of {supply.catalogue.date} has no price"
-            search.rejected.append(Rejected(option=unpriced, reason=reason))
+@dataclass(frozen=True, kw_only=True)
+class _Shapes:
+    """Shapes that some machine holds, those with the cheapest machine first; machines by GPU; what was left out."""
+
+    configs: list[ParallelConfig]
+    machines: dict[str, list[Instance]]
+    rejected: list[Rejected]
+
+
+def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], market: Market) -> _Shapes:
+    """Return what may be built of the allowed GPUs on machines that enough zones sell."""
+    found: list[tuple[float, str, ParallelConfig]] = []
+    machines: dict[str, list[Instance]] = {}
+    rejected: list[Rejected] = []
+    for gpu in allowed_gpus(entry, market.capacity, market.catalogue):
+        instances = market.catalogue.instances(gpu.name, market.region)
+        for unpriced in market.catalogue.unpriced(gpu.name, market.region):
+            reason = f"{market.region} sells it, but the catalogue of {market.catalogue.date} has no price"
+            rejected.append(Rejected(option=unpriced, kind="no-price", reason=reason))
         if not instances:
-            search.rejected.append(Rejected(option=gpu.name, reason=f"not sold in {supply.region}"))
+            rejected.append(Rejected(option=gpu.name, kind="not-sold", reason=f"not sold in {market.region}"))
             continue
         most = max(instance.gpus for instance in instances)
-        buyable = search.machines[gpu.name] = [one for one in instances if _in_enough_zones(one, supply, search)]
-        for model, (tensor, pipeline) in itertools.product(models, widths(entry)):
-            shape = Shape(
+        scarce = {one.instance_type: _too_few_zones(one, market) for one in instances}
+        rejected += [why for why in scarce.values() if why is not None]
+        buyable = machines[gpu.name] = [one for one in instances if scarce[one.instance_type] is None]
+        for model, (tensor, pipeline) in itertools.product(models, parallel_sizes(entry)):
+            config = ParallelConfig(
                 entry=entry, model=model, gpu=gpu, tensor_parallel=tensor, pipeline_parallel=pipeline,
                 variant=model is not models[0],
             )  # fmt: skip
             if tensor * pipeline > most:
                 reason = f"no machine has more than {most} of them"
-                search.rejected.append(Rejected(option=shape.name, reason=reason))
+                rejected.append(Rejected(option=config.name, kind="no-machine", reason=reason))
                 continue
-            wide = [i.on_demand_usd_per_hour[supply.region] for i in buyable if i.gpus >= tensor * pipeline]
+            wide = [i.on_demand_usd_per_hour[market.region] for i in buyable if i.gpus >= tensor * pipeline]
             if wide:
-                found.append((min(wide), shape.name, shape))
-    return [shape for _, _, shape in sorted(found, key=lambda row: row[:2])]
+                found.append((min(wide), config.name, config))
+    configs = [config for _, _, config in sorted(found, key=lambda row: row[:2])]
+    return _Shapes(configs=configs, machines=machines, rejected=rejected)
 
 
-def _in_enough_zones(instance: Instance, supply: Supply, search: Search) -> bool:
-    """Tell whether as many zones sell it as the capacity asks for; where not, it is rejected."""
-    zones, wanted = zones_of(instance, supply.region, supply.catalogue), supply.capacity.zones
-    if len(zones) < wanted:
-        known, count = ", ".join(zones) or "none", f"{len(zones)} zone{'' if len(zones) == 1 else 's'}"
-        reason = f"sold in {count} of {supply.region} ({known}), capacity.zones asks for {wanted}"
-        search.rejected.append(Rejected(option=instance.instance_type, reason=reason))
-    return len(zones) >= wanted
+def _too_few_zones(instance: Instance, market: Market) -> Rejected | None:
+    """Say that fewer zones sell it than the capacity asks for; None where enough do."""
+    zones, wanted = zones_of(instance, market.region, market.catalogue), market.capacity.zones
+    if len(zones) >= wanted:
+        return None
+    known, count = ", ".join(zones) or "none", f"{len(zones)} zone{'' if len(zones) == 1 else 's'}"
+    reason = f"sold in {count} of {market.region} ({known}), capacity.zones asks for {wanted}"
+    return Rejected(option=instance.instance_type, kind="too-few-zones", reason=reason)

@@ -10,9 +10,9 @@ from sizing.inputs import Capacity
 from sizing.nodes.pools import NodeSplit
 from sizing.nodes.quotas import Purchase
 from sizing.plan import Bounds, InstanceOffer, Replicas
-from sizing.planning.search.engines import Engine, Reach
+from sizing.planning.search.engines import BestLatency, Engine
+from sizing.planning.search.parallel_configs import ParallelConfig, ParallelKey, Rejected
 from sizing.planning.search.rates import Rates
-from sizing.planning.search.shapes import Rejected, Shape, ShapeKey
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,6 @@ class Option:
     per_node: int
     replicas: Replicas
     split: NodeSplit
-    spot_usd_per_hour: float
     usd_per_hour: Bounds
     ceiling_usd_per_hour: float
     zones: tuple[str, ...]
@@ -58,7 +57,7 @@ class Option:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Supply:
+class Market:
     """Which machines may be bought, where, and what is known of them."""
 
     capacity: Capacity
@@ -74,10 +73,10 @@ class Search:
     rejected: list[Rejected] = field(default_factory=list)
     placed: bool = False
     """At least one engine fits and meets the objectives; what is missing is a machine."""
-    reach: Reach = field(default_factory=Reach)
+    best_latency: BestLatency = field(default_factory=BestLatency)
     machines: dict[str, list[Instance]] = field(default_factory=dict)
     """Those that enough zones sell by GPU, cheapest first."""
-    shapes: list[Shape] = field(default_factory=list)
+    configs: list[ParallelConfig] = field(default_factory=list)
     """All that some of these machines hold."""
-    rates: dict[ShapeKey, Rates] = field(default_factory=dict)
-    """What no settings of a shape exceed, where it was looked at; 0 where it cannot serve."""
+    rates: dict[ParallelKey, Rates] = field(default_factory=dict)
+    """What no settings of a config exceed, where it was looked at; 0 where it cannot serve."""

@@ -6,50 +6,52 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sizing.catalogue import Instance
-from sizing.cost.spot_price import spot_price
 from sizing.errors import BadInput
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.plan import Bounds
 from sizing.planning.search.engines import first_settings, ideal_rates
-from sizing.planning.search.options import Option, Search, Supply
+from sizing.planning.search.options import Market, Option, Search
+from sizing.planning.search.parallel_configs import ParallelConfig, Rejected
 from sizing.planning.search.rates import Rates
 from sizing.planning.search.replicas import replicas_of
-from sizing.planning.search.shapes import Rejected, Shape
 
 
-def beaten(shape: Shape, supply: Supply, search: Search, keep: int) -> Rejected | None:
-    """Say that ``keep`` options beat the least that this shape can cost; None where it may still win."""
+def beaten(config: ParallelConfig, market: Market, search: Search, keep: int) -> tuple[Rejected | None, Rates | None]:
+    """Say that ``keep`` options beat the least that this parallel configuration can cost, None where it may still win;
+    and return the rates that no settings of it exceed, where they were looked at.
+    """
+    ideal: Rates | None = None
     if len({option.engine.name for option in search.options}) < keep:
-        return None
+        return None, ideal
     for bound in (Rates(math.inf), None):  # first as if one replica carried everything, then at the ideal rates
         try:
-            rates = bound or ideal_rates(shape, first_settings(shape))
+            rates = bound or ideal_rates(config, first_settings(config))
         except BadInput:
-            return None
-        if bound is None:
-            search.rates[shape.key] = rates
-        least = _least_costs(shape, rates, supply, search.machines) if rates.within > 0 else []
+            return None, ideal
+        ideal = rates if bound is None else ideal
+        least = _least_costs(config, rates, market, search.machines) if rates.within > 0 else []
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)
             best = min(search.options, key=lambda option: option.order)
             told = f"{best.usd_per_hour.expected:.2f} USD/h of {best.engine.name} on {best.instance.instance_type}"
             reason = f"dearer: at least {lowest:.2f} USD/h expected against {told}"
-            return Rejected(option=shape.name, reason=reason)
-    return None
+            return Rejected(option=config.name, kind="more-expensive", reason=reason), ideal
+    return None, ideal
 
 
 def _least_costs(
-    shape: Shape, rates: Rates, supply: Supply, machines: Mapping[str, Sequence[Instance]]
+    config: ParallelConfig, rates: Rates, market: Market, machines: Mapping[str, Sequence[Instance]]
 ) -> list[Bounds]:
-    """Return the cost on each machine if one replica carried ``rates``: no option of the shape costs less."""
-    gpus, costs = shape.tensor_parallel * shape.pipeline_parallel, []
-    for instance in machines[shape.gpu.name]:
+    """Return the cost on each machine if one replica carried ``rates``: no option of the parallel configuration costs
+    less.
+    """
+    gpus, costs = config.tensor_parallel * config.pipeline_parallel, []
+    for instance in machines[config.gpu.name]:
         if instance.gpus >= gpus:
-            replicas = replicas_of(shape.entry, rates, instance.gpus // gpus, supply.capacity.zones)
+            replicas = replicas_of(config.entry, rates, instance.gpus // gpus, market.capacity.zones)
             if not isinstance(replicas, str):
-                split = split_nodes(replicas, instance.gpus // gpus, supply.capacity.spot_share)
-                offers = (instance.offer(supply.region),)
-                costs.append(fleet_usd_per_hour(split, offers, spot_price(instance, supply.region)))
+                split = split_nodes(replicas, instance.gpus // gpus, market.capacity.spot_share)
+                costs.append(fleet_usd_per_hour(split, (instance.offer(market.region),)))
     return costs
 
 

@@ -21,13 +21,13 @@ class Rates:
 
     within: float
     """At the busiest hour."""
-    elsewhere: Callable[[float], float] | None = field(default=None, compare=False)
+    rate_at: Callable[[float], float] | None = field(default=None, compare=False)
     """Within the objectives at a share of the busiest hour, where the arrivals of one replica hang on how many share
     them."""
 
-    def each(self, share: float) -> float:
+    def at_share(self, share: float) -> float:
         """Return the requests per second within the objectives at ``share`` of the busiest hour."""
-        return self.within if self.elsewhere is None or share in {0.0, 1.0} else self.elsewhere(share)
+        return self.within if self.rate_at is None or share in {0.0, 1.0} else self.rate_at(share)
 
     def batch(self, workload: Workload) -> float:
         """Return the parts of replicas that requests which may wait take."""
@@ -38,13 +38,13 @@ class Rates:
         return workload.arrivals_per_second / self.replicas(workload)
 
     @property
-    def relief(self) -> float:
+    def scale_out_gain(self) -> float:
         """What one replica more adds at the busiest hour, over what each carries: it also thins others' bursts."""
-        if self.elsewhere is None:
+        if self.rate_at is None:
             return 1.0
-        fewer = {share: share * self.within / self.each(share) for share in QUIETER}
+        fewer = {share: share * self.within / self.at_share(share) for share in QUIETER}
         return max(1.0, *((1 - share) / (1 - taken) for share, taken in fewer.items() if taken < 1))
 
     def replicas(self, workload: Workload, share: float = 1.0) -> float:
         """Return the parts of replicas that all take, where the objectives are for ``share`` of their busiest hour."""
-        return workload.prompt_requests_per_second * share / self.each(share) + self.batch(workload)
+        return workload.prompt_requests_per_second * share / self.at_share(share) + self.batch(workload)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sizing.inputs import ModelEntry
-from sizing.planning.search.options import Option, Search, Supply
+from sizing.planning.search.options import Market, Option, Search
 from sizing.planning.sharing.candidates import Model, Neighbourhood, neighbourhoods
 from sizing.planning.sharing.fleets import LEAST_SAVING, Fleet, own_fleet, shared_fleets
 
@@ -77,7 +77,7 @@ def frontier(combinations: Iterable[Combination]) -> list[Combination]:
 
 
 def combinations(
-    entries: Sequence[ModelEntry], searches: Sequence[Search], supply: Supply, most_ceiling_usd_per_hour: float
+    entries: Sequence[ModelEntry], searches: Sequence[Search], market: Market, most_ceiling_usd_per_hour: float
 ) -> list[Combination]:
     """Return combinations worth trying, cheapest expected first; the last has the least ceiling that was found.
 
@@ -86,11 +86,11 @@ def combinations(
     pairs = sorted(zip(entries, searches, strict=True), key=lambda pair: pair[0].name)
     models = [Model(entry=entry, search=search) for entry, search in pairs]
     apart = _joined([_own(model)[:1] for model in models])[0]
-    cheapest = _cheapest(models, supply, apart)
+    cheapest = _cheapest(models, market, apart)
     if cheapest.ceiling <= most_ceiling_usd_per_hour - 1e-6:
         fitting = apart.ceiling <= most_ceiling_usd_per_hour and apart is not cheapest
         return [cheapest, apart] if fitting else [cheapest]
-    fronts = _fronts(models, supply)
+    fronts = _fronts(models, market)
     leanest = _joined([front[-1:] for front in fronts])[0]
     if leanest.ceiling > most_ceiling_usd_per_hour:
         return [leanest]
@@ -109,39 +109,39 @@ def _joined(fronts: Sequence[Sequence[Combination]], most_ceiling: float = math.
     return found
 
 
-def _cheapest(models: Sequence[Model], supply: Supply, apart: Combination) -> Combination:
+def _cheapest(models: Sequence[Model], market: Market, apart: Combination) -> Combination:
     """Return the cheapest combination whatever its ceiling."""
     found = Combination()
-    for group in neighbourhoods(models, supply, for_ceiling=False):
+    for group in neighbourhoods(models, market, for_ceiling=False):
         own = {model.name: [Combination().with_fleet(own_fleet(model.name, model.best))] for model in group.models}
-        blocks = _blocks(group, supply, for_ceiling=False)
+        blocks = _blocks(group, market, for_ceiling=False)
         found = found.with_all(_partitions(tuple(own), own, blocks)[0])
     best = {model.name: model.best for model in models}
-    joined = functools.reduce(Combination.with_fleet, _joined_fleets(list(found.fleets), best, supply), Combination())
+    joined = functools.reduce(Combination.with_fleet, _joined_fleets(list(found.fleets), best, market), Combination())
     return min(apart, joined, key=lambda one: one.order)
 
 
-def _joined_fleets(fleets: list[Fleet], best: Mapping[str, Option], supply: Supply) -> list[Fleet]:
+def _joined_fleets(fleets: list[Fleet], best: Mapping[str, Option], market: Market) -> list[Fleet]:
     """Join shared fleets of different neighbourhoods on one instance type, two at a time, while that is cheaper."""
     for one, other in itertools.combinations([fleet for fleet in fleets if fleet.shared], 2):
-        guests = sorted((*one.guests, *other.guests), key=lambda guest: guest.model)
+        candidates = sorted((*one.candidates, *other.candidates), key=lambda candidate: candidate.model)
         limit = one.usd_per_hour.expected + other.usd_per_hour.expected - LEAST_SAVING
-        if len({guest.option.instance.instance_type for guest in guests}) == 1:
-            apart = [best[guest.model] for guest in guests]
-            made = shared_fleets(guests, apart, supply, for_ceiling=False)
+        if len({candidate.option.instance.instance_type for candidate in candidates}) == 1:
+            apart = [best[candidate.model] for candidate in candidates]
+            made = shared_fleets(candidates, apart, market, for_ceiling=False)
             cheapest = min(map(Combination().with_fleet, made), key=lambda one: one.order, default=None)
             if cheapest is not None and cheapest.expected < limit:
                 rest = [fleet for fleet in fleets if fleet is not one and fleet is not other]
-                return _joined_fleets([*rest, *cheapest.fleets], best, supply)
+                return _joined_fleets([*rest, *cheapest.fleets], best, market)
     return fleets
 
 
-def _fronts(models: Sequence[Model], supply: Supply) -> list[list[Combination]]:
+def _fronts(models: Sequence[Model], market: Market) -> list[list[Combination]]:
     """Return for each neighbourhood the combinations that matter for some budget."""
     fronts = []
-    for group in neighbourhoods(models, supply, for_ceiling=True):
+    for group in neighbourhoods(models, market, for_ceiling=True):
         own = {model.name: _own(model) for model in group.models}
-        fronts.append(_partitions(tuple(own), own, _blocks(group, supply, for_ceiling=True)))
+        fronts.append(_partitions(tuple(own), own, _blocks(group, market, for_ceiling=True)))
     return fronts
 
 
@@ -161,17 +161,18 @@ def _partitions(names: tuple[str, ...], own: Mapping[str, Sequence[Combination]]
     return frontier(found)
 
 
-def _blocks(group: Neighbourhood, supply: Supply, *, for_ceiling: bool) -> Blocks:
+def _blocks(group: Neighbourhood, market: Market, *, for_ceiling: bool) -> Blocks:
     """Return for each set of models the shared fleets that are cheaper than their own, or leaner ``for_ceiling``."""
     found: dict[tuple[str, ...], list[Fleet]] = {}
-    guests, best = group.guests, {model.name: model.best for model in group.models if group.guests[model.name]}
+    candidates = group.candidates
+    best = {model.name: model.best for model in group.models if candidates[model.name]}
     for size in range(2, len(best) + 1):
         for members in itertools.combinations(best, size):
             apart = [best[name] for name in members]
             fleets: list[Fleet] = []
-            for kind in sorted(set.intersection(*(set(guests[name]) for name in members))):
-                for chosen in itertools.product(*(guests[name][kind] for name in members)):
-                    fleets += shared_fleets(chosen, apart, supply, for_ceiling=for_ceiling)
+            for kind in sorted(set.intersection(*(set(candidates[name]) for name in members))):
+                for chosen in itertools.product(*(candidates[name][kind] for name in members)):
+                    fleets += shared_fleets(chosen, apart, market, for_ceiling=for_ceiling)
             if fleets:
                 found[members] = [one.fleets[0] for one in frontier(Combination().with_fleet(f) for f in fleets)]
     return found

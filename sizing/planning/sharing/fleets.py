@@ -1,7 +1,7 @@
 """Fleets: the nodes of one model's option, or nodes that the options of several models share.
 
-``shared_fleets`` prices one set of guests (ways to run a model on shared nodes) on one instance type; which sets are
-worth it is ``sizing.planning.sharing.fleet_search``.
+``shared_fleets`` prices one set of candidates (ways to run a model on shared nodes) on one instance type; which sets
+are worth it is ``sizing.planning.sharing.fleet_search``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from sizing.cost.bill import disk_usd_per_hour
 from sizing.nodes.pools import NodeSplit, fleet_usd_per_hour, pools_of, split_nodes
 from sizing.nodes.quotas import quota_shortage
-from sizing.nodes.shared_nodes import Tenant, nodes_in_any_order, parts, shared_disk, shared_nodes, summed
+from sizing.nodes.shared_nodes import SharedDemand, nodes_in_any_order, parts, shared_disk, shared_nodes, summed
 from sizing.plan import Bounds, Disk, InstanceOffer, NodePoolPlan, SharedNodes
-from sizing.planning.search.options import Option, Supply
+from sizing.planning.search.options import Market, Option
 from sizing.serving.pod import disk
 from sizing.units import CENT
 
@@ -36,7 +36,7 @@ class Fleet:
     ceiling_usd_per_hour: float
     apart_usd_per_hour: Bounds
     """Of the cheapest own nodes of its models; of a model that has its own, what they cost."""
-    guests: tuple[Guest, ...] = ()
+    candidates: tuple[SharedCandidate, ...] = ()
     """What it was made of where it is shared."""
 
     @property
@@ -88,19 +88,18 @@ class Fleet:
             option.engine.gpu,
             self.split,
             option.offers,
-            spot_usd_per_hour=option.spot_usd_per_hour,
             zones=option.zones,
             disk=self.disk,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guest:
+class SharedCandidate:
     """One way to run a model on shared nodes: its option there, and what it needs without rounding to whole nodes."""
 
     model: str
     option: Option
-    tenant: Tenant
+    demand: SharedDemand
     fixed_usd_per_hour: float
     """At the ceiling, of what the model costs beside its nodes."""
 
@@ -155,9 +154,9 @@ def shared_nodes_of(fleets: Sequence[Fleet]) -> tuple[SharedNodes, ...]:
 
 
 def shared_fleets(
-    guests: Sequence[Guest], apart: Sequence[Option], supply: Supply, *, for_ceiling: bool
+    candidates: Sequence[SharedCandidate], apart: Sequence[Option], market: Market, *, for_ceiling: bool
 ) -> Iterator[Fleet]:
-    """Yield the fleets of ``guests``, which are all on one instance type: with every type that all of them may buy,
+    """Yield the fleets of ``candidates``, which are all on one instance type: with every type that all of them may buy,
     and with that type alone.
 
     Only those with a lower expected cost than ``apart``, the cheapest own options of the models, or ``for_ceiling``
@@ -165,41 +164,41 @@ def shared_fleets(
     """
     expected_below = sum(option.usd_per_hour.expected for option in apart) - LEAST_SAVING
     ceiling_below = sum(option.ceiling_usd_per_hour for option in apart) - LEAST_SAVING if for_ceiling else 0.0
-    first, tenants = guests[0].option, [guest.tenant for guest in guests]
+    first, tenants = candidates[0].option, [candidate.demand for candidate in candidates]
     nodes = shared_nodes(tenants, first.instance.gpus)
-    split = split_nodes(nodes, 1, supply.capacity.spot_share)
-    common = [offer for offer in first.offers if all(offer in guest.option.offers for guest in guests)]
+    split = split_nodes(nodes, 1, market.capacity.spot_share)
+    common = [offer for offer in first.offers if all(offer in candidate.option.offers for candidate in candidates)]
     for offers in {len(common): tuple(common), 1: first.offers[:1]}.values():
-        cost = fleet_usd_per_hour(split, offers, first.spot_usd_per_hour)
+        cost = fleet_usd_per_hour(split, offers)
         if cost.expected >= expected_below and cost.ceiling >= ceiling_below:
             continue
-        fleet = _fleet(guests, apart, supply, split=split, offers=offers, cost=cost)
+        fleet = _fleet(candidates, apart, market, split=split, offers=offers, cost=cost)
         purchases = fleet.options[0].purchases
         wanted = fleet.usd_per_hour.expected < expected_below or fleet.ceiling_usd_per_hour < ceiling_below
-        if wanted and not quota_shortage(supply.capacity, purchases, supply.catalogue):
+        if wanted and not quota_shortage(market.capacity, purchases, market.catalogue):
             yield fleet
 
 
 def _fleet(
-    guests: Sequence[Guest], apart: Sequence[Option], supply: Supply, *,
+    candidates: Sequence[SharedCandidate], apart: Sequence[Option], market: Market, *,
     split: NodeSplit, offers: tuple[InstanceOffer, ...], cost: Bounds,
 ) -> Fleet:  # fmt: skip
-    tenants = [guest.tenant for guest in guests]
-    volumes = shared_disk([disk(guest.option.engine.pod, guest.option.instance) for guest in guests])
-    beside = split.ceiling * disk_usd_per_hour(volumes, supply.region, supply.catalogue)
-    beside += sum(guest.fixed_usd_per_hour for guest in guests)
+    tenants = [candidate.demand for candidate in candidates]
+    volumes = shared_disk([disk(candidate.option.engine.pod, candidate.option.instance) for candidate in candidates])
+    beside = split.ceiling * disk_usd_per_hour(volumes, market.region, market.catalogue)
+    beside += sum(candidate.fixed_usd_per_hour for candidate in candidates)
     options = tuple(
         replace(
-            guest.option, offers=offers, replicas=guest.tenant.replicas, split=split, usd_per_hour=part,
-            ceiling_usd_per_hour=part.ceiling + guest.fixed_usd_per_hour,
+            candidate.option, offers=offers, replicas=candidate.demand.replicas, split=split, usd_per_hour=part,
+            ceiling_usd_per_hour=part.ceiling + candidate.fixed_usd_per_hour,
         )
-        for guest, part in zip(guests, parts(cost, tenants), strict=True)
+        for candidate, part in zip(candidates, parts(cost, tenants), strict=True)
     )  # fmt: skip
     return Fleet(
-        models=tuple(guest.model for guest in guests),
+        models=tuple(candidate.model for candidate in candidates),
         options=options,
         usd_per_hour=cost,
         ceiling_usd_per_hour=cost.ceiling + beside,
         apart_usd_per_hour=summed(option.usd_per_hour for option in apart),
-        guests=tuple(guests),
+        candidates=tuple(candidates),
     )

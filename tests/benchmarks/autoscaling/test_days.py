@@ -19,6 +19,7 @@ from benchmarks.simulator import simulate as step_by_step
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry
 from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Market
 from sizing.planning.serving_plan import own_plan
 from sizing.workload.workload import Objectives, Workload
 from tests.benchmarks.test_simulator import by_roofline
@@ -126,7 +127,9 @@ CAPACITY = Capacity(gpus=("L4",))
 
 @cache
 def service() -> Service:
-    option = enumerate_options(ENTRY, CAPACITY, "us-east-1", load_catalogue(), keep=1).options[0]
+    option = enumerate_options(
+        ENTRY, Market(capacity=CAPACITY, region="us-east-1", catalogue=load_catalogue()), keep=1
+    ).options[0]
     return service_of("chat", ENTRY, CAPACITY, option, own_plan(ENTRY, option, CAPACITY))
 
 

@@ -1,4 +1,4 @@
-"""Our plan beside the peers' picks: one bill, one judge, and a page that says what was found."""
+"""Our plan and the peers' picks: one bill, one judge, and a page that says what was found."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from benchmarks.plans.report import Compared, Results, document, targets
 from benchmarks.plans.workloads import CAPACITY, CASES, REGION, plan_catalogue
 from benchmarks.simulator import Request
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 
 CASE = CASES[1]
 EIGHT = CASE.entry.model
@@ -66,7 +67,7 @@ def fleet(usd: float, *, ttft: float = 0.5, slow: float = 0.9, replicas_by: str 
 
 @lru_cache
 def planned():
-    return plan_model(CASE.entry, CAPACITY, REGION, plan_catalogue(), top=0).chosen
+    return plan_model(CASE.entry, Market(capacity=CAPACITY, region=REGION, catalogue=plan_catalogue()), top=0).chosen
 
 
 def compared(ours: float, *theirs: Fleet | str, meets: bool = True) -> Compared:

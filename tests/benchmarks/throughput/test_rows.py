@@ -116,7 +116,7 @@ def test_requests_of_one_length_prefill_together_in_the_simulator_too(points: di
     calls = [Request(0.0, 256, 256) for _ in range(320)]
     found = simulate(calls, Limits(1024, 8192, 10**9), step, concurrency=64)
     later = statistics.fmean(outcome.first_token_s for outcome in found[64:])
-    assert later == pytest.approx(first_wave_s(roofline, 32, 256, beside=32), rel=0.15)
+    assert later == pytest.approx(first_wave_s(roofline, 32, 256, others=32), rel=0.15)
 
 
 def test_a_link_is_that_of_the_row_where_the_card_is_sold_with_either(points: dict[str, Point]) -> None:

@@ -1,4 +1,4 @@
-"""Who is told when, and what a freeze denies."""
+"""Who is notified when, and what a freeze denies."""
 
 import json
 from dataclasses import replace

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from sizing.catalogue import load_catalogue
 from sizing.cost.bill import disk_usd_per_hour, memory_usd_per_gib_hour, shared_lines, total
 from sizing.cost.budget import budget_plan
 from sizing.cost.cluster_bill import default_cluster_bill, fixed_bill_cluster
-from sizing.cost.spot_price import spot_price
 from sizing.cost.transfer import StackTraffic, gb_per_hour, traffic_lines
 from sizing.errors import BadInput
-from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
+from sizing.inputs import Budget, ModelEntry, VectorStore
 from sizing.nodes.pools import fleet_usd_per_hour, split_nodes
 from sizing.plan import Bounds, Disk, Replicas, StackPlan
 from sizing.planning.planner import plan_stack
 from sizing.serving.vector_store import plan_vector_store
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Workload
+from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
 REGION = "us-east-1"
@@ -26,7 +28,7 @@ REGION = "us-east-1"
 def plan(store: VectorStore | None = None) -> StackPlan:
     workload = Workload(requests_per_second=20, input_tokens=900, output_tokens=250)
     entry = ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload)
-    return plan_stack("t", [entry], Capacity(), Budget(monthly_usd=90_000), REGION, CATALOGUE, store)
+    return plan_stack(plan_request([entry], budget=Budget(monthly_usd=90_000), vector_store=store))
 
 
 def test_the_burn_is_the_sum_of_the_lines() -> None:
@@ -68,11 +70,11 @@ def test_replicas_that_share_a_node_are_counted_in_whole_nodes() -> None:
 
 def test_spot_is_planned_above_the_snapshot_and_never_above_on_demand() -> None:
     seen, unseen, none = (CATALOGUE.instance(name) for name in ("g7e.2xlarge", "g6e.xlarge", "p5.4xlarge"))
-    assert spot_price(seen, REGION) == pytest.approx(1.2 * seen.spot_price(REGION))
-    assert spot_price(unseen, REGION) == pytest.approx(1.2 * 0.49 * 1.861)
-    assert spot_price(none, REGION) <= none.on_demand_usd_per_hour[REGION]
-    offers = (unseen.offer(REGION),)
-    cost = fleet_usd_per_hour(split_nodes(Replicas(floor=1, expected=2, ceiling=3), 1, 1.0), offers, 1.5)
+    assert seen.offer(REGION).spot_usd_per_hour == pytest.approx(1.2 * seen.spot_price(REGION))
+    assert unseen.offer(REGION).spot_usd_per_hour == pytest.approx(1.2 * 0.49 * 1.861)
+    assert none.offer(REGION).spot_usd_per_hour == none.on_demand_usd_per_hour[REGION]
+    offers = (dataclasses.replace(unseen.offer(REGION), spot_usd_per_hour=1.5),)
+    cost = fleet_usd_per_hour(split_nodes(Replicas(floor=1, expected=2, ceiling=3), 1, 1.0), offers)
     assert cost == Bounds(floor=1.861, expected=1.861 + 1.5, ceiling=1.861 + 2 * 1.861)
 
 
@@ -156,7 +158,6 @@ def test_what_scales_to_zero_carries_nothing_at_the_floor() -> None:
 def test_an_internet_facing_stack_pays_for_what_it_sends_out() -> None:
     workload = Workload(requests_per_second=20, input_tokens=900, output_tokens=250)
     entry = ModelEntry(name="chat", model="meta-llama/Llama-3.1-8B-Instruct", workload=workload)
-    args = ("t", [entry], Capacity(), Budget(monthly_usd=90_000), REGION, CATALOGUE)
-    outside, inside = plan_stack(*args, internet_facing=True), plan_stack(*args)
+    outside, inside = (plan_stack(plan_request([entry], internet_facing=faced)) for faced in (True, False))
     more = outside.burn_usd_per_hour.expected - inside.burn_usd_per_hour.expected
     assert more == pytest.approx(20 * 3600 * 250 * 250 / 1e9 * 0.09, abs=1e-5)

@@ -14,6 +14,7 @@ from sizing.plan import Bounds, StackPlan
 from sizing.planning.planner import plan_stack
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Workload
+from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
 GPUS = ("A10G", "L4", "L40S")
@@ -31,7 +32,9 @@ def entry(rate: float, peak: float = 1.5, quiet: float = 0.2, *, zero: bool = Fa
 def stack(entries: list[ModelEntry], usd: float = 1e6, store: VectorStore | None = None, **more: object) -> StackPlan:
     spot = more.pop("spot", 0.5)
     capacity = Capacity(gpus=GPUS, spot_share=spot)
-    return plan_stack("t", entries, capacity, Budget(monthly_usd=usd), "us-east-1", CATALOGUE, store, **more)
+    return plan_stack(
+        plan_request(entries, capacity=capacity, budget=Budget(monthly_usd=usd), vector_store=store, **more)
+    )
 
 
 def in_order(bounds: Bounds) -> bool:

@@ -90,7 +90,7 @@ def test_spot_only_above_the_planned_traffic_is_judged_at_the_ceiling() -> None:
     assert made is not None
     assert (made.replicas, made.spot_nodes) == (4, 3)
     assert made.sentence.startswith("spot at the peak: 3 of 4 replicas")
-    assert made.saving_usd_per_hour == pytest.approx(3 * 1.006 * 0.4)
+    assert made.saving_usd_per_hour == pytest.approx(3 * 1.006 * 0.5)
 
 
 def test_nodes_that_start_slowly_need_spares_and_may_save_nothing() -> None:

@@ -14,11 +14,15 @@ from sizing.engine.settings import resolve_engine
 from sizing.engine.versions import version_rules
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
-from sizing.memory.estimate import longest_context
+from sizing.memory.budget import memory_budget
+from sizing.memory.case import case_of
+from sizing.memory.hints import longest_that_fits
 from sizing.memory.kv_cache import cache_layout
 from sizing.memory.size import size_model
 from sizing.models.from_config import model_from_config
 from sizing.models.parallelism import pipeline_stages
+from sizing.models.spec import ModelSpec
+from sizing.plan import EngineSettings
 
 CATALOGUE = load_catalogue()
 LLAMA, QWEN = CATALOGUE.model("meta-llama/Llama-3.1-8B-Instruct"), CATALOGUE.model("Qwen/Qwen3-8B")
@@ -133,11 +137,16 @@ def test_the_engine_is_told_the_draft_by_the_method_as_vllm_names_it():
     assert told == {"method": "draft_model", "model": "lab/small", "num_speculative_tokens": 3}
 
 
+def longest(engine: EngineSettings, draft: ModelSpec | None = None) -> int:
+    case = case_of(LLAMA, H100, engine, gpu_total_gib=None, weights_gib=None, draft=draft)
+    return longest_that_fits(case, memory_budget(case))
+
+
 def test_a_draft_shortens_the_longest_context():
     stated = EngineOverrides(gpu_memory_utilization=0.3, max_model_len=1024)
-    alone = longest_context(LLAMA, H100, resolve_engine(LLAMA, H100, stated))
+    alone = longest(resolve_engine(LLAMA, H100, stated))
     with_draft = sized("eagle3", head("eagle3"), gpu_memory_utilization=0.3, max_model_len=1024).engine
-    assert longest_context(LLAMA, H100, with_draft, draft=head("eagle3")) < alone
+    assert longest(with_draft, head("eagle3")) < alone
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from sizing.memory.size import size_model
 CATALOGUE = load_catalogue()
 L4, H100 = CATALOGUE.gpu("L4"), CATALOGUE.gpu("H100")
 VISION = CATALOGUE.model("Qwen/Qwen2-VL-7B-Instruct")
-TOWER_BYTES = 675_759_104 * 2
-"""Parameters of the vision tower of Qwen2-VL as published, in bfloat16."""
+ENCODER_BYTES = 675_759_104 * 2
+"""Parameters of the vision encoder of Qwen2-VL as published, in bfloat16."""
 GIB = 1 << 30
 
 
@@ -24,9 +24,9 @@ def sized(model=VISION, gpu=L4, **overrides):
     return size_model(model, gpu, EngineOverrides(max_model_len=8192, **overrides))
 
 
-def test_text_alone_leaves_the_tower_and_the_profile_of_the_encoder_out():
+def test_text_alone_leaves_the_encoder_and_its_profile_out():
     both, text = sized().memory, sized(limit_mm_per_prompt=0).memory
-    assert both.weights_gib - text.weights_gib == pytest.approx(TOWER_BYTES / GIB, abs=1e-9)
+    assert both.weights_gib - text.weights_gib == pytest.approx(ENCODER_BYTES / GIB, abs=1e-9)
     forward = next(figure for figure in both.figures if figure.name == "peak_activation_gib").inputs
     assert text.peak_activation_gib == max(forward["forward_gib"], forward["sampler_gib"]) < both.peak_activation_gib
 
@@ -43,7 +43,7 @@ def test_there_is_no_hint_where_the_encoder_does_not_bind():
     assert not [hint for hint in sized(gpu=H100).memory.hints if "limit-mm" in hint]
 
 
-def test_before_0_15_the_tower_stays_in_memory():
+def test_before_0_15_the_encoder_stays_in_memory():
     both, text = (sized(vllm_version="0.12.0", **more).memory for more in ({}, {"limit_mm_per_prompt": 0}))
     assert text.weights_gib == both.weights_gib
     assert text.peak_activation_gib < both.peak_activation_gib

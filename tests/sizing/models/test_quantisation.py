@@ -168,7 +168,7 @@ def test_an_ignore_list_is_read_as_vllm_reads_it(method, key, entry, module, ski
 
 
 @pytest.mark.parametrize("entry", ["visual", "model.visual*", "re:.*visual.*", "re:model\\.visual"])
-def test_a_tower_beside_the_language_model_is_named_with_or_without_its_wrapper(entry):
+def test_an_encoder_is_named_with_or_without_its_wrapper(entry):
     quantisation = read("modelopt", quant_algo="FP8", ignore=[entry])
     assert quantisation.scheme_of("visual.blocks.0.attn.qkv").plain
     assert quantisation.scheme_of("vision_tower.encoder.layers.0.mlp.fc1").plain
@@ -352,3 +352,9 @@ def test_a_hostile_list_takes_bounded_time(hostile, method):
     with contextlib.suppress(BadInput):
         size(read(method, ignored_layers=hostile, exclude_modules=hostile), EXPERT, layers=range(61))
     assert time.process_time() - started < 20
+
+
+def test_an_unknown_method_has_a_way_out():
+    with pytest.raises(BadInput) as refused:
+        quantisation_of({"quantization_config": {"quant_method": "quip"}})
+    assert refused.value.way_out.startswith("supply the weights per GPU with --weights-gib")

@@ -12,6 +12,7 @@ from sizing.inputs import Capacity, ModelEntry, ReplicaBounds
 from sizing.nodes.loss_tolerance import lost_nodes, lost_replicas, nodes_that_survive, replicas_that_survive
 from sizing.plan import Replicas, ServingPlan
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 from sizing.planning.search.rates import Rates
 from sizing.planning.search.replicas import replicas_of
 from sizing.workload.workload import Objectives, Workload
@@ -29,7 +30,9 @@ def entry(rate: float = 20, **more: object) -> ModelEntry:
 
 
 def planned(one: ModelEntry, zones: int = 2) -> ServingPlan:
-    return plan_model(one, Capacity(zones=zones, gpus=("L4", "L40S")), "us-east-1", CATALOGUE, top=0).chosen
+    return plan_model(
+        one, Market(capacity=Capacity(zones=zones, gpus=("L4", "L40S")), region="us-east-1", catalogue=CATALOGUE), top=0
+    ).chosen
 
 
 def figure(plan: ServingPlan, name: str) -> tuple[str, object]:

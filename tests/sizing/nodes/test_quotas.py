@@ -7,10 +7,12 @@ from pydantic import ValidationError
 
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan
-from sizing.inputs import Budget, Capacity, ModelEntry, Quota
+from sizing.inputs import Capacity, ModelEntry, Quota
 from sizing.nodes.quotas import purchases_of, vcpus_by_quota
 from sizing.planning.planner import plan_model, plan_stack
+from sizing.planning.search.options import Market
 from sizing.workload.workload import Workload
+from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
 REGION = "us-east-1"
@@ -29,11 +31,16 @@ def capacity(**vcpus: int) -> Capacity:
 
 
 def test_a_plan_runs_no_more_vcpus_than_the_quotas_allow() -> None:
-    free = plan_model(entry(), capacity(), REGION, CATALOGUE)
+    free = plan_model(entry(), Market(capacity=capacity(), region=REGION, catalogue=CATALOGUE))
     needed = vcpus_by_quota(purchases_of(free.pools), CATALOGUE)
-    exact = plan_model(entry(), capacity(on_demand=needed[ON_DEMAND], spot=needed[SPOT]), REGION, CATALOGUE)
+    exact = plan_model(
+        entry(),
+        Market(capacity=capacity(on_demand=needed[ON_DEMAND], spot=needed[SPOT]), region=REGION, catalogue=CATALOGUE),
+    )
     assert exact.chosen == free.chosen
-    bounded = plan_model(entry(), capacity(on_demand=1000, spot=needed[SPOT] - 1), REGION, CATALOGUE)
+    bounded = plan_model(
+        entry(), Market(capacity=capacity(on_demand=1000, spot=needed[SPOT] - 1), region=REGION, catalogue=CATALOGUE)
+    )
     assert vcpus_by_quota(purchases_of(bounded.pools), CATALOGUE)[SPOT] < needed[SPOT]
     assert any(SPOT in one.reason for one in bounded.rejected)
 
@@ -42,16 +49,16 @@ def test_a_quota_of_a_new_account_is_a_clear_no_that_names_it() -> None:
     with pytest.raises(
         NoPlan, match=rf"needs \d+ vCPU of quota {ON_DEMAND} \(Running On-Demand G and VT instances\), 0"
     ):
-        plan_model(entry(), capacity(on_demand=0), REGION, CATALOGUE)
+        plan_model(entry(), Market(capacity=capacity(on_demand=0), region=REGION, catalogue=CATALOGUE))
 
 
 def test_models_that_fit_one_by_one_are_refused_when_they_do_not_fit_together() -> None:
-    pools = plan_model(entry(), capacity(), REGION, CATALOGUE).pools
+    pools = plan_model(entry(), Market(capacity=capacity(), region=REGION, catalogue=CATALOGUE)).pools
     needed = vcpus_by_quota(purchases_of(pools), CATALOGUE)
     bounds = capacity(on_demand=needed[ON_DEMAND], spot=needed[SPOT])
     models = [entry("one"), entry("two")]
     with pytest.raises(NoPlan, match="the models together: needs"):
-        plan_stack("t", models, bounds, Budget(monthly_usd=1e6), REGION, CATALOGUE)
+        plan_stack(plan_request(models, capacity=bounds))
 
 
 def test_a_quota_stated_twice_or_unknown_is_refused() -> None:
@@ -60,4 +67,4 @@ def test_a_quota_stated_twice_or_unknown_is_refused() -> None:
         Capacity.model_validate({"quotas": twice})
     unknown = Capacity(quotas=(Quota(code="L-00000000", vcpus=1),))
     with pytest.raises(BadInput, match="no vCPU quota of the catalogue"):
-        plan_model(entry(), unknown, REGION, CATALOGUE)
+        plan_model(entry(), Market(capacity=unknown, region=REGION, catalogue=CATALOGUE))

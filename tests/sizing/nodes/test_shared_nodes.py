@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sizing.catalogue import load_catalogue
 from sizing.engine.settings import resolve_engine
 from sizing.inputs import EngineOverrides
-from sizing.nodes.shared_nodes import Tenant, nodes_in_any_order, parts, shared_disk, shared_nodes
+from sizing.nodes.shared_nodes import SharedDemand, nodes_in_any_order, parts, shared_disk, shared_nodes
 from sizing.plan import Bounds, Replicas
 from sizing.serving.pod import disk, fits_node, pod_resources
 
@@ -119,7 +119,7 @@ def test_any_mix_of_pods_that_fill_a_node_alone_fits_it_together():
 def tenants(draw):
     counts = sorted(draw(st.lists(st.integers(0, 40), min_size=3, max_size=3)))
     replicas = Replicas(floor=counts[0], expected=max(counts[1], 1), ceiling=max(counts[2], 1))
-    return Tenant(gpus=draw(st.sampled_from((1, 2, 4))), replicas=replicas)
+    return SharedDemand(gpus=draw(st.sampled_from((1, 2, 4))), replicas=replicas)
 
 
 @given(several=st.lists(tenants(), min_size=2, max_size=4), price=st.floats(0.1, 100), spot=st.floats(0.1, 1))
@@ -135,8 +135,8 @@ def test_parts_add_up_to_the_whole_and_stay_in_order(several, price, spot):
 
 
 def test_parts_are_those_of_the_gpus():
-    wide = Tenant(gpus=4, replicas=Replicas(floor=1, expected=2, ceiling=2))
-    narrow = Tenant(gpus=1, replicas=Replicas(floor=1, expected=5, ceiling=9))
+    wide = SharedDemand(gpus=4, replicas=Replicas(floor=1, expected=2, ceiling=2))
+    narrow = SharedDemand(gpus=1, replicas=Replicas(floor=1, expected=5, ceiling=9))
     whole = Bounds(floor=20.0, expected=30.0, ceiling=60.0)
     assert parts(whole, [wide, narrow]) == [
         Bounds(floor=16.0, expected=21.0, ceiling=21.0),

@@ -1,4 +1,4 @@
-"""Advice: the measured workload is planned by the same planner, compared with keeping, and told in the stack's keys."""
+"""Advice: the measured workload is planned by the same planner, compared with keeping, and put in the stack's keys."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ import pytest
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, ReplicaBounds
-from sizing.observe.advice import Advice, Stack, advise, check_served, find_entry
+from sizing.observe.advice import Advice, advise, check_served, find_entry
 from sizing.observe.advice_document import advice_document, changed_keys, entry_document
 from sizing.observe.measured import Measured
 from sizing.observe.running import Running
+from sizing.planning.planner import plan_stack
+from sizing.planning.request import PlanRequest
 from sizing.workload.workload import Objectives, Workload
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 ENTRY = ModelEntry(
     name="chat", model=MODEL, workload=Workload(requests_per_second=12, input_tokens=900, output_tokens=250)
 )
-STACK = Stack(
-    name="prod",
+STACK = PlanRequest(
+    stack="prod",
     models=(ENTRY,),
     capacity=Capacity(),
     budget=Budget(monthly_usd=45_000),
     region="us-east-1",
     vector_store=None,
+    internet_facing=False,
+    gateway_proxies=2,
     catalogue=load_catalogue(),
 )
 AS_PLANNED = Running(
@@ -35,7 +39,7 @@ AS_PLANNED = Running(
 )  # fmt: skip
 
 
-def stack(entry: ModelEntry = ENTRY, budget: float = 45_000) -> Stack:
+def stack(entry: ModelEntry = ENTRY, budget: float = 45_000) -> PlanRequest:
     return dataclasses.replace(STACK, models=(entry,), budget=Budget(monthly_usd=budget))
 
 
@@ -46,7 +50,9 @@ def measured(kv_tokens: int | None = None) -> Measured:
     )  # fmt: skip
 
 
-def advice(of: Stack = STACK, kv_tokens: int | None = None, replicas: int | None = 1, **changes: object) -> Advice:
+def advice(
+    of: PlanRequest = STACK, kv_tokens: int | None = None, replicas: int | None = 1, **changes: object
+) -> Advice:
     running = dataclasses.replace(AS_PLANNED, **changes)
     return advise(of, of.models[0], running, measured(kv_tokens), replicas=replicas)
 
@@ -79,7 +85,7 @@ def test_less_traffic_proposes_fewer_replicas_and_what_that_saves() -> None:
 
 def test_the_proposal_is_what_planning_the_proposed_stack_says() -> None:
     answer = advice(**rate(1.0)).answer
-    plan = stack(answer.entry).plan().models[0]
+    plan = plan_stack(stack(answer.entry)).models[0]
     assert answer.proposed is not None
     assert answer.proposed.replicas == plan.replicas
     assert answer.proposed.usd_per_month.expected == pytest.approx(plan.usd_per_hour.expected * 730)
@@ -120,7 +126,7 @@ def test_a_change_below_five_percent_keeps_the_stack_and_is_noted() -> None:
 
 
 def test_a_budget_that_breaks_is_told_with_the_smallest_that_works() -> None:
-    leanest = STACK.plan().burn_usd_per_hour.ceiling * 730
+    leanest = plan_stack(STACK).burn_usd_per_hour.ceiling * 730
     found = advice(stack(budget=leanest * 1.1), output_tokens=900.0)
     assert found.answer.change
     assert found.answer.smallest_budget_usd is not None
@@ -129,7 +135,7 @@ def test_a_budget_that_breaks_is_told_with_the_smallest_that_works() -> None:
 
 
 def test_a_stated_ceiling_that_is_too_low_is_raised() -> None:
-    planned = STACK.plan().models[0]
+    planned = plan_stack(STACK).models[0]
     ceiling = planned.replicas.ceiling
     same = EngineOverrides(gpu=planned.gpu, tensor_parallel=planned.tensor_parallel, pipeline_parallel=1)
     entry = ENTRY.model_copy(update={"replicas": ReplicaBounds(ceiling=ceiling), "engine": same})
@@ -171,7 +177,7 @@ def test_a_promise_that_nothing_keeps_is_a_change_without_a_proposal() -> None:
 
 def test_a_cache_with_room_and_requests_that_wait_raise_the_sequences() -> None:
     entry = ENTRY.model_copy(update={"engine": ENTRY.engine.model_copy(update={"max_num_seqs": 32})})
-    tokens = round(stack(entry).plan().models[0].memory.kv_tokens * 1.18)
+    tokens = round(plan_stack(stack(entry)).models[0].memory.kv_tokens * 1.18)
     found = next(one for one in advice(stack(entry), tokens, waiting=9).findings if one.name == "kv_tokens")
     assert found.sentence == "KV tokens are 18 % above the plan"
     assert found.effect.startswith(f"max_num_seqs 32 -> {min(tokens // (900 + 250) // 8 * 8, 64)}, ")
@@ -180,7 +186,7 @@ def test_a_cache_with_room_and_requests_that_wait_raise_the_sequences() -> None:
 
 
 def test_a_cache_below_its_p10_lowers_the_sequences() -> None:
-    plan = STACK.plan().models[0]
+    plan = plan_stack(STACK).models[0]
     found = next(one for one in advice(STACK, plan.memory.kv_tokens // 4).findings if one.name == "kv_tokens")
     assert found.sentence == "KV tokens are 75 % below the plan"
     assert found.effect.startswith(f"max_num_seqs {plan.engine.max_num_seqs} -> ")
@@ -188,13 +194,13 @@ def test_a_cache_below_its_p10_lowers_the_sequences() -> None:
 
 def test_replicas_that_are_not_stated_are_those_that_the_plan_keeps() -> None:
     quiet = advice(replicas=None, **rate(0.01))
-    assert quiet.replicas_running == max(STACK.plan().models[0].replicas.floor, 1)
+    assert quiet.replicas_running == max(plan_stack(STACK).models[0].replicas.floor, 1)
     full = advice(replicas=None, **rate(1000.0))
-    assert full.replicas_running == STACK.plan().models[0].replicas.ceiling
+    assert full.replicas_running == plan_stack(STACK).models[0].replicas.ceiling
 
 
 def test_a_log_without_traffic_compares_the_cache_alone() -> None:
-    tokens = STACK.plan().models[0].memory.kv_tokens
+    tokens = plan_stack(STACK).models[0].memory.kv_tokens
     found = advise(STACK, ENTRY, None, measured(tokens))
     assert found.answer.change is False
     assert found.notes == ("the log ends before any traffic: only the cache is compared",)

@@ -21,6 +21,7 @@ from sizing.performance.queueing import most_traffic
 from sizing.performance.replica import replica_with, step_work
 from sizing.performance.roofline import Roofline, StepFeatures, closed_loop
 from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Market
 from sizing.workload.workload import Objectives, Workload
 from tests.support.rooflines import LOAD
 from tests.support.rooflines import SPEED as PLAIN
@@ -130,7 +131,7 @@ def entry(**stated: object) -> ModelEntry:
 def test_a_plan_refuses_a_draft_whose_speed_it_cannot_tell(method, problem):
     asked = entry(speculative_method=method, num_speculative_tokens=3)
     with pytest.raises(BadInput, match=problem):
-        enumerate_options(asked, Capacity(), "us-east-1", CATALOGUE)
+        enumerate_options(asked, Market(capacity=Capacity(), region="us-east-1", catalogue=CATALOGUE))
 
 
 def test_an_acceptance_without_a_draft_is_refused():

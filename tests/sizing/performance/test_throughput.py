@@ -18,7 +18,7 @@ from sizing.inputs import EngineOverrides
 from sizing.memory.estimate import estimate_memory
 from sizing.performance.prediction import predict_throughput
 from sizing.performance.queueing import (
-    STEP_ASIDE,
+    SLOPE_STEP,
     most_traffic,
     rate_bound,
     slowed_s,
@@ -161,7 +161,7 @@ def test_a_cached_prefix_shortens_the_first_token() -> None:
 def test_more_requests_in_flight_never_lower_throughput_nor_quicken_a_token(c: float, more: float) -> None:
     few = closed_loop(Roofline(LOAD, SPEED), concurrency=c, slots=math.inf, input_tokens=500, output_tokens=100)
     many = closed_loop(Roofline(LOAD, SPEED), concurrency=c * more, slots=math.inf, input_tokens=500, output_tokens=100)
-    assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.98  # where compute binds, prompts crowd a step
+    assert many.output_tokens_per_s >= few.output_tokens_per_s * 0.98  # where compute binds, prompts fill a step
     assert many.tpot_s >= few.tpot_s
     assert many.ttft_s >= few.ttft_s * (1 - 1e-12)
 
@@ -189,7 +189,7 @@ def test_a_request_longer_than_the_engine_takes_is_refused() -> None:
         predict("meta-llama/Llama-3.1-8B-Instruct", "A10G", max_model_len=1024)
 
 
-def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_of_it() -> None:
+def test_work_is_slowed_by_utilisation_and_never_ends_from_utilisation_1() -> None:
     assert slowed_s(0.2, 0.0) == 0.2
     assert slowed_s(0.2, 0.5) == pytest.approx(0.4)
     assert slowed_s(0.2, 1.0) == math.inf
@@ -197,7 +197,7 @@ def test_work_is_stretched_by_the_share_that_others_take_and_for_ever_from_all_o
 
 def test_the_number_in_flight_is_poisson_where_none_slows_another_and_unbounded_where_more_add_nothing() -> None:
     assert variance_of(9.0, 2.0, 2.0) == pytest.approx(9.0)
-    assert variance_of(9.0, 2.0, 2.0 * STEP_ASIDE) == 9.0 * (1 + 9.0)  # geometric: more add nothing
+    assert variance_of(9.0, 2.0, 2.0 * SLOPE_STEP) == 9.0 * (1 + 9.0)  # geometric: more add nothing
     assert variance_of(9.0, 2.0, 2.1) > 9.0
 
 
@@ -301,7 +301,7 @@ def _median_error(points: list[Point], measure: str, constants: dict[str, float]
     return errors[len(errors) // 2]
 
 
-def test_the_most_traffic_does_not_hang_on_where_the_search_begins() -> None:
+def test_the_most_traffic_does_not_depend_on_where_the_search_begins() -> None:
     spec, card = CATALOGUE.model("google/gemma-3-27b-it"), CATALOGUE.gpu("H100")
     workload = Workload(requests_per_second=1, input_tokens=3114, output_tokens=55, prefix_share=0.3)
     objectives, rates = Objectives(ttft_p95_ms=2090, tpot_p95_ms=31), []

@@ -11,9 +11,17 @@ from sizing.errors import BadInput
 from sizing.inputs import Capacity, ModelEntry
 from sizing.plan import ServingPlan
 from sizing.planning.planner import plan_model
-from sizing.planning.search.engines import Reach, build_engine, first_settings, ideal_rates, settings_of, try_settings
+from sizing.planning.search.engines import (
+    BestLatency,
+    build_engine,
+    first_settings,
+    ideal_rates,
+    settings_of,
+    try_settings,
+)
 from sizing.planning.search.enumeration import enumerate_options
-from sizing.planning.search.shapes import Shape
+from sizing.planning.search.options import Market
+from sizing.planning.search.parallel_configs import ParallelConfig
 from sizing.workload.workload import Objectives, Workload
 
 CATALOGUE = load_catalogue()
@@ -25,13 +33,15 @@ def entry(model: str = QWEN, *, rate: float = 4.0, tokens: tuple[int, int] = (90
     return ModelEntry(name="served", model=model, workload=workload, **more)
 
 
-def shape(one: ModelEntry, gpu: str, tensor: int = 1, pipeline: int = 1) -> Shape:
+def shape(one: ModelEntry, gpu: str, tensor: int = 1, pipeline: int = 1) -> ParallelConfig:
     card, model = CATALOGUE.gpu(gpu), CATALOGUE.model(one.model)
-    return Shape(entry=one, model=model, gpu=card, tensor_parallel=tensor, pipeline_parallel=pipeline)
+    return ParallelConfig(entry=one, model=model, gpu=card, tensor_parallel=tensor, pipeline_parallel=pipeline)
 
 
 def chosen(one: ModelEntry, *gpus: str) -> ServingPlan:
-    return plan_model(one, Capacity(zones=1, gpus=gpus or None), "us-east-1", CATALOGUE).chosen
+    return plan_model(
+        one, Market(capacity=Capacity(zones=1, gpus=gpus or None), region="us-east-1", catalogue=CATALOGUE)
+    ).chosen
 
 
 @pytest.mark.parametrize(
@@ -43,9 +53,9 @@ def test_the_settings_kept_carry_as_much_as_any_and_none_exceeds_the_ideal(
     lax = Objectives(ttft_p95_ms=30_000, tpot_p95_ms=120)
     one = entry(rate=90.0, allow_fp8_kv_cache=True, tokens=(2000, 300), objectives=lax)
     tried = shape(one, gpu, tensor, pipeline)
-    first = build_engine(tried, Reach()).settings
+    first = build_engine(tried, BestLatency()).settings
     most = max(try_settings(tried, settings).rates.within for settings in settings_of(tried, first))
-    assert build_engine(tried, Reach()).most.requests_per_s == pytest.approx(most, rel=1e-5)
+    assert build_engine(tried, BestLatency()).most.requests_per_s == pytest.approx(most, rel=1e-5)
     assert most <= ideal_rates(tried, first_settings(tried)).within * (1 + 1e-5)
 
 
@@ -53,9 +63,8 @@ def test_the_settings_kept_carry_as_much_as_any_and_none_exceeds_the_ideal(
 @pytest.mark.parametrize("spot_share", [0.0, 1.0])
 def test_what_is_left_out_of_the_search_is_no_cheaper_at_any_ceiling(rate: float, spot_share: float) -> None:
     one, capacity = entry(rate=rate), Capacity(zones=1, spot_share=spot_share)
-    full, kept = (
-        enumerate_options(one, capacity, "us-east-1", CATALOGUE, keep=keep).options for keep in (None, 1)
-    )  # fmt: skip
+    market = Market(capacity=capacity, region="us-east-1", catalogue=CATALOGUE)
+    full, kept = (enumerate_options(one, market, keep=keep).options for keep in (None, 1))
     assert len(kept) < len(full)
     for option in full:
         fitting = (other for other in kept if other.ceiling_usd_per_hour <= option.ceiling_usd_per_hour)

@@ -17,8 +17,10 @@ from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry, Replica
 from sizing.plan import StackPlan
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Market
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 from tests.support.yardstick import cpu_seconds, million_squares
 
 CATALOGUE = load_catalogue()
@@ -33,13 +35,13 @@ def entry(model: str = SMALL, *, rate: float = 2.0, name: str = "chat", **more: 
 
 
 def stack(*entries: ModelEntry, usd: float = 1e6, **capacity: object) -> StackPlan:
-    return plan_stack("test", entries, Capacity(**capacity), Budget(monthly_usd=usd), REGION, CATALOGUE)
+    return plan_stack(plan_request(entries, capacity=Capacity(**capacity), budget=Budget(monthly_usd=usd)))
 
 
 def test_the_choice_is_the_minimum_over_the_whole_small_space() -> None:
     one, capacity = entry(rate=20), Capacity(gpus=("A10G", "L4", "L40S"))
-    options = enumerate_options(one, capacity, REGION, CATALOGUE).options
-    chosen = plan_model(one, capacity, REGION, CATALOGUE).chosen
+    options = enumerate_options(one, Market(capacity=capacity, region=REGION, catalogue=CATALOGUE)).options
+    chosen = plan_model(one, Market(capacity=capacity, region=REGION, catalogue=CATALOGUE)).chosen
     assert chosen.usd_per_hour.expected == min(option.usd_per_hour.expected for option in options)
     assert chosen.meets
 
@@ -47,7 +49,9 @@ def test_the_choice_is_the_minimum_over_the_whole_small_space() -> None:
 def test_two_models_get_the_cheapest_pair_within_the_budget() -> None:
     entries, gpus = (entry(rate=20), entry(LARGE, rate=1, name="large")), ("A10G", "L40S", "A100-40GB")
     capacity = Capacity(gpus=gpus)
-    found = [enumerate_options(one, capacity, REGION, CATALOGUE).options for one in entries]
+    found = [
+        enumerate_options(one, Market(capacity=capacity, region=REGION, catalogue=CATALOGUE)).options for one in entries
+    ]
     shared = 0.2  # more than balancer, transfer, key and secrets cost in an hour
     for budget in (29_000, 32_000, 60_000):
         plan = stack(*entries, usd=budget, gpus=gpus)
@@ -63,8 +67,12 @@ def test_two_models_get_the_cheapest_pair_within_the_budget() -> None:
 @given(rate=st.floats(0.1, 60), more=st.floats(1.0, 4.0), spot=st.floats(0, 1))
 def test_more_traffic_is_never_cheaper(rate: float, more: float, spot: float) -> None:
     capacity = Capacity(spot_share=spot, gpus=("A10G", "L4", "L40S"))
-    less = plan_model(entry(rate=rate), capacity, REGION, CATALOGUE).chosen.usd_per_hour
-    busy = plan_model(entry(rate=rate * more), capacity, REGION, CATALOGUE).chosen.usd_per_hour
+    less = plan_model(
+        entry(rate=rate), Market(capacity=capacity, region=REGION, catalogue=CATALOGUE)
+    ).chosen.usd_per_hour
+    busy = plan_model(
+        entry(rate=rate * more), Market(capacity=capacity, region=REGION, catalogue=CATALOGUE)
+    ).chosen.usd_per_hour
     assert busy.expected >= less.expected - 1e-9
 
 
@@ -73,7 +81,9 @@ def test_more_traffic_is_never_cheaper(rate: float, more: float, spot: float) ->
 def test_a_looser_objective_is_never_dearer(rate: float, tpot: float, looser: float) -> None:
     def cost(tpot_ms: float) -> float:
         one = entry(rate=rate, objectives=Objectives(ttft_p95_ms=3000, tpot_p95_ms=tpot_ms))
-        return plan_model(one, Capacity(), REGION, CATALOGUE).chosen.usd_per_hour.expected
+        return plan_model(
+            one, Market(capacity=Capacity(), region=REGION, catalogue=CATALOGUE)
+        ).chosen.usd_per_hour.expected
 
     assert cost(tpot * looser) <= cost(tpot) + 1e-9
 
@@ -163,32 +173,36 @@ def test_scale_to_zero_has_no_floor_and_a_stated_floor_is_kept() -> None:
 
 def test_a_context_that_does_not_fit_is_capped_and_the_figure_says_so() -> None:
     calm = entry(rate=0.2, objectives=Objectives(ttft_p95_ms=6000))
-    plan = plan_model(calm, Capacity(gpus=("A10G",)), REGION, CATALOGUE).chosen
+    plan = plan_model(calm, Market(capacity=Capacity(gpus=("A10G",)), region=REGION, catalogue=CATALOGUE)).chosen
     assert plan.engine.max_model_len == 8192  # the power of two over 4 x (900 + 250)
     figure = next(figure for figure in plan.figures if figure.name == "max_model_len")
     assert "does not fit" in figure.rule
 
 
 def test_each_option_that_lost_says_why() -> None:
-    result = plan_model(entry(LARGE), Capacity(zones=2), REGION, CATALOGUE, top=1)
+    result = plan_model(entry(LARGE), Market(capacity=Capacity(zones=2), region=REGION, catalogue=CATALOGUE), top=1)
     reasons = {one.option: one.reason for one in result.rejected}
     assert reasons["T4 TP4"].startswith("does not fit: weights")
     assert reasons["MI300X"] == "not sold in us-east-1"
     assert reasons["p6-b200.48xlarge"].startswith("sold in 1 zone of us-east-1 (use1-az6), capacity.zones asks for 2")
-    one_zone = plan_model(entry(LARGE), Capacity(zones=1), REGION, CATALOGUE, top=1).rejected
+    one_zone = plan_model(
+        entry(LARGE), Market(capacity=Capacity(zones=1), region=REGION, catalogue=CATALOGUE), top=1
+    ).rejected
     assert any(one.option == "B200 TP8" and one.reason.startswith("dearer: at least 113.93") for one in one_zone)
     assert any(reason.startswith("dearer:") for reason in reasons.values())
 
 
 def test_a_machine_that_the_region_sells_and_the_catalogue_has_no_price_of_is_left_out_by_name() -> None:
-    rejected = plan_model(entry(LARGE), Capacity(gpus=("H200",)), "us-west-2", CATALOGUE).rejected
+    rejected = plan_model(
+        entry(LARGE), Market(capacity=Capacity(gpus=("H200",)), region="us-west-2", catalogue=CATALOGUE)
+    ).rejected
     (reason,) = (one.reason for one in rejected if one.option == "p5e.48xlarge")
     assert reason == f"us-west-2 sells it, but the catalogue of {CATALOGUE.date} has no price"
 
 
 def test_an_encoder_takes_a_prompt_in_one_batch_and_lacks_no_cache() -> None:
     embed = entry("BAAI/bge-m3", rate=30, workload={"input_tokens": 200, "output_tokens": 1})
-    chosen = plan_model(embed, Capacity(), REGION, CATALOGUE).chosen
+    chosen = plan_model(embed, Market(capacity=Capacity(), region=REGION, catalogue=CATALOGUE)).chosen
     assert chosen.engine.max_num_batched_tokens >= chosen.engine.max_model_len == 8194
     assert chosen.engine_args[-2:] == ("--runner", "pooling")
     with pytest.raises(BadInput, match="takes a prompt in one piece"):
@@ -199,7 +213,10 @@ def test_an_encoder_takes_a_prompt_in_one_batch_and_lacks_no_cache() -> None:
 
 def test_objectives_nobody_meets_are_refused_with_the_best_reachable() -> None:
     with pytest.raises(NoPlan, match="best reachable is TTFT p95"):
-        plan_model(entry(objectives=Objectives(tpot_p95_ms=0.5)), Capacity(), REGION, CATALOGUE)
+        plan_model(
+            entry(objectives=Objectives(tpot_p95_ms=0.5)),
+            Market(capacity=Capacity(), region=REGION, catalogue=CATALOGUE),
+        )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +236,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     one: ModelEntry, capacity: Capacity, error: type[Exception], words: str
 ) -> None:
     with pytest.raises(error, match=words) as refused:
-        plan_model(one, capacity, REGION, CATALOGUE)
+        plan_model(one, Market(capacity=capacity, region=REGION, catalogue=CATALOGUE))
     assert "\n" not in str(refused.value)
 
 
@@ -252,14 +269,16 @@ def test_spot_pools_name_several_types_unless_the_budget_needs_the_cheapest_alon
 
 def test_of_equal_cost_the_choice_is_what_costs_least_at_the_most_traffic() -> None:
     one = entry(LARGE, rate=3, workload={"input_tokens": 800, "output_tokens": 200})
-    options = enumerate_options(one, Capacity(gpus=("A100-40GB",)), REGION, CATALOGUE).options
+    options = enumerate_options(
+        one, Market(capacity=Capacity(gpus=("A100-40GB",)), region=REGION, catalogue=CATALOGUE)
+    ).options
     equals = [option for option in options if option.order[:3] == options[0].order[:3]]
     assert len({option.split.ceiling for option in equals}) > 1
     assert options[0].split.ceiling == min(option.split.ceiling for option in equals)
 
 
 def test_alternatives_are_other_engines_and_their_larger_machines_are_among_the_dearer() -> None:
-    made = plan_model(entry(rate=6), Capacity(), REGION, CATALOGUE)
+    made = plan_model(entry(rate=6), Market(capacity=Capacity(), region=REGION, catalogue=CATALOGUE))
     engines = [(p.gpu, p.tensor_parallel, p.pipeline_parallel) for p in (made.chosen, *made.alternatives)]
     assert len(set(engines)) == len(engines) == 6
     larger = [one for one in made.rejected if one.option.startswith(f"{made.chosen.gpu} TP1 on ")]
@@ -268,7 +287,7 @@ def test_alternatives_are_other_engines_and_their_larger_machines_are_among_the_
 
 def test_what_costs_the_same_is_not_called_dearer() -> None:
     one = entry(LARGE, rate=3, workload={"input_tokens": 800, "output_tokens": 200})
-    made = plan_model(one, Capacity(gpus=("A100-40GB",)), REGION, CATALOGUE, top=0)
+    made = plan_model(one, Market(capacity=Capacity(gpus=("A100-40GB",)), region=REGION, catalogue=CATALOGUE), top=0)
     reasons = {row.option: row.reason for row in made.rejected}
     best = made.chosen.usd_per_hour.expected
     same = [reason for reason in reasons.values() if reason.startswith("as dear as A100-40GB TP")]

@@ -14,8 +14,10 @@ from sizing.cost.document import plan_costs
 from sizing.errors import BadInput, NoPlan, OverBudget, TonnageError
 from sizing.inputs import Budget, Capacity, ModelEntry
 from sizing.planning.planner import PlanResult, plan_model, plan_stack
+from sizing.planning.search.options import Market
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 from tests.support.seeds import reseeded
 from tests.support.yardstick import cpu_seconds
 
@@ -60,22 +62,27 @@ def test_what_cannot_be_planned_is_said_in_one_line(  # noqa: PLR0917
     one: ModelEntry, capacity: Capacity, region: str, error: type[TonnageError], code: int, words: str
 ) -> None:
     with pytest.raises(error, match=words) as refused:
-        plan_model(one, capacity, region, CATALOGUE)
+        plan_model(one, Market(capacity=capacity, region=region, catalogue=CATALOGUE))
     assert "\n" not in refused.value.line()
     assert refused.value.exit_code == code
 
 
 def test_objectives_that_nobody_meets_are_met_when_loosened_to_the_best_that_was_named() -> None:
     with pytest.raises(NoPlan, match="TPOT p95") as refused:
-        plan_model(entry(objectives=Objectives(tpot_p95_ms=0.1)), Capacity(zones=1), "us-east-1", CATALOGUE)
+        plan_model(
+            entry(objectives=Objectives(tpot_p95_ms=0.1)),
+            Market(capacity=Capacity(zones=1), region="us-east-1", catalogue=CATALOGUE),
+        )
     best = float(str(refused.value).split("TPOT p95 ")[1].split(" ms")[0]) + 0.1
     loosened = entry(rate=0.01, objectives=Objectives(ttft_p95_ms=60_000, tpot_p95_ms=best))
-    assert plan_model(loosened, Capacity(zones=1), "us-east-1", CATALOGUE).chosen.meets
+    assert plan_model(
+        loosened, Market(capacity=Capacity(zones=1), region="us-east-1", catalogue=CATALOGUE)
+    ).chosen.meets
 
 
 def test_too_small_a_budget_names_the_smallest_that_works_and_what_would_give_way() -> None:
     with pytest.raises(OverBudget) as refused:
-        plan_stack("small", [entry(rate=30)], Capacity(), Budget(monthly_usd=10), "us-east-1", CATALOGUE)
+        plan_stack(plan_request([entry(rate=30)], budget=Budget(monthly_usd=10)))
     line = refused.value.line()
     assert "the smallest budget that works is" in line
     assert "peakFactor 1 needs" in line
@@ -84,27 +91,29 @@ def test_too_small_a_budget_names_the_smallest_that_works_and_what_would_give_wa
 
 def test_the_plan_is_the_same_under_another_hash_seed() -> None:
     script = (
-        "from tests.sizing.planning.test_planner_input import entry, CATALOGUE, Capacity, plan_model;"
-        "print(plan_model(entry(allow_fp8_kv_cache=True), Capacity(zones=1), 'us-east-1', CATALOGUE))"
+        "from tests.sizing.planning.test_planner_input import entry, CATALOGUE, Capacity, Market, plan_model;"
+        "print(plan_model(entry(allow_fp8_kv_cache=True), Market(capacity=Capacity(zones=1), region='us-east-1',"
+        "catalogue=CATALOGUE)))"
     )
     called = [sys.executable, "-c", script]
     printed = subprocess.run(called, env=reseeded(), capture_output=True, text=True, check=True).stdout
-    here = plan_model(entry(allow_fp8_kv_cache=True), Capacity(zones=1), "us-east-1", CATALOGUE)
+    here = plan_model(
+        entry(allow_fp8_kv_cache=True), Market(capacity=Capacity(zones=1), region="us-east-1", catalogue=CATALOGUE)
+    )
     assert printed == f"{here}\n"
 
 
 def test_planning_fifty_models_takes_no_more_than_three_times_as_long_a_model_as_five() -> None:
     def took(count: int) -> float:
         entries = [entry(name=f"m{i}", rate=1 + i / 7) for i in range(count)]
-        budget = Budget(monthly_usd=1e8)
-        return cpu_seconds(lambda: plan_stack("many", entries, Capacity(), budget, "us-east-1", CATALOGUE), repeats=1)
+        return cpu_seconds(lambda: plan_stack(plan_request(entries)), repeats=1)
 
     took(5)
     assert took(50) < 3 * 10 * took(5)
 
 
 def test_the_smallest_budget_is_that_of_the_leanest_plan() -> None:
-    plan = plan_stack("one", [entry()], Capacity(), Budget(monthly_usd=1e6), "us-east-1", CATALOGUE)
+    plan = plan_stack(plan_request([entry()]))
     bounds = plan.burn_usd_per_hour
     assert 0 < bounds.floor <= bounds.expected <= bounds.ceiling <= 1e6 / HOURS_PER_MONTH
 
@@ -115,14 +124,17 @@ def test_the_smallest_budget_is_that_of_the_leanest_plan() -> None:
 )
 def test_a_card_that_cannot_be_bought_is_not_called_too_small(gpu: str, words: str) -> None:
     with pytest.raises(NoPlan, match=words) as refused:
-        plan_model(entry(), Capacity(gpus=(gpu,)), "us-east-1", CATALOGUE)
+        plan_model(entry(), Market(capacity=Capacity(gpus=(gpu,)), region="us-east-1", catalogue=CATALOGUE))
     assert ("lower capacity.zones" in refused.value.way_out) == (gpu == "B200")
     assert "L40S" in refused.value.way_out
 
 
 def test_the_best_that_is_reachable_is_on_machines_that_can_be_bought() -> None:
     with pytest.raises(NoPlan, match="best reachable is TTFT") as refused:
-        plan_model(entry(objectives=Objectives(ttft_p95_ms=0.1)), Capacity(), "us-east-1", CATALOGUE)
+        plan_model(
+            entry(objectives=Objectives(ttft_p95_ms=0.1)),
+            Market(capacity=Capacity(), region="us-east-1", catalogue=CATALOGUE),
+        )
     assert not {"B200", "B300"} & set(refused.value.problem.split())
     assert "lower capacity.zones" in refused.value.way_out
 
@@ -132,14 +144,16 @@ def test_a_model_that_gives_vectors_is_planned_for_one_token_and_for_no_more() -
         workload = Workload(requests_per_second=5, input_tokens=500, output_tokens=output_tokens)
         return ModelEntry(name="vectors", model="BAAI/bge-m3", workload=workload)
 
-    assert plan_model(vectors(1), Capacity(), "us-east-1", CATALOGUE).chosen.meets
+    assert plan_model(vectors(1), Market(capacity=Capacity(), region="us-east-1", catalogue=CATALOGUE)).chosen.meets
     with pytest.raises(BadInput, match="outputTokens: 20 output tokens, but BAAI/bge-m3 answers with a vector"):
-        plan_model(vectors(20), Capacity(), "us-east-1", CATALOGUE)
+        plan_model(vectors(20), Market(capacity=Capacity(), region="us-east-1", catalogue=CATALOGUE))
 
 
 def test_the_limit_of_one_model_holds_for_its_whole_bill_to_the_cent() -> None:
     def plan(usd: float) -> PlanResult:
-        return plan_model(entry(rate=10), Capacity(), "us-east-1", CATALOGUE, max_monthly_usd=usd)
+        return plan_model(
+            entry(rate=10), Market(capacity=Capacity(), region="us-east-1", catalogue=CATALOGUE), max_monthly_usd=usd
+        )
 
     with pytest.raises(OverBudget) as refused:
         plan(1)

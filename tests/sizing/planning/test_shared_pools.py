@@ -15,6 +15,7 @@ from sizing.plan import StackPlan
 from sizing.planning.planner import plan_stack
 from sizing.units import HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
 BIG, SMALL = "meta-llama/Llama-3.3-70B-Instruct", "meta-llama/Llama-3.1-8B-Instruct"
@@ -30,7 +31,7 @@ def entry(name: str, model: str = BIG, rate: float = 0.05, **fields) -> ModelEnt
 
 def plan(*entries: ModelEntry, usd: float = 1e8, **capacity) -> StackPlan:
     bounds = Capacity(**{"gpus": ("A100-40GB",), "zones": 1, **capacity})
-    return plan_stack("test", entries, bounds, Budget(monthly_usd=usd), "us-east-1", CATALOGUE)
+    return plan_stack(plan_request(entries, capacity=bounds, budget=Budget(monthly_usd=usd)))
 
 
 def nodes_usd(made: StackPlan) -> float:

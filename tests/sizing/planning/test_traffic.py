@@ -13,14 +13,16 @@ from pydantic import ValidationError
 
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan
-from sizing.inputs import Budget, Capacity, ModelEntry
+from sizing.inputs import Capacity, ModelEntry
 from sizing.plan import Bounds, StackPlan
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.search.enumeration import enumerate_options
+from sizing.planning.search.options import Market
 from sizing.planning.sensitivity import day_of
 from sizing.workload.arrivals import POISSON, Arrivals, wait_of
 from sizing.workload.lengths import lengths_of, sigma_of
 from sizing.workload.workload import Objectives, Workload
+from tests.support.plans import plan_request
 
 REGION, CATALOGUE = "us-east-1", load_catalogue()
 FEW = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -37,16 +39,20 @@ def entry(**stated: object) -> ModelEntry:
 
 
 def cost(**stated: object) -> Bounds:
-    return plan_model(entry(**stated), CAPACITY, REGION, CATALOGUE).chosen.usd_per_hour
+    return plan_model(
+        entry(**stated), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)
+    ).chosen.usd_per_hour
 
 
 def stack(**stated: object) -> StackPlan:
-    return plan_stack("test", [entry(**stated)], CAPACITY, Budget(monthly_usd=1e6), REGION, CATALOGUE)
+    return plan_stack(plan_request([entry(**stated)], capacity=CAPACITY))
 
 
 def test_a_day_costs_the_mean_of_the_nodes_that_each_hour_needs() -> None:
-    option = enumerate_options(entry(daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
-    price, spot = option.offers[0].on_demand_usd_per_hour, option.spot_usd_per_hour
+    option = enumerate_options(
+        entry(daily_shape=OFFICE), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)
+    ).options[0]
+    price, spot = (option.offers[0].usd_per_hour(kind) for kind in ("on-demand", "spot"))
     floor, above = (
         option.split.floor,
         [count // option.per_node - option.split.floor for count in option.replicas.by_hour],
@@ -59,7 +65,10 @@ def test_a_day_costs_the_mean_of_the_nodes_that_each_hour_needs() -> None:
 
 def test_the_busiest_hour_decides_replicas_and_what_is_promised_whatever_the_day() -> None:
     loads, card = (entry(daily_shape=OFFICE), entry(minimum_share=min(OFFICE))), {"gpus": ("A10G",)}
-    calm, busy = (plan_model(one, CAPACITY.model_copy(update=card), REGION, CATALOGUE).chosen for one in loads)
+    calm, busy = (
+        plan_model(one, Market(capacity=CAPACITY.model_copy(update=card), region=REGION, catalogue=CATALOGUE)).chosen
+        for one in loads
+    )
     assert calm.replicas.expected == busy.replicas.expected
     assert calm.throughput == busy.throughput
     assert calm.usd_per_hour.expected < busy.usd_per_hour.expected
@@ -68,8 +77,8 @@ def test_the_busiest_hour_decides_replicas_and_what_is_promised_whatever_the_day
 
 def test_the_page_draws_the_stated_day_and_its_month_is_the_expected_cost() -> None:
     one = entry(daily_shape=OFFICE)
-    chosen = plan_model(one, CAPACITY, REGION, CATALOGUE).chosen
-    day = day_of(chosen, one, CAPACITY, REGION, CATALOGUE)
+    chosen = plan_model(one, Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)).chosen
+    day = day_of(chosen, one, Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE))
     assert [hour.requests_per_second for hour in day.hours] == pytest.approx([20 * share for share in OFFICE])
     assert tuple(hour.replicas for hour in day.hours) == chosen.replicas.by_hour
     assert day.mean_usd_per_month == pytest.approx(chosen.usd_per_hour.expected * 730)
@@ -136,8 +145,8 @@ def test_a_burstier_or_longer_tailed_workload_is_never_cheaper(
 
 
 def test_poisson_and_exponential_are_what_nothing_stated_means() -> None:
-    plain = plan_model(entry(), CAPACITY, REGION, CATALOGUE)
-    assert plan_model(entry(burstiness=1.0), CAPACITY, REGION, CATALOGUE) == plain
+    plain = plan_model(entry(), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE))
+    assert plan_model(entry(burstiness=1.0), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)) == plain
 
 
 @pytest.mark.parametrize(
@@ -157,7 +166,7 @@ def test_arrivals_and_tails_that_cannot_be_are_refused(stated: dict[str, object]
 def test_a_tail_longer_than_the_context_is_refused() -> None:
     long = entry(input_tokens=40_000, input_tokens_p95=131_000)
     with pytest.raises(BadInput, match=r"inputTokensP95 \+ outputTokens = 131250 is longer than a request may be"):
-        plan_model(long, CAPACITY, REGION, CATALOGUE)
+        plan_model(long, Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE))
 
 
 def test_lengths_all_alike_have_no_spread_and_the_widest_are_cut_at_the_context() -> None:
@@ -214,22 +223,28 @@ def test_the_smaller_the_share_the_nearer_to_poisson(
 
 def test_bursts_that_more_replicas_share_leave_each_more_and_a_quiet_hour_has_fewer_to_share_them() -> None:
     load = {"requests_per_second": 20.0, "burstiness": 0.1}
-    found = enumerate_options(entry(**load, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    found = enumerate_options(
+        entry(**load, daily_shape=OFFICE), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)
+    ).options[0]
     rates, wanted = found.engine.rates, entry(**load).workload
-    assert rates.each(0.1) < rates.each(0.6) < rates.within == rates.each(1.0) < rates.each(1.5)
+    assert rates.at_share(0.1) < rates.at_share(0.6) < rates.within == rates.at_share(1.0) < rates.at_share(1.5)
     assert rates.replicas(wanted, 0.1) > 1.2 * rates.replicas(wanted) / 10
 
 
 def test_an_hour_with_next_to_no_traffic_takes_one_replica_however_bursty() -> None:
     day = (1e-9, *[1.0] * 23)
-    found = enumerate_options(entry(burstiness=0.05, daily_shape=day), CAPACITY, REGION, CATALOGUE).options[0]
+    found = enumerate_options(
+        entry(burstiness=0.05, daily_shape=day), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)
+    ).options[0]
     assert found.replicas.by_hour[0] == found.replicas.floor == found.per_node
 
 
 def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_enough_in_others() -> None:
     one = entry(requests_per_second=20.0, burstiness=0.1, daily_shape=OFFICE, peak_factor=1.0)
-    plan = plan_model(one, CAPACITY, REGION, CATALOGUE).chosen
-    rates = enumerate_options(one, CAPACITY, REGION, CATALOGUE).options[0].engine.rates
+    plan = plan_model(one, Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)).chosen
+    rates = (
+        enumerate_options(one, Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)).options[0].engine.rates
+    )
     scaling, lag = plan.scaling, next(figure for figure in plan.figures if figure.name == "scale_up_lag_s")
     early = 1 + float(lag.inputs["rise_share"])
     each = scaling.requests_per_s * (1 + scaling.scale_up_tolerance) * early
@@ -237,7 +252,7 @@ def test_the_autoscaler_counts_the_replicas_of_the_busiest_hour_and_more_than_en
     def asked(share: float) -> float:
         return (20 * share + scaling.spare_requests_per_s * early) / each
 
-    assert rates.relief > 1.05
+    assert rates.scale_out_gain > 1.05
     assert asked(1.0) == pytest.approx(rates.replicas(one.workload), rel=1e-3)
     for share in (0.1, 0.4, 0.6):
         assert asked(share) > rates.replicas(one.workload, share) * 0.999  # to which rates are known
@@ -249,7 +264,9 @@ def test_a_tail_moves_with_its_mean() -> None:
 
 
 def test_what_may_wait_takes_replicas_like_the_others_but_no_peak_or_floor() -> None:
-    found = enumerate_options(entry(batch_share=0.5, peak_factor=3.0), CAPACITY, REGION, CATALOGUE).options[0]
+    found = enumerate_options(
+        entry(batch_share=0.5, peak_factor=3.0), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)
+    ).options[0]
     rates, replicas = found.engine.rates, found.replicas
     assert rates.within == found.engine.most.requests_per_s
     assert replicas.batch == pytest.approx(10 / rates.within)
@@ -259,7 +276,9 @@ def test_what_may_wait_takes_replicas_like_the_others_but_no_peak_or_floor() -> 
 
 
 def test_what_may_wait_is_spread_over_the_day() -> None:
-    found = enumerate_options(entry(batch_share=0.5, daily_shape=OFFICE), CAPACITY, REGION, CATALOGUE).options[0]
+    found = enumerate_options(
+        entry(batch_share=0.5, daily_shape=OFFICE), Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)
+    ).options[0]
     assert found.replicas.batch == pytest.approx(10 * sum(OFFICE) / 24 / found.engine.rates.within)
     plan = stack(batch_share=0.5, daily_shape=OFFICE)
     assert plan.models[0].meets
@@ -286,7 +305,9 @@ def test_a_looser_objective_is_never_dearer_whatever_the_traffic(rate: float, tp
         one = entry().model_copy(
             update={"workload": load, "objectives": Objectives(ttft_p95_ms=4000, tpot_p95_ms=tpot_ms)}
         )
-        return plan_model(one, Capacity(gpus=("L40S", "H100")), REGION, CATALOGUE).chosen.usd_per_hour.expected
+        return plan_model(
+            one, Market(capacity=Capacity(gpus=("L40S", "H100")), region=REGION, catalogue=CATALOGUE)
+        ).chosen.usd_per_hour.expected
 
     assert expected(tpot * looser) <= expected(tpot) + 1e-9
 
@@ -300,7 +321,7 @@ def test_the_same_traffic_gives_the_same_plan() -> None:
 def test_long_prompts_with_hardly_an_answer_are_carried(prompt: int, answer: int) -> None:
     one = entry(requests_per_second=0.1, input_tokens=prompt, output_tokens=answer)
     one = one.model_copy(update={"objectives": Objectives(ttft_p95_ms=60_000, tpot_p95_ms=60_000)})
-    assert plan_model(one, Capacity(gpus=("H100",)), REGION, CATALOGUE).chosen.meets
+    assert plan_model(one, Market(capacity=Capacity(gpus=("H100",)), region=REGION, catalogue=CATALOGUE)).chosen.meets
 
 
 def test_a_single_token_has_no_time_between_tokens_to_keep() -> None:
@@ -308,5 +329,8 @@ def test_a_single_token_has_no_time_between_tokens_to_keep() -> None:
         entry(input_tokens=500, output_tokens=1).model_copy(update={"objectives": Objectives(tpot_p95_ms=tpot)})
         for tpot in (80, 60_000)
     )
-    costs = {plan_model(one, CAPACITY, REGION, CATALOGUE).chosen.usd_per_hour for one in (strict, lax)}
+    costs = {
+        plan_model(one, Market(capacity=CAPACITY, region=REGION, catalogue=CATALOGUE)).chosen.usd_per_hour
+        for one in (strict, lax)
+    }
     assert len(costs) == 1

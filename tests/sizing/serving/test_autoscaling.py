@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from sizing.catalogue import load_catalogue
 from sizing.catalogue.files import serving_facts
 from sizing.inputs import Capacity, ModelEntry
-from sizing.plan import Scaling, StartUp
+from sizing.plan import StartUp
+from sizing.plan.operation import Scaling
 from sizing.planning.planner import plan_model
+from sizing.planning.search.options import Market
 from sizing.serving.autoscaling import late_share, rise_within_lag, scale_up_lag_s, scaling, ttft_threshold_s
 from sizing.serving.lifecycle import probes
 from sizing.workload.workload import Objectives, Workload
@@ -23,7 +25,7 @@ PLAN = plan_model(
         name="chat", model="Qwen/Qwen3-8B",
         workload=Workload(requests_per_second=10, input_tokens=900, output_tokens=250),
     ),
-    Capacity(gpus=("L4",)), "us-east-1", load_catalogue(), top=0,
+    Market(capacity=Capacity(gpus=("L4",)), region="us-east-1", catalogue=load_catalogue()), top=0,
 ).chosen  # fmt: skip
 seconds = st.floats(0, 900)
 starts = st.builds(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sizing.operation import Fallback, Ingest
 from sizing.plan import Replicas
+from sizing.plan.operation import Fallback, Ingest
 from sizing.serving.autoscaling import fallback
 from sizing.serving.gateway import gateway_figures, gateway_plan, requests_per_minute
 from sizing.serving.ingest import ingest

@@ -116,7 +116,7 @@ def test_lengths_are_mean_and_tail_within_what_a_lognormal_may_have() -> None:
     assert tail_of([90] * 99 + [100], 91) == 91
 
 
-def test_stated_keys_win_and_take_what_hangs_on_them_along() -> None:
+def test_stated_keys_win_and_take_what_depends_on_them_along() -> None:
     rows = trace(*gaps(1.0, 0.01, 24 * 3600.0))
     told = with_trace({"peakFactor": 2.0, "inputTokens": 700, "minimumShare": 0.1}, rows, "traffic.csv")
     assert (told["inputTokens"], told["outputTokens"], told["peakFactor"]) == (700, 10, 2.0)

@@ -1,4 +1,4 @@
-"""Models that see: published parameter counts, towers on each rank, what was measured, refusals."""
+"""Models that see: published parameter counts, encoders on each rank, what was measured, refusals."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ def test_a_rank_loads_what_was_measured(name, ranks, measured):
     assert loaded_gib(described(measured_config(name)), ranks) == pytest.approx(measured, rel=0.02)
 
 
-def test_a_tower_stands_on_every_stage():
+def test_an_encoder_is_on_every_stage():
     model = described(QWEN)
-    tower = 2 * sum(group.elements for group in model.weights if group.place == "every")
+    encoder = 2 * sum(group.elements for group in model.weights if group.place == "every")
     stages = [model.weight_bytes(stage=stage) for stage in pipeline_stages(model.num_layers, 2)]
-    assert tower > 1.2e9
-    assert sum(stages) == model.weight_bytes() + tower
+    assert encoder > 1.2e9
+    assert sum(stages) == model.weight_bytes() + encoder
 
 
-def test_the_heads_of_a_tower_bound_tensor_parallelism_too():
+def test_the_heads_of_an_encoder_bound_tensor_parallelism_too():
     model = described(oracle_config("Qwen--Qwen2.5-VL-7B-Instruct"), num_attention_heads=32, num_key_value_heads=8)
     assert tensor_parallel_sizes(model, 8) == (1, 2, 4)
 
 
-def test_an_outer_type_and_quantisation_count_for_the_text_and_an_ignored_tower_stays():
+def test_an_outer_type_and_quantisation_count_for_the_text_and_an_ignored_encoder_stays():
     scheme = {"quant_method": "fp8", "modules_to_not_convert": ["visual"]}
     plain, scaled = described(QWEN3), described(QWEN3, quantization_config=scheme)
     assert sum(group.elements for group in plain.weights if group.place == "first") > 5e8
@@ -134,7 +134,7 @@ def test_what_is_missing_or_not_modelled_is_refused_by_name(changes, says):
         described(QWEN3, **changes)
 
 
-def test_a_tower_of_sound_beside_gemma_4_is_refused():
+def test_an_audio_encoder_of_gemma_4_is_refused():
     with pytest.raises(BadInput, match="audio_config"):
         described(measured_config("google--gemma-4-26B-A4B"), audio_config={})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sizing.catalogue import Catalogue, Gpu
 from sizing.errors import BadInput
@@ -13,20 +14,40 @@ PARALLEL = ((1, 1), (2, 1), (4, 1), (8, 1), (1, 2), (2, 2), (4, 2), (1, 4), (2, 
 """Tensor and pipeline parallel sizes that are tried, up to the eight GPUs of one machine."""
 
 
+RejectionKind = Literal[
+    "above-limit",
+    "cache-too-small",
+    "does-not-fit",
+    "misses-objectives",
+    "more-expensive",
+    "no-machine",
+    "no-price",
+    "not-sold",
+    "pod-too-large",
+    "quota",
+    "settings",
+    "too-few-zones",
+    "too-many-replicas",
+    "wrong-gpu-count",
+]
+"""What an option lost by; hints and the order of reasons depend on it, never on the words of a reason."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """An option that lost before its price was looked at, and why."""
+    """An option that lost, by what, and the sentence that a reader is told."""
 
     option: str
+    kind: RejectionKind
     reason: str
 
 
-ShapeKey = tuple[str, str, int, int]
+ParallelKey = tuple[str, str, int, int]
 """Checkpoint, GPU, tensor and pipeline parallel size."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
+class ParallelConfig:
     """One checkpoint on one set of GPUs, before its settings are chosen."""
 
     entry: ModelEntry
@@ -39,12 +60,12 @@ class Shape:
 
     @property
     def name(self) -> str:
-        """GPU, widths and, where it is another, checkpoint: as rejections name it."""
+        """GPU, parallel sizes and, where it is another, checkpoint: as rejections name it."""
         name = option_name(self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
         return f"{name} {self.model.name.split('/')[-1]}" if self.variant else name
 
     @property
-    def key(self) -> ShapeKey:
+    def key(self) -> ParallelKey:
         """What it is known by."""
         return (self.model.name, self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
 
@@ -78,7 +99,7 @@ def checkpoints(entry: ModelEntry, catalogue: Catalogue) -> tuple[ModelSpec, ...
     return tuple(found.values())
 
 
-def widths(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
+def parallel_sizes(entry: ModelEntry) -> tuple[tuple[int, int], ...]:
     """Return the tensor and pipeline parallel sizes to try: those that the entry does not fix."""
     tensor, pipeline = entry.engine.tensor_parallel, entry.engine.pipeline_parallel
     pairs = [(tensor or tp, pipeline or pp) for tp, pp in PARALLEL]

@@ -1,8 +1,8 @@
-"""Encoders of images and sound beside a language model: their weights and what their profile run keeps alive.
+"""Encoders of images and sound in a multimodal model: their weights and what their profile run keeps alive.
 
-Every tower stands on the first pipeline stage. Tensor parallelism splits its blocks like those of a decoder (q, k, v
-and the first MLP matrix by output, the others by input), while patch embeddings, positions, norms and most projectors
-are whole on every rank. Source: the tower classes of vLLM 0.32.0 in ``vllm/model_executor/models``.
+Every pipeline stage holds the encoder, and the first runs it. Tensor parallelism splits its blocks like those of a
+decoder (q, k, v and the first MLP matrix by output, the others by input), while patch embeddings, positions, norms and
+most projectors are whole on every rank. Source: the encoder classes of vLLM 0.32.0 in ``vllm/model_executor/models``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sizing.models.weight_groups import Split, WeightGroup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tower:
+class Encoder:
     """Weights of an encoder with its projector, and its profile run."""
 
     weights: tuple[WeightGroup, ...]
@@ -30,7 +30,7 @@ class Tower:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
+class EncoderBlocks:
     """Blocks of a transformer encoder; sizes in elements."""
 
     layers: int
@@ -50,7 +50,7 @@ class Encoder:
     """Modules of q, k and v together, of the output, and of the two MLP matrices."""
 
 
-def encoder_blocks(encoder: Encoder) -> tuple[WeightGroup, ...]:
+def encoder_blocks(encoder: EncoderBlocks) -> tuple[WeightGroup, ...]:
     """Return the weights of all blocks. BadInput where the heads do not divide the width."""
     hidden, layers = encoder.hidden, range(encoder.layers)
     if encoder.head_dim is None and hidden % encoder.heads:
@@ -74,7 +74,7 @@ def _by_heads(groups: tuple[WeightGroup, ...], heads: int) -> tuple[WeightGroup,
 
 
 def linear(path: str, rows: int, columns: int, split: Split, *, bias: bool = False) -> tuple[WeightGroup, ...]:
-    """Return one linear layer of a tower that a checkpoint may quantise under ``path``; a bias follows the rows."""
+    """Return one linear layer of an encoder that a checkpoint may quantise under ``path``; a bias follows the rows."""
     name = path.rsplit(".", 1)[-1]
     weight = WeightGroup(name=name, rows=rows, columns=columns, split=split, place="every", path=path)
     if not bias:
@@ -114,7 +114,7 @@ def part(config: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def patches(vision: Mapping[str, object]) -> int:
-    """Return the patches of one image of the tower's own size."""
+    """Return the patches of one image of the encoder's own size."""
     side = whole(vision, "image_size") // whole(vision, "patch_size")
     if not side:
         raise BadInput("config.json: image_size", "smaller than patch_size")

@@ -30,6 +30,43 @@ class Probes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Drain:
+    """How a replica leaves: grace_period_s > pre_stop_s + shutdown_timeout_s, and within the spot notice."""
+
+    pre_stop_s: int
+    shutdown_timeout_s: int
+    grace_period_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaling:
+    """Thresholds of the autoscaler, per replica; it acts ``scale_up_tolerance`` above each."""
+
+    requests_per_s: float
+    """Arrivals that one replica is counted for."""
+    spare_requests_per_s: float
+    """Arrivals counted on top, for the replicas that stand by for a loss and for bursts that fewer replicas share."""
+    rate_window_s: int
+    """Window over which arrivals are averaged, and times to the first token looked at."""
+    waiting_requests: int
+    kv_cache_usage: float
+    ttft_s: float
+    ttft_quantile: float
+    """Quantile of TTFT that is held against ``ttft_s``: lower than what is promised where few calls tell it."""
+    polling_s: int
+    scale_up_tolerance: float
+    """Share above a threshold at which it acts: a tenth, and chance in the arrivals that a window counts."""
+    scale_up_window_s: int
+    scale_up_pods: int
+    """Replicas that may be added in ``scale_up_period_s``."""
+    scale_up_period_s: int
+    scale_down_window_s: int
+    scale_down_pods: int
+    scale_down_period_s: int
+    cooldown_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeLifetime:
     """When Karpenter buys, keeps and removes the nodes of one pool; whole minutes."""
 

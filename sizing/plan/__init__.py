@@ -3,7 +3,9 @@
 Frozen dataclasses with units in the names. ``ServingPlan`` is one model, ``NodePoolPlan`` one set of nodes,
 ``StackPlan`` the whole stack. ``Figure`` is the explanation of one number: its rule, its inputs and the
 source of its constants. All sizes are GiB (2**30 bytes), all prices USD, all tokens per second are over all
-GPUs of one replica.
+GPUs of one replica. How a plan is operated is in ``sizing.plan.operation``.
+
+What does not live here: rules (the other packages of ``sizing``) and documents (``components``).
 """
 
 from __future__ import annotations
@@ -12,7 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sizing.operation import Fallback, GatewayPlan, Ingest, NodeLifetime, Placement, Probes, Rollout
+from sizing.plan.operation import (
+    Drain,
+    Fallback,
+    GatewayPlan,
+    Ingest,
+    NodeLifetime,
+    Placement,
+    Probes,
+    Rollout,
+    Scaling,
+)
 from sizing.units import CENT
 
 CapacityType = Literal["on-demand", "spot"]
@@ -143,6 +155,8 @@ class ThroughputEstimate:
     ttft_ms: Interval
     tpot_ms: Interval
     requests_per_s: float
+    prefill_ms: float
+    """Time that one prompt takes of the engine."""
     figures: tuple[Figure, ...]
 
 
@@ -165,43 +179,6 @@ class StartUp:
     def total_s(self) -> float:
         """Seconds from nothing to the first token."""
         return self.node_s + self.image_pull_s + self.pod_s
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drain:
-    """How a replica leaves: grace_period_s > pre_stop_s + shutdown_timeout_s, and within the spot notice."""
-
-    pre_stop_s: int
-    shutdown_timeout_s: int
-    grace_period_s: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scaling:
-    """Thresholds of the autoscaler, per replica; it acts ``scale_up_tolerance`` above each."""
-
-    requests_per_s: float
-    """Arrivals that one replica is counted for."""
-    spare_requests_per_s: float
-    """Arrivals counted on top, for the replicas that stand by for a loss and for bursts that fewer replicas share."""
-    rate_window_s: int
-    """Window over which arrivals are averaged, and times to the first token looked at."""
-    waiting_requests: int
-    kv_cache_usage: float
-    ttft_s: float
-    ttft_quantile: float
-    """Quantile of TTFT that is held against ``ttft_s``: lower than what is promised where few calls tell it."""
-    polling_s: int
-    scale_up_tolerance: float
-    """Share above a threshold at which it acts: a tenth, and chance in the arrivals that a window counts."""
-    scale_up_window_s: int
-    scale_up_pods: int
-    """Replicas that may be added in ``scale_up_period_s``."""
-    scale_up_period_s: int
-    scale_down_window_s: int
-    scale_down_pods: int
-    scale_down_period_s: int
-    cooldown_s: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +225,8 @@ class ServingPlan:
     start_up: StartUp
     probes: Probes
     drain: Drain
+    slowest_answer_s: float
+    """Of an answer at the 95th percentile of lengths: what a leaving replica should wait for."""
     scaling: Scaling
     resources: PodResources
     surge: int
@@ -257,6 +236,11 @@ class ServingPlan:
     usd_per_hour: Bounds
     usd_per_million_output_tokens: float
     weights_bytes: int
+    ttft_p95_ms: float
+    """At the planned traffic, over requests and deployments."""
+    tpot_p95_ms: float
+    most_requests_per_s_per_replica: float
+    """Arrivals that one replica carries within the objectives at the busiest hour."""
     meets: bool
     figures: tuple[Figure, ...]
     rollout: Rollout
@@ -276,8 +260,13 @@ class InstanceOffer:
     vcpu: int
     memory_gib: float
     on_demand_usd_per_hour: float
-    spot_usd_per_hour: float | None
+    spot_usd_per_hour: float
+    """Planned, never above on demand: what the catalogue makes of the prices that were seen."""
     zone_ids: tuple[str, ...]
+
+    def usd_per_hour(self, capacity_type: CapacityType) -> float:
+        """Return the price that is planned and paid for one node, in USD per hour."""
+        return self.spot_usd_per_hour if capacity_type == "spot" else self.on_demand_usd_per_hour
 
 
 @dataclass(frozen=True, kw_only=True)
