@@ -5,36 +5,38 @@ its weights; and of the stack, its gateway and GPU quota.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sizing.catalogue.files import serving_facts, serving_source
 from sizing.inputs import ModelEntry
 from sizing.plan import Figure, NodePoolPlan, Replicas, ServingPlan, StartUp
 from sizing.plan.operation import Fallback, GatewayPlan, Ingest, Placement, Probes, Rollout
+from sizing.planning.search.options import Option
+from sizing.planning.sharing.fleets import Fleet
 from sizing.serving.gateway import gateway_figures
 
 
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """How one model is operated: the fields of its plan that deadlines, place and loss of metrics follow from."""
+
+    rollout: Rollout
+    placement: Placement
+    fallback: Fallback
+    ingest: Ingest
+
+
 def operation_figures(
-    entry: ModelEntry,
-    replicas: Replicas,
-    *,
-    rollout: Rollout,
-    placement: Placement,
-    fallback: Fallback,
-    ingest: Ingest,
-    start: StartUp,
-    probes: Probes,
-    per_node: int,
-    zones: int,
-    surge: int,
-    weights_bytes: int,
+    entry: ModelEntry, fleet: Fleet, start: StartUp, probes: Probes, operation: Operation
 ) -> tuple[Figure, ...]:
-    """Return the figures of how one model is operated."""
+    """Return the figures of how one model on ``fleet`` is operated."""
+    option = fleet.option(entry.name)
     return (
-        *_deadlines(rollout, start, probes),
-        *_away(rollout, replicas, per_node=per_node, surge=surge),
-        *_place(entry, placement, replicas, per_node=per_node, zones=zones),
-        _fallback(fallback, replicas),
-        *_ingest(ingest, weights_bytes),
+        *_deadlines(operation.rollout, start, probes),
+        *_away(operation.rollout, option, surge=fleet.surge),
+        *_place(entry, option, operation.placement),
+        _fallback(operation.fallback, option.replicas),
+        *_ingest(operation.ingest, option.engine.weights_bytes),
     )
 
 
@@ -85,7 +87,7 @@ def _deadlines(rollout: Rollout, start: StartUp, probes: Probes) -> tuple[Figure
     )
 
 
-def _away(rollout: Rollout, replicas: Replicas, *, per_node: int, surge: int) -> tuple[Figure, ...]:
+def _away(rollout: Rollout, option: Option, *, surge: int) -> tuple[Figure, ...]:
     source = serving_source("rollout")
     return (
         Figure(
@@ -94,7 +96,7 @@ def _away(rollout: Rollout, replicas: Replicas, *, per_node: int, surge: int) ->
             unit=f"{rollout.unavailable_unit} in a rollout",
             rule="one replica is replaced in place where the pools have no room for one more; else the percentage that"
             " lets go of one replica at the ceiling and of none well below it (Kubernetes rounds down)",
-            inputs={"surge": surge, "ceiling": replicas.ceiling},
+            inputs={"surge": surge, "ceiling": option.replicas.ceiling},
             source=source,
         ),
         Figure(
@@ -102,15 +104,13 @@ def _away(rollout: Rollout, replicas: Replicas, *, per_node: int, surge: int) ->
             value=rollout.evictable,
             unit="replicas at once",
             rule="replicas of one node, which leaves with all of them; with fewer its drain would not end",
-            inputs={"replicas_per_node": per_node},
+            inputs={"replicas_per_node": option.per_node},
             source="sizing/serving/rollout.py",
         ),
     )
 
 
-def _place(
-    entry: ModelEntry, placement: Placement, replicas: Replicas, *, per_node: int, zones: int
-) -> tuple[Figure, ...]:
+def _place(entry: ModelEntry, option: Option, placement: Placement) -> tuple[Figure, ...]:
     spread = Figure(
         name="max_skew",
         value=placement.max_skew,
@@ -119,10 +119,10 @@ def _place(
         " others; with lossTolerance zone a condition, with the replicas of one node; else best effort, also on shared"
         " nodes",
         inputs={
-            "floor": replicas.floor,
-            "ceiling": replicas.ceiling,
-            "zones": zones,
-            "replicas_per_node": per_node,
+            "floor": option.replicas.floor,
+            "ceiling": option.replicas.ceiling,
+            "zones": len(option.zones),
+            "replicas_per_node": option.per_node,
             "lossTolerance": entry.loss_tolerance,
         },
         source="sizing/serving/placement.py",

@@ -9,9 +9,10 @@ from sizing.memory.estimate import estimate_memory
 from sizing.nodes.loss_tolerance import lost_replicas
 from sizing.performance.prediction import estimate_of
 from sizing.performance.queueing import Traffic, traffic_for
-from sizing.plan import NodePoolPlan, ServingPlan
+from sizing.plan import NodePoolPlan, ServingPlan, StartUp
+from sizing.plan.operation import Probes
 from sizing.planning.explanation import plan_figures
-from sizing.planning.operation_figures import operation_figures
+from sizing.planning.operation_figures import Operation, operation_figures
 from sizing.planning.scaling_figures import scaling_figures
 from sizing.planning.search.options import Option
 from sizing.planning.sharing.fleets import Fleet, own_fleet
@@ -26,6 +27,24 @@ from sizing.units import SECONDS_PER_HOUR
 def _traffic(entry: ModelEntry, option: Option) -> Traffic:
     rate = entry.workload.prompt_requests_per_second / (option.replicas.expected - option.replicas.batch)
     return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
+
+
+def _operation(entry: ModelEntry, fleet: Fleet, start: StartUp, budgets: Probes, pools: int) -> Operation:
+    """Return how one model on ``fleet`` is operated."""
+    option = fleet.option(entry.name)
+    return Operation(
+        rollout=rollout(start, budgets, option.replicas, per_node=option.per_node, surge=fleet.surge),
+        placement=placement(
+            option.replicas,
+            per_node=option.per_node,
+            zones=len(option.zones),
+            pools=pools,
+            tolerance=entry.loss_tolerance,
+            shared=bool(fleet.shared),
+        ),
+        fallback=fallback(option.replicas, scale_to_zero=entry.scale_to_zero),
+        ingest=ingest(option.engine.weights_bytes),
+    )
 
 
 def own_plan(entry: ModelEntry, option: Option, capacity: Capacity) -> ServingPlan:
@@ -46,19 +65,8 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     thresholds = scaling(
         settings, entry, start, each=each, scale_out_gain=engine.rates.scale_out_gain, least=least, spare=spare
     )
-    budgets = probes(start)
-    leave = drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
-    surge, weights = fleet.surge, engine.weights_bytes
-    replace_how = rollout(start, budgets, option.replicas, per_node=option.per_node, surge=surge)
-    where = placement(
-        option.replicas,
-        per_node=option.per_node,
-        zones=zones,
-        pools=len(pools),
-        tolerance=entry.loss_tolerance,
-        shared=bool(fleet.shared),
-    )
-    without, copied = fallback(option.replicas, scale_to_zero=entry.scale_to_zero), ingest(weights)
+    budgets, leave = probes(start), drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
+    operation = _operation(entry, fleet, start, budgets, len(pools))
     output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
@@ -85,11 +93,11 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         slowest_answer_s=slowest_answer_s(entry.workload, traffic.tpot_p95_ms),
         scaling=thresholds,
         resources=engine.pod,
-        surge=surge,
+        surge=fleet.surge,
         pools=tuple(pool.name for pool in pools),
         usd_per_hour=option.usd_per_hour,
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
-        weights_bytes=weights,
+        weights_bytes=engine.weights_bytes,
         ttft_p95_ms=traffic.ttft_p95_ms,
         tpot_p95_ms=traffic.tpot_p95_ms,
         most_requests_per_s_per_replica=engine.most.requests_per_s,
@@ -98,24 +106,11 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
             *plan_figures(entry, fleet, traffic, capacity),
             *scaling_figures(entry, option, start, thresholds, budgets),
             *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
-            *operation_figures(
-                entry,
-                option.replicas,
-                rollout=replace_how,
-                placement=where,
-                fallback=without,
-                ingest=copied,
-                start=start,
-                probes=budgets,
-                per_node=option.per_node,
-                zones=zones,
-                surge=surge,
-                weights_bytes=weights,
-            ),
+            *operation_figures(entry, fleet, start, budgets, operation),
         ),
-        rollout=replace_how,
-        placement=where,
-        fallback=without,
-        ingest=copied,
+        rollout=operation.rollout,
+        placement=operation.placement,
+        fallback=operation.fallback,
+        ingest=operation.ingest,
         shares_with=fleet.beside(entry.name),
     )

@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = ("sizing/plan/__init__.py", "sizing/plan/operation.py")
+AFTER = "sizing/observe/"
+"""What looks at a plan afterwards: it reads plans and proposes others, and makes none."""
 NO_RULES = ("sizing/units.py", "sizing/catalogue/files.py")
 """Files whose functions make nothing by themselves: rounding, and what the catalogue says."""
 FOLDERS = ("sizing", "components", "infra", "policies", "rehearsal", "cli")
@@ -51,6 +53,8 @@ class Maker:
     function: str
     expression: str
     says: str
+    via: tuple[str, str] = ("", "")
+    """The field of another class, not of the contract, that the value is handed on from."""
 
     @property
     def place(self) -> str:
@@ -168,11 +172,20 @@ class Code:
         """Return the files that read a field, sorted."""
         return sorted(file for file, one in self.readings.items() if (name, of) in one.reads)
 
-    def makers(self, name: str, of: str) -> list[Maker]:
-        """Return where rules give a field its value, each place once; copies count where no constructor gives it."""
-        key, ours = (name, of), [one for file, one in self.readings.items() if file.startswith("sizing/")]
-        found = {maker.place: maker for one in ours for maker in one.made.get(key, ())}
-        found = found or {maker.place: maker for one in ours for maker in one.changed.get(key, ())}
+    def _before(self, maker: Maker, *, handed_on: bool) -> list[Maker]:
+        before = self.makers(*maker.via, handed_on=False) if handed_on and maker.via[0] else []
+        return [replace(one, expression=one.expression or maker.expression) for one in before] or [maker]
+
+    def makers(self, name: str, of: str, *, handed_on: bool = True) -> list[Maker]:
+        """Return where rules give a field its value, each place once; copies count where no constructor gives it.
+
+        A value that is ``handed_on`` from a field of another class is made where that field gets it, one step back.
+        """
+        key = name, of
+        ours = [one for file, one in self.readings.items() if file.startswith("sizing/") and not file.startswith(AFTER)]
+        made = [maker for one in ours for maker in one.made.get(key, ())]
+        made = made or [maker for one in ours for maker in one.changed.get(key, ())]
+        found = {one.place: one for maker in made for one in self._before(maker, handed_on=handed_on)}
         return [found[place] for place in sorted(found)]
 
 
@@ -332,12 +345,12 @@ class Reading(ast.NodeVisitor):
         made, places = (name, self.made) if self.code.knows(name, self.module.file) else ("", self.changed)
         if name == "replace" and node.args:
             made = self.type_of(node.args[0])
-        if made in self.code.contract:
+        if made in self.code.classes:
             for one in node.keywords:
                 if one.arg is not None:
                     places.setdefault((made, one.arg), []).append(self._maker(one.value, one.value))
                     continue
-                for each in self.code.contract[made].fields if places is self.made else ():
+                for each in self.code.classes[made].fields if places is self.made else ():
                     places.setdefault((made, each), []).append(self._holder())
         self.generic_visit(node)
 
@@ -359,7 +372,12 @@ class Reading(ast.NodeVisitor):
                 name = f"{own.name}.{function.name}"
                 return Maker(file=own.file, function=name, expression=ast.unparse(given), says=_says(function))
         shown = value if not isinstance(value, ast.Name) else given
-        return replace(self._holder(), expression=ast.unparse(shown), says="")
+        maker = replace(self._holder(), expression=ast.unparse(shown), says="")
+        if isinstance(value, ast.Attribute):
+            owner = self.type_of(value.value)
+            if owner in self.code.classes and owner not in self.code.contract:
+                return replace(maker, via=(owner, value.attr))
+        return maker
 
     def _holder(self) -> Maker:
         """Return the function that is being read."""
