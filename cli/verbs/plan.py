@@ -155,25 +155,14 @@ def plan(
     result = plan_model(entry, market, max_monthly_usd=limit, top=top)
     document = plan_document(result, entry, region, catalogue.date, catalogue)
     if html is not None:
-        study = study_plan(
-            result,
-            entry,
-            market,
-            max_monthly_usd=limit,
-            progress=tell,
-        )
+        study = study_plan(result, entry, market, max_monthly_usd=limit, progress=tell)
         _write_page(html, document, study)
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
 
     def notes() -> everything.Notes:  # asked for by text and Markdown only
         return everything.Notes(
-            cheaper=what_saves(
-                result.chosen,
-                entry,
-                market,
-                max_monthly_usd=limit,
-            ),
+            cheaper=what_saves(result.chosen, entry, market, max_monthly_usd=limit),
             warnings=(*warnings_of(entry, result.chosen), *spot_warnings(result.chosen, result.pools)),
         )
 
