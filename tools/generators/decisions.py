@@ -7,6 +7,7 @@ stale or a field has no maker or nobody reads it; with ``--print`` it prints the
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -220,7 +221,10 @@ def table() -> str:
 def main() -> int:
     """Write the page, print the table with ``--print``, or compare with ``--check``."""
     if "--print" in sys.argv[1:]:
-        print(table())
+        try:
+            print(table(), flush=True)
+        except BrokenPipeError:  # who reads the first lines only, by head or less
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     text, wrong = page(), problems(decisions())
     for line in wrong:
