@@ -58,9 +58,9 @@ WeightsGib = Annotated[
 def stated(
     kind: type[Stated], values: Mapping[str, object], options: Mapping[str, str] = MappingProxyType({})
 ) -> Stated:
-    """Build ``kind`` from option values, leaving out what was not given; BadInput names the option.
+    """Build ``kind`` from the option values that were given; BadInput names the option.
 
-    ``options`` names those that are not called as their key.
+    ``options``: names of options that differ from their key.
     """
     from pydantic import ValidationError
 
@@ -72,7 +72,7 @@ def stated(
 
 
 def does_not_fit(sizing: Sizing) -> Exception:
-    """Return the clear no of a verb that needs a model in memory."""
+    """Return the refusal (exit 3) of a verb whose model does not fit."""
     from sizing.errors import DoesNotFit
 
     hints = "; ".join(sizing.memory.hints)

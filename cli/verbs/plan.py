@@ -1,4 +1,4 @@
-"""``tonnage plan``: the cheapest way to serve one model on one screen; everything else with ``--explain``."""
+"""``tonnage plan``: the cheapest plan of one model on one screen; details with ``--explain``."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def plan(
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
 
-    def notes() -> everything.Notes:  # asked for by text and Markdown only
+    def notes() -> everything.Notes:  # only for text and Markdown
         return everything.Notes(
             cheaper=what_saves(
                 result.chosen,
@@ -187,7 +187,7 @@ def plan(
 
 
 def _entry(spec: ModelSpec, question: Question, engine: TimedEngineOptions) -> ModelEntry:
-    """Return what is served, as the entry of a stack file would state it."""
+    """Return the options as an entry of a stack file."""
     from sizing.inputs import ModelEntry, ReplicaBounds
     from sizing.workload.workload import Objectives
 
@@ -233,7 +233,7 @@ def _quota(text: str) -> dict[str, str | int]:
 
 
 def _workload(question: Question) -> Workload:
-    """Return the workload that options and trace tell; BadInput for a figure that neither does."""
+    """Return the workload of options and trace; BadInput for a figure that neither gives."""
     from sizing.errors import BadInput
     from sizing.workload.workload import Workload
 

@@ -45,7 +45,7 @@ def rehearse(
 
 
 def _show_plan(stack: str, folder: Path) -> None:
-    """Print plan and bill, as ``tonnage preview`` has them, while there is nothing else to see yet."""
+    """Print plan and bill as ``tonnage preview`` does, before the rehearsal starts."""
     from cli.output import console
     from cli.render.preview import plan_and_bill
     from cli.verbs.preview import preview_document
@@ -54,7 +54,7 @@ def _show_plan(stack: str, folder: Path) -> None:
 
 
 def _nothing() -> None:
-    """Print no plan: the one document on standard output comes at the end."""
+    """Print no plan: with JSON the only document is the report at the end."""
 
 
 def _limits(stated: list[str]) -> dict[str, int]:
