@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from infra.settings.schema import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, StackSettings, config_key
 from infra.settings.serving import ServingSettings
-from infra.traces import told_by_trace
+from infra.traces import with_trace_figures
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
@@ -144,7 +144,7 @@ def _read_traces(models: object, where: str, folder: Path) -> None:
         workload = entry.get("workload") if isinstance(entry, dict) else None
         if isinstance(workload, dict) and workload.get("trace") is not None:
             place = f"{where}: {config_key('models')}[{index}].workload.trace"
-            entry["workload"] = told_by_trace(workload, folder, place)
+            entry["workload"] = with_trace_figures(workload, folder, place)
 
 
 def _label(stack: str) -> str:

@@ -12,7 +12,7 @@ from sizing.workload.trace import MOST_BYTES, parse_trace, with_trace
 MIB = 2**20
 
 
-def told_by_trace(workload: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+def with_trace_figures(workload: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
     """Return ``workload`` with the figures of the trace that it names; BadInput starts with ``where``."""
     name = workload["trace"]
     if not isinstance(name, str) or not name:

@@ -151,7 +151,7 @@ class Builder:
                 self.progress("waiting for another process that is building the tools")
                 fcntl.flock(handle, fcntl.LOCK_EX)
             for folder in (self.cache, self.compiler.folder):
-                for stale in folder.glob(".scratch-*"):  # a killed build's: whoever holds the lock is alone
+                for stale in folder.glob(".scratch-*"):  # left by a killed build: only one process holds the lock
                     shutil.rmtree(stale, ignore_errors=True)
             yield
 

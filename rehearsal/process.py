@@ -165,7 +165,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def shim(self, name: str, binary: Path) -> Path:
-        """Write ``run_dir/bin/<name>``, an executable that runs ``binary`` and dies with whoever starts it."""
+        """Write ``run_dir/bin/<name>``, an executable that runs ``binary`` and dies with its parent process."""
         path = self.run_dir / "bin" / name
         words = guarded([binary])
         words[words.index(str(os.getpid()))] = "$PPID"

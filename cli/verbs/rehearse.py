@@ -57,12 +57,12 @@ def _nothing() -> None:
     """Print no plan: with JSON the only document is the report at the end."""
 
 
-def _limits(stated: list[str]) -> dict[str, int]:
+def _limits(options: list[str]) -> dict[str, int]:
     """Read ``POOL=N`` options."""
     from sizing.errors import BadInput
 
     limits: dict[str, int] = {}
-    for text in stated:
+    for text in options:
         pool, _, number = text.partition("=")
         if not pool or not number.lstrip("-").isdigit():
             raise BadInput("--gpu-limit", f"{text!r} is not POOL=N", way_out="for example --gpu-limit chat-spot=0")
