@@ -1,4 +1,4 @@
-"""Entry point: parses, runs one verb and turns whatever happens into one line and an exit code."""
+"""Entry point: parses, runs one verb and turns every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_standard_output()
-    gc.freeze()  # the interpreter would look through everything once more before it goes
+    gc.freeze()  # the interpreter would run the garbage collector once more at exit
     sys.exit(code)
 
 
@@ -62,21 +62,21 @@ def _fail(line: str, code: int) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Let a stream that the caller has closed lead nowhere, instead of failing or writing to the other one."""
+    """Point a stream that the caller has closed at the null device, so that nothing fails or is mixed up."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
 
 
 def _tolerate_narrow_encodings() -> None:
-    """Print what a terminal cannot show as ``?`` instead of failing on it."""
+    """Print characters that the terminal cannot encode as ``?``."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def _silence_standard_output() -> None:
-    """Point standard output at nothing, so that the interpreter does not complain when it closes."""
+    """Point standard output at the null device, so that the interpreter does not report an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -56,9 +56,9 @@ def command() -> Any:
 
 
 def usage_error(error: Exception, arguments: Sequence[str]) -> tuple[str, int] | None:
-    """Return (line, exit code) for a mistake that the parser found or an abort; None for anything else.
+    """Return (line, exit code) for a usage error or an abort; None for anything else.
 
-    The parser does not say what it was given; that is looked up in ``arguments``.
+    The parser does not report the refused value; it is looked up in ``arguments``.
     """
     if type(error).__name__ == "Abort":
         return "interrupted", 130

@@ -67,10 +67,10 @@ class EngineOptions(OptionGroup):
 
     def overrides(self) -> EngineOverrides:
         """Return the engine settings that are fixed; BadInput names the option that cannot be."""
-        from cli.options import stated
+        from cli.options import validated
         from sizing.inputs import EngineOverrides
 
-        return stated(EngineOverrides, {k: v for k, v in self.given().items() if k in EngineOverrides.model_fields})
+        return validated(EngineOverrides, {k: v for k, v in self.given().items() if k in EngineOverrides.model_fields})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,16 +11,16 @@ from typing import Any, get_type_hints
 
 @dataclass(frozen=True, kw_only=True)
 class OptionGroup:
-    """Base of the groups: each field is annotated as typer reads it."""
+    """Base class of option groups: each field has a typer annotation."""
 
     def given(self) -> dict[str, Any]:
-        """Return by name what the user gave: a flag that was not set and an option left out are absent."""
+        """Return the options that the user gave, by name; those at their default are absent."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def with_groups(verb: Callable[..., None]) -> Callable[..., None]:
-    """Let typer see, in place of a parameter that is a group, an option for each of its fields."""
+    """Replace a parameter that is a group by one option per field in the signature that typer reads."""
     hints = get_type_hints(verb, include_extras=True)
     groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
     seen = [

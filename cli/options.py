@@ -55,12 +55,12 @@ WeightsGib = Annotated[
 ]
 
 
-def stated(
+def validated(
     kind: type[Stated], values: Mapping[str, object], options: Mapping[str, str] = MappingProxyType({})
 ) -> Stated:
-    """Build ``kind`` from option values, leaving out what was not given; BadInput names the option.
+    """Build ``kind`` from the option values that were given; BadInput names the option.
 
-    ``options`` names those that are not called as their key.
+    ``options``: names of options that differ from their key.
     """
     from pydantic import ValidationError
 
@@ -72,7 +72,7 @@ def stated(
 
 
 def does_not_fit(sizing: Sizing) -> Exception:
-    """Return the clear no of a verb that needs a model in memory."""
+    """Return the refusal (exit 3) of a verb whose model does not fit."""
     from sizing.errors import DoesNotFit
 
     hints = "; ".join(sizing.memory.hints)
@@ -99,7 +99,7 @@ def _bad_option(error: ValidationError, options: Mapping[str, str]) -> Exception
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     where = options.get(key) or (option_of(key) if key else "options")
-    if first["type"] == "value_error":  # a rule of ours, whose text names the keys and the way out
+    if first["type"] == "value_error":  # a validator of ours, whose text names the keys and a hint
         return BadInput(where, str(first["ctx"]["error"]))
     return BadInput(where, f"{str(first['input'])[:80]}: {first['msg'][:1].lower()}{first['msg'][1:]}")
 

@@ -1,4 +1,4 @@
-"""Where documents go: JSON pure on standard output, everything that moves on standard error."""
+"""Output of documents: standard output for the document alone, standard error for progress."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tell(line: str) -> None:
 def write_file(path: Path, content: str, option: str) -> None:
     """Write ``content`` to ``path`` or not at all; BadInput names the option.
 
-    What a link points at is replaced, not the link; a pipe or a device is written to, never replaced by a file.
+    The target of a symbolic link is replaced, not the link; a pipe or a device is written to, not replaced.
     """
     from sizing.errors import BadInput
 
@@ -63,7 +63,7 @@ def write_file(path: Path, content: str, option: str) -> None:
 
 
 def write_files(contents: Mapping[Path, str], option: str) -> None:
-    """Write all files or none: each is complete beside its place before the first is replaced."""
+    """Write all files or none: each is written to a temporary file before the first is replaced."""
     from sizing.errors import BadInput
 
     drafts = {path: path.with_name(path.name + ".part") for path in contents}

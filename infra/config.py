@@ -1,7 +1,7 @@
 """Reads settings: from ``pulumi.Config`` inside a program, from the stack file outside; one validation for both.
 
-A stack file is brought into the form in which the engine hands configuration to a program (flat keys, values as text,
-objects as JSON) and then takes the same way. Every refusal is one line: file, key, value, reason, way out.
+A stack file is first converted to the form in which the engine passes configuration to a program (flat keys, values as
+text, objects as JSON). Every error is one line: file, key, value, reason, hint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from infra.settings.schema import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, StackSettings, config_key
 from infra.settings.serving import ServingSettings
-from infra.traces import told_by_trace
+from infra.traces import with_trace_figures
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
@@ -29,7 +29,7 @@ IGNORED_NAMESPACES = ("pulumi:",)
 
 
 def settings_from_pulumi(stacks_dir: Path = STACKS_DIR) -> StackSettings:
-    """Return the settings of the running program, whose stack file is in ``stacks_dir``; ``infra.program`` calls it."""
+    """Return the settings of the running program; its stack file is in ``stacks_dir``."""
     import pulumi  # noqa: PLC0415 (the file form is used without the SDK)
     from pulumi.runtime import config as runtime_config  # noqa: PLC0415
 
@@ -63,7 +63,7 @@ def stack_file(stack: str, stacks_dir: Path = STACKS_DIR) -> Path:
 
 
 def cluster_stack_file(stack: str, stacks_dir: Path = STACKS_DIR) -> Path:
-    """Return the file of the cluster stack below a serving stack; BadInput says how to name another."""
+    """Return the file of the cluster stack of a serving stack; BadInput says how to name another."""
     try:
         return stack_file(stack, stacks_dir)
     except BadInput:
@@ -77,10 +77,10 @@ def stacks(stacks_dir: Path = STACKS_DIR) -> tuple[str, ...]:
 
 
 class _OneOfEachKey(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice: YAML would keep the last one without a word."""
+    """A safe loader that refuses duplicate keys, of which YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return the mapping; YAMLError names the place of the second key."""
+        """Return the mapping; YAMLError gives the position of the duplicate key."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
@@ -90,7 +90,7 @@ class _OneOfEachKey(yaml.SafeLoader):
 
 
 def config_values(path: Path) -> dict[str, str]:
-    """Return the configuration of a stack file as the engine hands it over: full keys, text, objects as JSON."""
+    """Return the configuration of a stack file as the engine passes it: full keys, text, objects as JSON."""
     where = _shown(path)
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
@@ -112,7 +112,7 @@ def config_values(path: Path) -> dict[str, str]:
 
 
 def settings_from_values(values: Mapping[str, str], *, where: str, folder: Path) -> StackSettings:
-    """Validate configuration in the form of the engine; ``where`` starts every message, traces are in ``folder``."""
+    """Validate configuration as the engine passes it; ``where`` starts every message, traces are in ``folder``."""
     layer = values.get(config_key("layer"))
     if layer not in LAYERS:
         problem = "missing" if layer is None else f"{layer!r} is not a layer"
@@ -139,12 +139,12 @@ def settings_from_values(values: Mapping[str, str], *, where: str, folder: Path)
 
 
 def _read_traces(models: object, where: str, folder: Path) -> None:
-    """Put the figures of traces into the workloads that name one; what is no workload is refused later."""
+    """Fill workloads that name a trace with its figures; invalid workloads are refused later."""
     for index, entry in enumerate(models if isinstance(models, list) else ()):
         workload = entry.get("workload") if isinstance(entry, dict) else None
         if isinstance(workload, dict) and workload.get("trace") is not None:
             place = f"{where}: {config_key('models')}[{index}].workload.trace"
-            entry["workload"] = told_by_trace(workload, folder, place)
+            entry["workload"] = with_trace_figures(workload, folder, place)
 
 
 def _label(stack: str) -> str:
@@ -152,7 +152,7 @@ def _label(stack: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """Return the last two parts of a path: enough to find the file, the same on every machine."""
+    """Return the last two parts of a path, which do not depend on the machine."""
     return "/".join(path.parts[-2:])
 
 
@@ -164,7 +164,7 @@ def _wire(where: str, key: str, value: object) -> str:
 
 
 def _read(model: type[BaseModel], alias: str, text: str) -> Any:
-    """Read one top-level value: text stays text where the setting is text, everything else is JSON."""
+    """Parse one top-level value: as text where the setting is text, else as JSON."""
     field = next((field for name, field in model.model_fields.items() if _alias(name, field) == alias), None)
     if field is not None and (field.annotation is str or _literal(field.annotation)):
         return text
@@ -208,7 +208,7 @@ def _secret(where: str, key: str) -> BadInput:
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel], where: str) -> BadInput:
-    """Return the problem that explains the others: a typo comes before the missing key that it causes."""
+    """Return the error to report: an unknown key comes before the missing key that it causes."""
     problems = error.errors(include_url=False)
     order = {"extra_forbidden": 0, "missing": 1}
     first = min(problems, key=lambda problem: order.get(problem["type"], 2))
@@ -270,7 +270,7 @@ _FORMS = {
 
 
 def form(pattern: str) -> str:
-    """Return in words what a pattern of the settings asks for."""
+    """Describe in words what a pattern of the settings requires."""
     return next((form for mark, form in _FORMS.items() if mark in pattern), pattern)
 
 

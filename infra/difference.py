@@ -1,7 +1,7 @@
-"""What changed between two preview documents: in words first, then in figures.
+"""Differences between two preview documents: sentences first, then figures.
 
-``compare`` is deterministic and takes only documents, so an earlier ``--format json`` of any commit can be compared
-with the stack as it is now.
+``compare`` is deterministic and takes only documents, so the ``--format json`` of any earlier commit can be compared
+with the current stack.
 """
 
 from __future__ import annotations

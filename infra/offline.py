@@ -1,4 +1,4 @@
-"""The program of a stack without engine, cluster, network and credentials: what ``tonnage preview`` shows.
+"""Runs the program of a stack without engine, cluster, network or credentials, for ``tonnage preview``.
 
 ``run_offline`` reads the stack file, runs ``infra.program.main`` under the recording monitor and returns the graph. A
 serving stack sees the outputs of its cluster stack's own offline run, so both halves of the contract are exercised.
@@ -38,7 +38,7 @@ class OfflineGraph:
     outputs: Properties
     component_outputs: Mapping[str, Properties]
     messages: tuple[tuple[str, str], ...]
-    """(level, text) of what the program told the user, from ``warning`` upwards."""
+    """(level, text) of ``pulumi.log`` calls, from ``warning`` upwards."""
 
     @property
     def plan(self) -> StackPlan | None:
@@ -56,7 +56,7 @@ def run_offline(
 ) -> OfflineGraph:
     """Run the program of ``stack``; with ``preview`` computed outputs are unknown, as in a first real preview.
 
-    ``catalogue`` is what it is planned and priced with, by default the one that comes with the code.
+    ``catalogue`` has the facts and prices, by default those of this repository.
 
     Raises BadInput (no such stack, bad settings, cluster stack missing), NoPlan or OverBudget.
     """
@@ -97,7 +97,7 @@ def _run(
 
 
 def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) -> Properties:
-    """Return what the cluster stack exports; BadInput when there is none or it cannot carry the serving stack."""
+    """Return the exports of the cluster stack; BadInput when there is none or it does not suit the serving stack."""
     path = cluster_stack_file(stack, stacks_dir)
     values = config_values(path)
     cluster = _settings(values, path)
@@ -110,7 +110,7 @@ def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) ->
 
 @lru_cache(maxsize=4)
 def _exports(stack: str, values: tuple[tuple[str, str], ...], settings: ClusterSettings) -> Properties:
-    """Return the exports of a cluster stack: they hang on its configuration alone, whoever stands on it."""
+    """Return the exports of a cluster stack, which depend on its configuration alone."""
     from infra.program import main  # noqa: PLC0415
 
     return _record(stack, dict(values), settings, {}, preview=False, main=main).outputs

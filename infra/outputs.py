@@ -18,9 +18,9 @@ from sizing.errors import BadInput
 
 VERSION = 1
 EXPORT = "cluster"
-"""Name of the one stack output that carries the contract."""
+"""Name of the stack output with the contract."""
 READ_OUTPUTS = "pulumi:pulumi:readStackOutputs"
-"""The engine's own function that reads another stack; its failure is an answer, not the end of the update."""
+"""The engine's own function that reads another stack; unlike a StackReference it may fail without ending the update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class ClusterOutputs:
     """Zone id -> private subnet."""
     repository_url: str
     secret_store: str
-    """ClusterSecretStore through which External Secrets reads Secrets Manager."""
+    """ClusterSecretStore with which External Secrets reads Secrets Manager."""
     secrets_prefix: str
-    """The part of Secrets Manager that this cluster may read."""
+    """Prefix of the secrets that this cluster may read."""
     prometheus_address: str
     karpenter_role_name: str
-    """Role of Karpenter's controller: a budget freeze denies it new machines."""
+    """Role of the Karpenter controller: a budget freeze denies it new instances."""
 
 
 def to_exports(values: Mapping[str, pulumi.Input[Any]]) -> dict[str, pulumi.Input[Any]]:
@@ -99,7 +99,7 @@ async def from_reference(cluster_stack: str) -> ClusterOutputs:
 
 
 async def _must_exist(name: str, cluster_stack: str) -> None:
-    """Ask before referring: a reference to a missing stack ends the engine before the program can say what to do."""
+    """Check that the stack exists: a reference to a missing one ends the engine before the program can give a hint."""
     try:
         await invoke_async(READ_OUTPUTS, {"name": name})
     except Exception as error:

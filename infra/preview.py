@@ -1,6 +1,6 @@
-"""The document of an offline preview: what a stack would deploy, on which GPUs, why, and for how much.
+"""The document of an offline preview: what a stack would deploy, on which GPUs, why, and at what cost.
 
-``tonnage preview --format json`` prints it, every other format shows it, and ``infra.difference`` compares two of them.
+``tonnage preview --format json`` prints it, every other format renders it, and ``infra.difference`` compares two.
 Prices are USD, sizes GiB, months have 730 hours. Lists are sorted, so the same stack gives the same bytes.
 """
 
@@ -107,7 +107,7 @@ def _same(one: ServingPlan, other: ServingPlan) -> bool:
 
 
 def _why(plan: ServingPlan, result: PlanResult) -> str:
-    """Return one sentence on why this machine: what it was compared with, and the next best."""
+    """Return one sentence on why this instance type: what it was compared with, and the next best."""
     ours = plan.usd_per_hour.expected
     others = [one for one in (result.chosen, *result.alternatives) if not _same(one, plan)]
     if plan.shares_with:
@@ -265,7 +265,7 @@ def _budget(plan: StackPlan, burn: Bounds) -> Document:
 
 
 def _resources(resources: Sequence[RecordedResource]) -> list[Document]:
-    """Return what the program registers, components marked, providers and references left out."""
+    """Return the registered resources without providers and stack references; components are marked."""
     rows = [
         {"type": one.type, "name": one.name, "component": not one.custom, "digest": _digest(one)}
         for one in resources
@@ -275,7 +275,7 @@ def _resources(resources: Sequence[RecordedResource]) -> list[Document]:
 
 
 def _digest(resource: RecordedResource) -> str:
-    """Return a fingerprint of the inputs without the secret ones, to tell later whether they changed."""
+    """Return a hash of the inputs without secrets, by which later previews detect a change."""
     props = {key: value for key, value in resource.props.items() if key not in resource.secret_keys}
     canonical = json.dumps(props, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

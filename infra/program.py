@@ -1,8 +1,7 @@
 """The program: settings -> plan -> components -> outputs. One function per layer, composed from data.
 
-``main`` is what ``infra/__main__.py`` runs, under the language host, the Automation API and the offline mocks alike.
-The serving layer first awaits the plain outputs of its cluster stack, so that every resource of it is known to a
-preview.
+``main`` runs under the language host, the Automation API and the offline mocks alike. The serving layer first awaits
+the plain outputs of its cluster stack, so that a preview knows all of its resources.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ __all__ = ["cluster_stack", "compose_cluster", "compose_serving", "main", "plan_
 
 Exports = dict[str, Any]
 ALTERNATIVES = 3
-"""Other ways to serve a model that a preview names; ``tonnage plan`` shows all."""
+"""Alternatives per model in a preview; ``tonnage plan`` shows all."""
 
 
 def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None) -> None:
-    """Read the settings of the running stack and compose its layer; errors of the user end it with one line.
+    """Read the settings of the running stack and compose its layer; input errors end it with one line.
 
-    ``catalogue`` is what a serving stack is planned with, by default the one that comes with the code.
+    ``catalogue`` has the facts and prices, by default those of this repository.
     """
     settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
@@ -65,7 +64,7 @@ def _told(work: Callable[[], Any]) -> Any:
 
 
 def _run_error(error: TonnageError) -> pulumi.RunError:
-    """Turn an error for the user into the one that ends a program without a traceback; who runs it says it."""
+    """Turn a TonnageError into a RunError, which the engine reports without a traceback."""
     return pulumi.RunError(error.line())
 
 
@@ -81,5 +80,5 @@ def plan_for(settings: ServingSettings, stack: str, catalogue: Catalogue | None 
 
 @lru_cache(maxsize=16)
 def planned_for(settings: ServingSettings, stack: str, catalogue: Catalogue) -> PlannedStack:
-    """Return the plan with the search of each model, of which a preview names the next best: one for both."""
+    """Return the plan with the search of each model, from which a preview takes the alternatives."""
     return planned_stack(plan_request(settings, stack, catalogue), ALTERNATIVES)

@@ -1,10 +1,9 @@
-"""What a provider would answer: outputs of a resource, synthesised from its inputs, without any cloud.
+"""Outputs of a resource as its provider would return them, synthesised from its inputs without AWS.
 
-An echo of the inputs is not enough: a computed output (``arn``, ``endpoint``) would resolve to nothing and the input
-that depends on it would silently disappear. So every output that the SDK class declares as always present is filled,
-generically, from its type annotation; a small table adds the shapes that other resources parse (ARNs, identifiers,
-endpoints, certificates). One function serves the offline preview, the tests and the rehearsal's AWS stand-in, so that
-all three see the same values. Everything is a pure function of (token, name, inputs): the same bytes in every run.
+Echoing the inputs is not enough: a computed output (``arn``, ``endpoint``) would be None, and an input that depends on
+it would silently disappear. So every output that the SDK class declares as always present gets a value by its type
+annotation; tables add the formats that other resources parse (ARNs, identifiers, endpoints, certificates). Offline
+preview, tests and the rehearsal's AWS stand-in use the same function. It is pure in (token, name, inputs).
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 ACCOUNT_ID = "123456789012"
-"""The account number that AWS uses in its own documentation."""
+"""The account number in the AWS documentation."""
 DEFAULT_REGION = "us-east-1"
 
 Properties = dict[str, object]
@@ -86,7 +85,7 @@ def digest(token: str, name: str, length: int = 17) -> str:
 
 
 def synthesise(token: str, name: str, inputs: Mapping[str, object], region: str = DEFAULT_REGION) -> Properties:
-    """Return the outputs of a resource: its inputs, and every output that its provider always computes.
+    """Return the outputs of a resource: its inputs and every output that its provider always computes.
 
     ``token`` is the resource type (``aws:eks/cluster:Cluster``), ``name`` its logical name, ``inputs`` its inputs in
     wire form (camelCase). The identifier is the key ``id``. Component resources and unknown types echo their inputs.
@@ -155,7 +154,7 @@ def _is_optional(kind: object) -> bool:
 
 
 def _filler(kind: object, label: str, depth: int = 0) -> object:
-    """Return a plausible value of a type; ``label`` makes strings recognisable."""
+    """Return a placeholder value of a type; ``label`` makes strings recognisable."""
     if _is_optional(kind):
         kind = next(argument for argument in typing.get_args(kind) if argument is not type(None))
     origin = typing.get_origin(kind)
@@ -172,17 +171,17 @@ def _filler(kind: object, label: str, depth: int = 0) -> object:
 
 
 def physical_name(token: str, name: str, inputs: Mapping[str, object]) -> str:
-    """Return the name in the cloud: the one stated, or the logical name with a suffix, as Pulumi's autonaming does."""
+    """Return the physical name: the one in the inputs, or the logical name with a suffix, as Pulumi's autonaming."""
     for key in _NAME_KEYS:
-        stated = inputs.get(key)
-        if isinstance(stated, str) and stated:
-            return stated
+        given = inputs.get(key)
+        if isinstance(given, str) and given:
+            return given
     prefix = inputs.get("namePrefix") or inputs.get("bucketPrefix")
     return f"{prefix if isinstance(prefix, str) else name + '-'}{digest(token, name, 7)}"
 
 
 def arn_of(token: str, name: str, region: str) -> str:
-    """Return the ARN of a resource with that name in the cloud."""
+    """Return the ARN of a resource with that physical name."""
     mark = digest(token, name, 32)
     uuid = "-".join((mark[:8], mark[8:12], mark[12:16], mark[16:20], mark[20:32]))
     service, _, kind = token.split(":")[1].partition("/")
@@ -194,8 +193,8 @@ def arn_of(token: str, name: str, region: str) -> str:
 
 
 def _aws(token: str, name: str, inputs: Mapping[str, object], region: str) -> Properties:
-    stated_region = inputs.get("region")
-    region = stated_region if isinstance(stated_region, str) and stated_region else region
+    given_region = inputs.get("region")
+    region = given_region if isinstance(given_region, str) and given_region else region
     cloud_name = physical_name(token, name, inputs)
     prefix = _ID_PREFIX.get(token)
     identity = f"{prefix}-0{digest(token, name, 16)}" if prefix else ""

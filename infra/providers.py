@@ -1,4 +1,4 @@
-"""The only maker of providers. Components take what they are given; default providers are never used."""
+"""The only place that makes providers; components never use default providers."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Runs a Pulumi program without an engine and records exactly what it asked the engine for.
+"""Runs a Pulumi program without an engine and records its resource registrations.
 
 Under the SDK's mocks every registration reaches ``RecordingMonitor`` as the raw request, with parent, dependencies and
 options. Its answers come from ``infra.provider_outputs``, so that computed outputs exist and wiring mistakes show. With
-``preview=True`` the answers hold only what a real preview knows: computed outputs stay unknown.
+``preview=True`` computed outputs stay unknown, as in a real preview.
 
-The SDK keeps its state in context variables; each run gets a fresh context and a fresh event loop, so that runs do not
-see each other and any number of them may follow one another in one process.
+The SDK keeps its state in context variables; each run gets a fresh context and event loop, so that runs in one process
+are independent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from infra.provider_outputs import Properties, synthesise
 PROJECT = "tonnage"
 ORGANIZATION = "organization"
 UNKNOWN = rpc.UNKNOWN
-"""What stands for a value that a preview cannot know."""
+"""Placeholder of a value that is unknown during preview."""
 
 Answer = Callable[[str, str, Mapping[str, object]], Properties]
 """(token, logical name, inputs) -> outputs with ``id``."""
@@ -41,7 +41,7 @@ Program = Callable[[], Awaitable[None] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedResource:
-    """One registration: what the program asked for, and what it was answered.
+    """One registration: the request of the program and the answer.
 
     ``props`` are the inputs in wire form (camelCase), secrets in plain; ``secret_keys`` names the top-level inputs
     that were marked as secrets.
@@ -73,7 +73,7 @@ class RecordedResource:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Everything that one run of a program asked for, sorted by URN."""
+    """All registrations of one run of a program, sorted by URN."""
 
     resources: tuple[RecordedResource, ...]
     outputs: Properties
@@ -132,7 +132,7 @@ def _secret_keys(struct: struct_pb2.Struct) -> tuple[str, ...]:
 
 
 class _NoCalls(mocks.Mocks):
-    """Never asked: the monitor answers by itself."""
+    """Mocks that are never called: the monitor answers itself."""
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict]:
         return args.resource_id or args.name, args.inputs
@@ -179,7 +179,7 @@ class RecordingMonitor(mocks.MockMonitor):
         return {**hidden(props, outputs), "id": ""} if self.preview else outputs
 
     def ReadResource(self, request):  # noqa: N802
-        """Answer a read, for instance of another stack's outputs: known in previews too."""
+        """Answer a read, such as of another stack's outputs, which previews know too."""
         urn = self.make_urn(request.parent, request.type, request.name)
         props = _plain_object(request.properties)
         outputs = dict(self.answer(request.type, request.name, {**props, "id": request.id}))
@@ -195,14 +195,14 @@ class RecordingMonitor(mocks.MockMonitor):
         return resource_pb2.ReadResourceResponse(urn=urn, properties=state)
 
     def Invoke(self, request):  # noqa: N802
-        """Refuse: a function call needs a provider, and no component makes one; the engine's own is answered."""
+        """Refuse calls of provider functions, which no component makes; answer the engine's own."""
         if request.tok == READ_OUTPUTS:
             return resource_pb2.ResourceInvokeResponse()
         msg = f"{request.tok} was called; components take such values as arguments"
         raise RuntimeError(msg)
 
     def RegisterResourceOutputs(self, request):  # noqa: N802
-        """Record what a component, or the stack itself, gives out."""
+        """Record the outputs of a component or of the stack."""
         outputs = _plain_object(request.outputs)
         if "pulumi:pulumi:Stack" in request.urn.split("::")[2].split("$")[-1]:
             self.stack_outputs = outputs
@@ -213,7 +213,7 @@ class RecordingMonitor(mocks.MockMonitor):
 
 
 def hidden(props: Mapping[str, object], outputs: Mapping[str, object]) -> Properties:
-    """Return outputs as a preview knows them: what was asked for is known, what the provider computes is not."""
+    """Return outputs as a preview knows them: inputs are known, computed outputs are not."""
     seen: Properties = {}
     for key, value in outputs.items():
         asked = props.get(key)
@@ -225,7 +225,7 @@ def hidden(props: Mapping[str, object], outputs: Mapping[str, object]) -> Proper
 
 
 def _state(sent: struct_pb2.Struct, props: Properties, outputs: Properties) -> struct_pb2.Struct:
-    """Return the answer on the wire: what was sent, secrets included, and whatever differs from it."""
+    """Return the answer in wire form: the inputs as sent, with secrets, and the outputs that differ from them."""
     state = struct_pb2.Struct()
     state.CopyFrom(sent)
     changed: dict[str, Any] = {key: value for key, value in outputs.items() if key not in props or props[key] != value}
@@ -264,10 +264,10 @@ def _recorded(request, urn: str, props: Properties, outputs: Properties, identit
 
 
 class _OneAtATime(set["asyncio.Future[Any]"]):
-    """Outputs that are not settled, of which the SDK sees one at a time.
+    """Pending outputs, of which the SDK sees one at a time.
 
-    It waits until any of those it sees is settled, and again for all that are left: with hundreds of them that takes a
-    quarter of a run. One that failed stays among them until it is seen, so nothing that fails is missed.
+    The SDK waits until any output it sees is done, then again for all that are left: with hundreds of them that is a
+    quarter of a run. A failed output stays until the SDK has seen it, so no failure is missed.
     """
 
     def __iter__(self) -> Iterator[asyncio.Future[Any]]:
@@ -279,7 +279,7 @@ class _OneAtATime(set["asyncio.Future[Any]"]):
 
 
 class _Messages(logging.Handler):
-    """Keeps what the program told the user."""
+    """Keeps the program's log messages."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -298,11 +298,11 @@ def record(
     answer: Answer = synthesise,
     preview: bool = False,
 ) -> Recording:
-    """Run ``program`` as the language host would, under ``RecordingMonitor``; an exception of the program is raised.
+    """Run ``program`` as the language host would, under ``RecordingMonitor``; exceptions of the program are raised.
 
-    A ``pulumi.RunError`` gives way to the error that caused it, so that callers see the type of the refusal.
+    Of a ``pulumi.RunError`` its cause is raised, so that callers see the type of the error.
 
-    ``config`` holds the stack's configuration as the engine hands it over: full keys, values as text (objects as JSON).
+    ``config`` is the stack's configuration as the engine passes it: full keys, values as text (objects as JSON).
     """
     monitor = RecordingMonitor(answer, preview=preview)
     messages = _Messages()
@@ -342,7 +342,7 @@ def record(
 
 
 def _in_fresh_thread(run: Callable[[], None]) -> None:
-    """Run in a thread of its own: no event loop of the caller in the way, and context variables of its own."""
+    """Run in a new thread, with no event loop of the caller and its own context variables."""
     failures: list[BaseException] = []
 
     def guarded() -> None:

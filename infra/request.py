@@ -1,4 +1,4 @@
-"""What a stack asks the planner for, from its settings: the same for ``up``, preview, ``measure`` and ``advise``."""
+"""Makes the ``PlanRequest`` of a stack from its settings: the same for ``up``, preview, ``measure`` and ``advise``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sizing.planning.request import PlanRequest
 
 
 def plan_request(settings: ServingSettings, stack: str, catalogue: Catalogue) -> PlanRequest:
-    """Return what ``stack`` asks for; nothing of its settings that changes a plan is read anywhere else."""
+    """Return the request of ``stack``; no other code reads settings that change a plan."""
     return PlanRequest(
         stack=stack,
         models=tuple(settings.models),
@@ -27,7 +27,7 @@ def plan_request(settings: ServingSettings, stack: str, catalogue: Catalogue) ->
 
 
 def request_of_file(stack: str, stacks_dir: Path, where: str) -> PlanRequest:
-    """Return what the stack file asks for; BadInput names ``where`` for one that serves no models."""
+    """Return the request of a stack file; BadInput names ``where`` if it serves no models."""
     settings = settings_from_file(stack_file(stack, stacks_dir))
     if not isinstance(settings, ServingSettings):
         raise BadInput(where, f"{stack} serves no models", way_out="name the serving stack, not its cluster")

@@ -1,4 +1,4 @@
-"""Reads the traces that workloads name: files beside the stack file, bounded in size, never a device."""
+"""Reads the traces that workloads name: files next to the stack file, limited in size, never a device."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sizing.workload.trace import MOST_BYTES, parse_trace, with_trace
 MIB = 2**20
 
 
-def told_by_trace(workload: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
-    """Return ``workload`` with the figures of the trace that it names; BadInput in one line, from ``where``."""
+def with_trace_figures(workload: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    """Return ``workload`` with the figures of the trace that it names; BadInput starts with ``where``."""
     name = workload["trace"]
     if not isinstance(name, str) or not name:
         raise BadInput(where, f"{str(name)[:60]!r} is no file name", way_out="name a file beside the stack file")
@@ -21,8 +21,8 @@ def told_by_trace(workload: Mapping[str, Any], folder: Path, where: str) -> dict
         trace = parse_trace(_text(folder / name, name), name)
     except BadInput as error:
         raise BadInput(f"{where}: {error.where}", error.problem, limit=error.limit, way_out=error.way_out) from None
-    stated = {key: value for key, value in workload.items() if key != "trace"}
-    return with_trace(stated, trace, name)
+    declared = {key: value for key, value in workload.items() if key != "trace"}
+    return with_trace(declared, trace, name)
 
 
 def _text(path: Path, name: str) -> str:

@@ -48,4 +48,4 @@ CHARTS: Mapping[str, ChartVersion] = {
 QDRANT_IMAGE = "qdrant/qdrant:v1.19.1@sha256:12364fe851b9f17356fc88189fc06d1b521262e04659ec7345975b00c9246a10"
 
 PLACEHOLDER_DIGEST = "sha256:" + "0" * 64
-"""Stands in a stack file until CI has built the runtime image; previews warn while it is there."""
+"""Digest in a stack file until CI has built the runtime image; previews warn about it."""

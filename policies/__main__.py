@@ -16,7 +16,7 @@ LEVELS = {"mandatory": EnforcementLevel.MANDATORY, "advisory": EnforcementLevel.
 
 
 def plain(value: Any) -> Any:
-    """Copy the SDK's proxies into plain values; what is unknown becomes the engine's own placeholder."""
+    """Copy the SDK's proxies into plain values; unknown values become the engine's placeholders."""
     if isinstance(value, Mapping):
         return {key: _element(value, key) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -32,7 +32,7 @@ def _element(container: Any, key: Any) -> Any:
 
 
 def policy(rule: Rule) -> StackValidationPolicy:
-    """Wrap one rule; not having run is reported like a violation, because the engine would let it pass."""
+    """Wrap one rule; one that could not run is reported as a violation, because the engine would let it pass."""
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         resources = [

@@ -1,7 +1,6 @@
-"""Resources as the rules see them: plain props in wire form, and values that are not known yet.
+"""Resources as the rules see them: plain props in wire form, some of them unknown during preview.
 
-A rule that meets an unknown value cannot be trusted to have run. ``look`` therefore raises ``UnknownValue``, and
-the registry counts that as a failure instead of letting the preview pass.
+``look`` raises ``UnknownValue`` for an unknown value, and the registry counts the rule as not run, which is a failure.
 """
 
 from __future__ import annotations
@@ -61,19 +60,19 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """One thing that is wrong: ``resource`` is its URN, ``message`` one line with value, limit and way out."""
+    """One violation: ``resource`` is a URN, ``message`` one line with value, limit and hint."""
 
     resource: str
     message: str
 
 
 def is_unknown(value: object) -> bool:
-    """Tell whether ``value`` is a placeholder for something that only ``up`` will know."""
+    """Whether ``value`` is a placeholder for a value that is unknown until ``up``."""
     return isinstance(value, str) and any(sentinel in value for sentinel in SENTINELS)
 
 
 def look(value: object, *path: str) -> Any:
-    """Follow ``path`` into nested mappings; None where something is missing; raise ``UnknownValue`` where unknown."""
+    """Return the value at ``path`` in nested mappings, None where missing; raise ``UnknownValue`` where unknown."""
     for depth, key in enumerate(path):
         if not isinstance(value, Mapping):
             return None

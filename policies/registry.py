@@ -1,4 +1,4 @@
-"""Which rules there are, and how a graph is judged by them."""
+"""The list of rules, and their run over a graph of resources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from policies.rule import Level, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What one rule says about a stack. ``could_not_run`` names the unknown value that kept it from running."""
+    """Result of one rule for a stack. ``could_not_run`` names the unknown value that kept it from running."""
 
     rule: str
     description: str
@@ -53,7 +53,7 @@ ALL_RULES: tuple[Rule, ...] = find_rules()
 
 
 def judge_rule(rule: Rule, resources: Sequence[Resource]) -> Verdict:
-    """Run one rule; a rule that met an unknown value did not run, and that is not a pass."""
+    """Run one rule; if it meets an unknown value it has not run and does not pass."""
     found: tuple[Violation, ...] = ()
     missing = ""
     try:

@@ -1,8 +1,8 @@
 """Builds pinned Go tools and unpacks pinned manifests into a cache, once.
 
 A cache folder is named after a hash of what decides its content, so that a second call does nothing and a raised
-version never meets an old binary. Work happens in a temporary folder beside it under one lock, then is renamed. What
-the compiler itself writes lies in ``COMPILER`` beside the tools and goes once they are all there.
+version never uses an old binary. A build runs in a temporary folder next to it under one lock and is then renamed. What
+the compiler itself writes is in ``COMPILER`` next to the tools and is removed once all are built.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Builder:
                 self.compiler.clear()
 
     def _build(self, module: Module, names: Sequence[str]) -> None:
-        """Build one binary after the other: together, their temporary files would need half as much disk again."""
+        """Build one binary after the other: in parallel, temporary files would need half as much disk again."""
         go = self.compiler.go()
         folder = self._folder(module)
         home = self.pins / module.name
@@ -138,7 +138,7 @@ class Builder:
 
     @contextlib.contextmanager
     def _locked(self, *, wait: bool = True) -> Generator[None, None, None]:
-        """One process builds at a time, whoever else waits and then finds the work done (or BlockingIOError)."""
+        """Hold the build lock; another process waits and then finds the binaries built (or BlockingIOError)."""
         with writing(self.cache):
             self.cache.mkdir(parents=True, exist_ok=True)
             handle = (self.cache / ".lock").open("w")
@@ -151,7 +151,7 @@ class Builder:
                 self.progress("waiting for another process that is building the tools")
                 fcntl.flock(handle, fcntl.LOCK_EX)
             for folder in (self.cache, self.compiler.folder):
-                for stale in folder.glob(".scratch-*"):  # a killed build's: whoever holds the lock is alone
+                for stale in folder.glob(".scratch-*"):  # left by a killed build: only one process holds the lock
                     shutil.rmtree(stale, ignore_errors=True)
             yield
 

@@ -23,7 +23,7 @@ LABELS = {
 
 
 CENT = 0.005
-"""USD; prices below it are the same."""
+"""USD per hour; smaller differences between sums of prices count as none."""
 PRICE_DIFFERS = 1e-6
 """USD an hour of one node: both sides read the same offer, so only rounding may differ."""
 
@@ -72,7 +72,7 @@ def placements(
 
 
 def nothing_pending(stage: str, found: Sequence[Placement], allowed: int = 0) -> Check:
-    """No pod is without a node, except as many as a scenario foresees."""
+    """No pod is Pending, or at most ``allowed``."""
     waiting = [one for one in found if not one.node]
     detail = f"pod {waiting[0].pod} is Pending: asks for {waiting[0].asks}; {waiting[0].missing}" if waiting else ""
     return Check(name=f"{stage}: no pod Pending", passed=len(waiting) <= allowed, detail=detail or "none")
@@ -100,7 +100,9 @@ def replicas_placed(stage: str, plan: StackPlan, found: Sequence[Placement], wan
 
 
 def _wrong_machines(found: Sequence[Placement], pools: Mapping[str, NodePoolPlan]) -> list[str]:
-    """A node in a pool has a type, a zone and a capacity type that the plan allows there; no pool has too many."""
+    """Return nodes of a type, zone or capacity type that the plan does not allow in their pool, and pools above their
+    ceiling.
+    """
     problems = []
     for one in found:
         pool = pools.get(one.pool)
@@ -122,7 +124,7 @@ def _wrong_machines(found: Sequence[Placement], pools: Mapping[str, NodePoolPlan
 
 
 def pods_as_planned(plan: StackPlan, deployments: Sequence[Document]) -> Check:
-    """Probes, shared memory, grace period and GPUs of each live Deployment are the plan's."""
+    """Probes, shared memory, grace period and GPUs of each live Deployment are as planned."""
     problems = []
     live = {one["metadata"]["name"]: one for one in deployments}
     for model in plan.models:
@@ -192,9 +194,9 @@ def budget_as_planned(plan: StackPlan, budgets: Sequence[Mapping[str, Any]]) -> 
 def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]) -> Check:
     """The nodes of every model are those of the plan, and each costs what the plan says of its type.
 
-    At the floor and at the ceiling every pool has the planned number. Between, spot is bought first, so the spot pool
-    may hold nodes that the plan counts on demand: as many in all, for no more than planned. Spot never costs more.
-    Where models with pods of several widths share nodes the plan counts those of the worst order: there may be fewer.
+    At the floor and at the ceiling every pool has the planned number of nodes. In between spot is bought first, so the
+    spot pool may hold nodes that the plan counts on demand: the total is the same and costs no more. Where models with
+    pods of different GPU counts share nodes, the plan counts the worst order of scheduling: there may be fewer.
     """
     paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
     problems, made, planned = [], 0.0, 0.0
@@ -234,7 +236,7 @@ def _planned_prices(pool: NodePoolPlan) -> dict[str, float]:
 def _wrong_prices(
     nodes: Mapping[str, Sequence[Document]], prices: Mapping[str, Mapping[str, float]], paid: Mapping[str, float]
 ) -> list[str]:
-    """Name the nodes that were bought at another price than the plan's for their type in their pool."""
+    """Return nodes whose price is not the planned one of their type in their pool."""
     problems = []
     for pool, found in sorted(nodes.items()):
         for name, kind in sorted((node["metadata"]["name"], type_of(node)) for node in found):
@@ -247,10 +249,10 @@ def _wrong_prices(
 def within_ceiling(
     plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]
 ) -> tuple[Check, dict[str, float]]:
-    """What the GPU nodes cost at the ceiling is at most what the plan said, even with every one of them on demand."""
+    """GPU nodes at the ceiling cost at most the planned ceiling, even if all were on demand."""
     offers = {offer.instance_type: offer for pool in plan.pools for offer in pool.offers}
     paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
-    paid = dearest = 0.0
+    paid = all_on_demand = 0.0
     for node in nodes:
         if not room_of(node["status"].get("allocatable") or {}).gpus:
             continue
@@ -259,8 +261,8 @@ def within_ceiling(
             detail = f"{node['metadata']['name']} is of a type that the plan does not price"
             return Check(name="bill within the plan's ceiling", passed=False, detail=detail), {}
         paid += paid_by_name.get(node["metadata"]["name"], offer.on_demand_usd_per_hour)
-        dearest += offer.on_demand_usd_per_hour
+        all_on_demand += offer.on_demand_usd_per_hour
     ceiling = sum(pool.usd_per_hour.ceiling for pool in plan.pools)
-    figures = {"paid": round(paid, 4), "all_on_demand": round(dearest, 4), "planned_ceiling": round(ceiling, 4)}
-    detail = f"${paid:.2f} an hour bought, ${dearest:.2f} if all on demand, planned at most ${ceiling:.2f}"
-    return Check(name="bill within the plan's ceiling", passed=dearest <= ceiling + 1e-6, detail=detail), figures
+    figures = {"paid": round(paid, 4), "all_on_demand": round(all_on_demand, 4), "planned_ceiling": round(ceiling, 4)}
+    detail = f"${paid:.2f} an hour bought, ${all_on_demand:.2f} if all on demand, planned at most ${ceiling:.2f}"
+    return Check(name="bill within the plan's ceiling", passed=all_on_demand <= ceiling + 1e-6, detail=detail), figures

@@ -1,4 +1,4 @@
-"""The time that a rehearsal has: what has passed, and how long is waited for."""
+"""How long each stage of a rehearsal takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rehearsal.toolset import Progress
 
 @dataclass
 class Clock:
-    """Times stages, tells the user, keeps both in the report."""
+    """Times stages, reports progress, adds both to the report."""
 
     report: RehearsalReport
     progress: Progress
@@ -33,5 +33,5 @@ class Clock:
             self.progress(f"{name}: {seconds:.1f} s{f', {detail}' if detail else ''}")
 
     def note(self, name: str, detail: str) -> None:
-        """Keep a remark for a stage that is under way."""
+        """Add a detail to a stage that is under way."""
         self._details[name] = detail

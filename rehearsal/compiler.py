@@ -1,7 +1,7 @@
-"""The Go compiler and everything that it writes: one folder beside the tools, removed once they are built.
+"""The Go compiler and everything that it writes: one folder next to the tools, removed once they are built.
 
-Packages that are compiled, modules that are fetched, temporary files and the compiler wheel itself are gigabytes that
-no rehearsal reads again. They stay after an interruption, so that the next call goes on where this one stopped.
+Compiled packages, fetched modules, temporary files and the compiler wheel are gigabytes that no rehearsal needs. They
+stay after an interruption, so that the next call continues there.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Compiler:
             raise
         if process.returncode and (check or not out.strip()):
             if "no space left" in out + err:
-                self.clear()  # whoever has to make room should not have to find these
+                self.clear()  # free the disk at once
             raise ToolError(label, last_line(out, err), way_out=remedy(out + err))
         used = _processor_seconds() - used
         self.progress(f"{label}: {minutes(time.monotonic() - started)}, {used:.0f} s of processor")
@@ -189,9 +189,9 @@ def _pip_install(pins: Path, target: Path, environ: Mapping[str, str]) -> None:
 
 
 def discard(folder: Path, *, beside: Path) -> None:
-    """Move a folder out of the way, beside ``beside``, and remove it while something else goes on.
+    """Rename a folder next to ``beside`` and remove it in the background.
 
-    It has a hundred thousand files, and a disk takes longer to forget them than a rehearsal takes.
+    It has a hundred thousand files; removing them takes longer than a rehearsal.
     """
     if folder.is_dir():
         aside = beside.with_name(f"{REMOVED}{os.getpid()}-{time.monotonic_ns()}")
@@ -219,7 +219,7 @@ def scratch(folder: Path) -> Generator[Path, None, None]:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Generator[None, None, None]:
-    """Turn a refusal of the disk into one line."""
+    """Turn an ``OSError`` into a ``ToolError``."""
     try:
         yield
     except OSError as error:
@@ -231,7 +231,7 @@ def writing(folder: Path) -> Generator[None, None, None]:
 
 
 def _processor_seconds() -> float:
-    """Return what all ended children of this process have used so far."""
+    """Return the processor seconds of all ended child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -243,7 +243,7 @@ def last_line(*texts: str) -> str:
 
 
 def remedy(text: str) -> str:
-    """Return the way out of a failure of the compiler, empty when there is none to name."""
+    """Return a hint for a failure of the compiler; empty when there is none."""
     if "no space left" in text:
         return "free some disk space (a build needs about 4 GB), or point TONNAGE_CACHE elsewhere"
     if re.search(r"dial tcp|no such host|timeout|connection refused|proxyconnect", text):
@@ -252,5 +252,5 @@ def remedy(text: str) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Return a duration as one reads it: ``2m05s``."""
+    """Format a duration: ``2m05s``."""
     return f"{int(seconds // 60)}m{int(seconds % 60):02d}s"

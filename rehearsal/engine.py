@@ -1,7 +1,7 @@
 """The real Pulumi engine, with everything that it writes inside the run folder.
 
 The Automation API runs the program inline, in this process; the engine itself is the pinned binary. Its state is a
-file backend, its home and temporary files are in the run folder, its passphrase is random and thrown away.
+file backend, its home and temporary files are in the run folder, its passphrase is random and never stored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 Program = Callable[[], Awaitable[None] | None]
 UNCHANGED = "same"
 GONE = ("Cancelling all calls", "transport is closing", "connection refused", "error reading from server: EOF")
-"""How gRPC reports a provider that went away."""
+"""How gRPC reports a provider that died."""
 
 
 @dataclass(kw_only=True)
@@ -53,7 +53,7 @@ class Run:
 
 
 class Engine:
-    """Runs programs as stacks of one throw-away backend; made by ``engine``."""
+    """Runs programs as stacks of one temporary file backend; made by ``engine``."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Engine:
         ))  # fmt: skip
 
     def unprotect(self, stack: auto.Stack) -> None:
-        """Take the protection off, as an operator must before a destroy; nothing is done where nothing is protected."""
+        """Remove ``protect`` from all resources, as an operator must before a destroy."""
         deployment = stack.export_stack()
         resources = (deployment.deployment or {}).get("resources") or []
         protected = [one for one in resources if one.get("protect")]
@@ -116,7 +116,7 @@ class Engine:
             stack.import_stack(deployment)
 
     def _guarded(self, program: Program) -> Program:
-        """Keep the program's own one-line error: through the engine it would come back as a traceback."""
+        """Remember the program's own error: through the engine it would come back as a traceback."""
 
         async def run() -> None:
             try:
@@ -243,7 +243,7 @@ def _one_line(text: str) -> str:
 
 
 def _last_line(output: str) -> str:
-    """Return the line of an engine's output that says most: the last that names an error."""
+    """Return the last line of the output that names an error, else the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower() and not line.startswith("error: update failed")]
     return _one_line((errors or lines or ["the engine said nothing"])[-1])

@@ -1,4 +1,4 @@
-"""Everything that is live during a rehearsal: the cluster, the recorded cloud, the nodes; and questions about it."""
+"""Everything that is live during a rehearsal: API server, recorded AWS resources, nodes; and the checks of them."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ OWNED_BY_CLUSTER = frozenset(
 
 @dataclass(kw_only=True)
 class Environment:
-    """What is up; ``aws``, ``kubernetes`` and ``engine`` are set by who starts them."""
+    """What is up; ``aws``, ``kubernetes`` and ``engine`` are set once they have started."""
 
     plane: ControlPlane
     client: ObjectClient
     provisioner: Provisioner
     built_in: Sequence[tuple[str, str]]
-    """(apiVersion, kind) of what the API server serves without definitions."""
+    """(apiVersion, kind) that the API server serves without custom resource definitions."""
     aws: AwsStandIn = field(init=False)
     kubernetes: KubernetesStandIn = field(init=False)
     engine: Engine = field(init=False)
@@ -60,10 +60,10 @@ class Environment:
     _groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _schemaless: set[str] = field(default_factory=set)
 
-    # the recorded cloud makes nodes
+    # nodes of recorded node groups
 
     def cloud_created(self, resource: Recorded) -> None:
-        """Give a new node group its nodes, as EKS does."""
+        """Create the nodes of a new node group, as EKS does."""
         if resource.type != NODE_GROUP:
             return
         nodes = group_nodes(
@@ -77,7 +77,7 @@ class Environment:
         self.provisioner.add(nodes)
 
     def cloud_deleted(self, resource: Recorded) -> None:
-        """Take the nodes of a deleted node group away."""
+        """Delete the nodes of a deleted node group."""
         self.provisioner.remove(self._groups.pop(resource.urn, ()))
 
     def _zones(self, inputs: Mapping[str, Any]) -> list[str]:
@@ -102,14 +102,14 @@ class Environment:
         return [one for one in self.aws.resources if one.type == token]
 
     def cut(self, pool: str, limit: int) -> None:
-        """Set the GPU limit of a live NodePool, as a hand on the cluster would."""
+        """Set the GPU limit of a live NodePool, as ``kubectl patch`` would."""
         node_pool = {"apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": pool}}
         self.client.merge(node_pool, {"spec": {"limits": {GPU_RESOURCE: str(limit)}}})
 
     # kinds without a pinned definition
 
     def ensure_kind(self, document: Document) -> None:
-        """Install a definition that accepts anything for a kind that the API server does not serve."""
+        """Install a definition without schema for a kind that the API server does not serve."""
         api_version, kind = document["apiVersion"], document["kind"]
         try:
             self.client.endpoint(api_version, kind)
@@ -120,14 +120,14 @@ class Environment:
             self._schemaless.add(f"{api_version} {kind}")
 
     def not_validated(self) -> list[str]:
-        """Return what the API server could not check: kinds without definition, and charts."""
+        """Return what the API server could not validate: kinds without a pinned definition, and Helm charts."""
         charts = [
             f"chart {one.get('chart')} ({one.get('namespace', 'default')}): not rendered"
             for one in self.kubernetes.releases
         ]
         return sorted([*(f"{one}: no pinned definition" for one in self._schemaless), *charts])
 
-    # what the engine and the API server said
+    # verdicts and findings
 
     def verdicts(self, stack: str, run: Run) -> list[RuleVerdict]:
         """Return the verdict of every rule that ran inside the engine; a pack that did not run passes nothing."""
@@ -177,7 +177,7 @@ class Environment:
         report.usd_per_hour = figures
 
     def note_placements(self, stage: str, report: RehearsalReport) -> None:
-        """Keep where every pod is, for a rehearsal that ends early."""
+        """Record where every pod is, for a rehearsal that ends early."""
         with contextlib.suppress(ApiException, HTTPError, RehearsalFailed):
             pods, nodes = self.client.list("v1", "Pod"), self.client.list("v1", "Node")
             report.placements += checks.placements(stage, pods, nodes, self._reasons(pods))
@@ -194,7 +194,7 @@ class Environment:
 
     def _reasons(self, pods: Sequence[Document]) -> dict[str, str]:
         return {
-            name_of(pod): self.provisioner.hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"])
+            name_of(pod): self.provisioner.unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"])
             for pod in pods
         }
 
@@ -207,54 +207,55 @@ class Environment:
                 self.client.merge(deployment, {"spec": {"replicas": count}}, subresource="scale")
 
     def _settle(self, wanted: Mapping[str, int]) -> None:
-        """Wait until every model has its pods, each ready or hopeless, and no other pod is undecided."""
+        """Wait until every model has its pods, each ready or unschedulable, and no other pod may still be placed."""
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline:
             pods = [pod for pod in self.client.list("v1", "Pod") if is_active(pod)]
             if all(self._model_settled(checks.pods_of(name, pods), count) for name, count in wanted.items()) and all(
-                node_of(pod) or self._is_hopeless(pod) for pod in pods
+                node_of(pod) or self._is_unschedulable(pod) for pod in pods
             ):
                 return
             time.sleep(POLL_S)
 
     def _model_settled(self, pods: Sequence[Mapping[str, Any]], count: int) -> bool:
-        return len(pods) == count and all(_is_ready(pod) or self._is_hopeless(pod) for pod in pods)
+        return len(pods) == count and all(_is_ready(pod) or self._is_unschedulable(pod) for pod in pods)
 
-    def _is_hopeless(self, pod: Mapping[str, Any]) -> bool:
-        return bool(self.provisioner.hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"]))
+    def _is_unschedulable(self, pod: Mapping[str, Any]) -> bool:
+        return bool(self.provisioner.unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     # scenarios
 
     def play(self, name: str, plan: StackPlan, report: RehearsalReport, clock: Clock) -> None:
-        """Strike at the planned traffic, wait, and compare what still runs with what the plan's pools allow."""
+        """Disrupt at the planned traffic, wait, and compare what still runs with what the plan's pools allow."""
         wanted = {model.name: model.replicas.expected or model.replicas.ceiling for model in plan.models}
         self._scale(wanted)
         self._settle(wanted)
         market = self.provisioner.market
-        blow = scenario_named(name)(self.client.list("v1", "Node"), market)
-        self.provisioner.restrict(blow.market)
-        self._evict(blow)
+        disruption = scenario_named(name)(self.client.list("v1", "Node"), market)
+        self.provisioner.restrict(disruption.market)
+        self._evict(disruption)
         self._settle(wanted)
-        clock.note(f"scenario {name}", blow.what)
+        clock.note(f"scenario {name}", disruption.what)
         pods, nodes = self.client.list("v1", "Pod"), self.client.list("v1", "Node")
         found = checks.placements(name, pods, nodes, self._reasons(pods))
         report.placements += found
         for models in sharing(plan):
-            report.checks.append(_runs_on(name, models, wanted, found, places_left(plan, models, wanted, blow, market)))
+            left = places_left(plan, models, wanted, disruption, market)
+            report.checks.append(_runs_on(name, models, wanted, found, left))
             if name == "spot-reclaim":
                 report.checks += [_drains_in_time(model.name, model.drain.grace_period_s) for model in models]
 
-    def _evict(self, blow: Disruption) -> None:
-        """Cordon, let the pods go, then take the machines."""
-        for node in blow.nodes:
+    def _evict(self, disruption: Disruption) -> None:
+        """Cordon the nodes, then remove them with their pods."""
+        for node in disruption.nodes:
             document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
             self.client.merge(document, {"spec": {"unschedulable": True}})
-        self.provisioner.remove(blow.nodes)
+        self.provisioner.remove(disruption.nodes)
 
     # what is left
 
     def everything(self) -> frozenset[str]:
-        """Return every object of the API server that somebody made, as ``kind namespace/name``."""
+        """Return every object of the API server that it did not make itself, as ``kind namespace/name``."""
         found: set[str] = set()
         for api_version, kind in sorted({*self.built_in, *self.kubernetes.kinds}):
             if kind not in OWNED_BY_CLUSTER:
@@ -262,14 +263,14 @@ class Environment:
         return frozenset(found)
 
     def leftovers(self, timeout_s: float = 20.0) -> list[str]:
-        """Return what is left after ``destroy``: objects, nodes, recorded AWS resources, releases."""
+        """Return what is left after ``destroy``: objects, nodes, recorded AWS resources, Helm releases."""
         self._wait(lambda: not self._objects_left(), timeout_s)
         cloud = [f"AWS {one.type} {one.name}" for one in self.aws.resources]
         releases = [f"Helm release {one.get('name')}" for one in self.kubernetes.releases]
         return sorted([*self._objects_left(), *cloud, *releases])
 
     def kept(self) -> list[str]:
-        """Return the volumes that outlive the stack on purpose: released, of a class that retains them."""
+        """Return the volumes that outlive the stack on purpose: their reclaim policy is Retain."""
         volumes = self.client.list("v1", "PersistentVolume")
         retained = [one for one in volumes if one["spec"].get("persistentVolumeReclaimPolicy") == "Retain"]
         return sorted(f"PersistentVolume {one['metadata']['name']}" for one in retained)
@@ -284,7 +285,7 @@ class Environment:
         )  # fmt: skip
 
     def _in_side_effect(self, called: str) -> bool:
-        """Whether the object lives in a namespace that a chart made (Helm leaves those, the cluster takes them)."""
+        """Whether the object is in a namespace that a chart created, which Helm leaves and the cluster removes."""
         namespaces = {one.removeprefix("Namespace ") for one in self.kubernetes.side_effects}
         inside = called.partition(" ")[2].partition("/")
         return (
@@ -312,7 +313,7 @@ def _runs_on(
     found: Sequence[Placement],
     planned: tuple[int, int],
 ) -> Check:
-    """What runs after a blow is what the plan's pools still hold; models on the same pools are counted together."""
+    """As many replicas run as the plan's pools still hold; models on the same pools are counted together."""
     names = [model.name for model in models]
     asked, placed = sum(wanted[name] for name in names), sum(1 for one in found if one.model in names and one.node)
     told = f"{planned[0]}" if planned[0] == planned[1] else f"{planned[0]} to {planned[1]}"

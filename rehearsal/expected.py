@@ -14,7 +14,7 @@ from rehearsal.toolset import Manifests, Module
 MANIFESTS = "manifests"
 COMPILER = "compiler"
 CORES_USED = 4
-"""More cores than this wait for the last packages and for the linker."""
+"""More cores than this are idle during the last packages and the linker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Measured:
 
     @classmethod
     def read(cls, pins: Path) -> Measured | None:
-        """Return what was measured with these pins, None where nobody did."""
+        """Return the measurement made with these pins; None without one."""
         path = pins / "measured.json"
         if not path.is_file():
             return None

@@ -1,8 +1,8 @@
 """Child processes that cannot outlive the rehearsal.
 
-Three nets, each for what the one before misses: leaving the ``Supervisor`` ends what it started and whatever still
-carries the mark of its run; a parent-death signal ends the children when this process is killed; the next run
-sweeps what is left. A run owns only what carries its own mark, so rehearsals side by side do not meet.
+Three safeguards, each for what the one before misses: leaving the ``Supervisor`` ends what it started and every process
+with the mark of its run; a parent-death signal ends the children when this process is killed; the next run removes
+what is left. A run owns only processes with its own mark, so parallel rehearsals do not interfere.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Child:
     log: Path
 
     def last_line(self) -> str:
-        """Return the most telling of its last log lines, or ``no output``."""
+        """Return the last log line that reports an error, else the last one, or ``no output``."""
         with contextlib.suppress(OSError):
             lines = self.log.read_bytes()[-8192:].decode(errors="replace").splitlines()
             lines = [line.strip() for line in lines if line.strip()]
@@ -91,7 +91,7 @@ class Supervisor:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Supervisor:
-        """Sweep, make the run folder, write whose it is; from here on SIGTERM and SIGHUP unwind instead of ending."""
+        """Remove leftovers, make the run folder, record its owner; SIGTERM and SIGHUP now raise instead of ending."""
         sweep(self._temp_root)
         with disk_errors("run folder"):
             self.run_dir = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=self._temp_root))
@@ -121,7 +121,7 @@ class Supervisor:
             (self.run_dir / folder).mkdir()
 
     def environment(self) -> dict[str, str]:
-        """Return what a process started by somebody else (the engine) needs so that stop and sweep find it."""
+        """Return the variable that marks what the engine starts, so that ``stop`` and ``sweep`` find it."""
         return {MARK: str(self.run_dir)}
 
     def start(self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> Child:
@@ -155,7 +155,7 @@ class Supervisor:
                 raise RehearsalFailed(child.name, f"stopped ({_why(code)}): {child.last_line()}")
 
     def wait_for(self, name: str, ready: Callable[[], bool], timeout_s: float) -> None:
-        """Poll ``ready`` until it holds; raise when a process dies or ``timeout_s`` passes (last log line told)."""
+        """Poll ``ready`` until it holds; raise with the last log line when a process dies or ``timeout_s`` passes."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             self.check()
@@ -165,7 +165,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def shim(self, name: str, binary: Path) -> Path:
-        """Write ``run_dir/bin/<name>``, an executable that runs ``binary`` and dies with whoever starts it."""
+        """Write ``run_dir/bin/<name>``, an executable that runs ``binary`` and dies with its parent process."""
         path = self.run_dir / "bin" / name
         words = guarded([binary])
         words[words.index(str(os.getpid()))] = "$PPID"
@@ -180,7 +180,7 @@ class Supervisor:
         _kill_group(child.process)
 
     def stop(self) -> None:
-        """End every process of the run, the youngest first; their state is thrown away, so nobody is asked."""
+        """Kill every process of the run, the youngest first; their state is not needed."""
         while self._children:
             _kill_group(self._children.pop().process)
         kill_marked(self.run_dir)

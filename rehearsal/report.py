@@ -38,7 +38,7 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One question and its answer."""
+    """One comparison with the plan and its outcome."""
 
     name: str
     passed: bool
@@ -75,7 +75,7 @@ class RehearsalReport:
     dropped: list[str] = field(default_factory=list)
     not_validated: list[str] = field(default_factory=list)
     usd_per_hour: dict[str, float] = field(default_factory=dict)
-    """GPU nodes bought at the ceiling, at the price paid and at the on-demand price, beside the plan's ceiling."""
+    """GPU nodes at the ceiling: at the price paid, at the on-demand price, and as the plan's ceiling."""
     leftovers: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     """Volumes that outlive the stack on purpose (storage class with ``Retain``); they go on costing money."""

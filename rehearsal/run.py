@@ -1,8 +1,8 @@
 """One rehearsal from the stack file to the leftover check.
 
 ``rehearse`` starts the control plane, brings the cluster stack and the serving stack up with the real engine, scales
-as KEDA would, plays a scenario if asked, destroys everything and looks for what is left. Whatever happens in between,
-leaving it leaves no process and no file.
+as KEDA would, plays a scenario if asked, destroys everything and looks for what is left. However it ends, no process
+and no file remains.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ PACK = Path(__file__).resolve().parent.parent / "policies"
 
 @dataclass(frozen=True, kw_only=True)
 class RehearsalPlan:
-    """What is rehearsed: the stacks in order, their files, the plan of the last one."""
+    """What is rehearsed: the stacks in order of deployment, their files, the plan of the last one."""
 
     stack: str
     stacks: tuple[str, ...]
@@ -58,7 +58,7 @@ class RehearsalPlan:
     scenario: str | None
     program: Program
     gpu_limits: Mapping[str, int] = field(default_factory=dict)
-    """Karpenter pools whose GPU limit is cut by hand once the stack is up, as a quota or a colleague would."""
+    """GPU limits to set on Karpenter pools once the stack is up."""
 
 
 def rehearse(
@@ -73,28 +73,28 @@ def rehearse(
     fault: Fault | None = None,
     hold: Callable[[Path], None] | None = None,
 ) -> RehearsalReport:
-    """Rehearse ``stack`` (and the cluster stack that it stands on) and return what was found.
+    """Rehearse ``stack`` (and its cluster stack) and return what was found.
 
-    ``planned`` is called once the stack has a plan, before any tool is built: whoever waits has that to read.
-    ``keep`` holds everything up before the destroy: it calls ``hold`` with the kubeconfig, by default until Ctrl-C.
-    ``gpu_limits`` cuts the GPU limit of Karpenter pools by hand after ``up``, to see which pod then stays Pending.
+    ``planned`` is called once the stack has a plan, before any tool is built.
+    ``keep`` calls ``hold`` with the kubeconfig before the destroy; by default it waits for Ctrl-C.
+    ``gpu_limits`` sets the GPU limit of Karpenter pools after ``up``, to see which pod then stays Pending.
     ``fault`` makes the AWS stand-in fail on purpose. Raises BadInput (exit 2) and NoPlan or OverBudget (exit 3) before
     anything is started; what goes wrong afterwards is in the report.
     """
-    script = read_rehearsal_plan(stack, scenario, stacks_dir or STACKS_DIR, gpu_limits or {})
+    rehearsal_plan = read_rehearsal_plan(stack, scenario, stacks_dir or STACKS_DIR, gpu_limits or {})
     planned()
-    return perform(script, progress=progress, fault=fault, hold=_holder(hold, progress) if keep else None)
+    return perform(rehearsal_plan, progress=progress, fault=fault, hold=_holder(hold, progress) if keep else None)
 
 
 def perform(
-    script: RehearsalPlan,
+    rehearsal_plan: RehearsalPlan,
     *,
     progress: Progress = lambda _: None,
     fault: Fault | None = None,
     hold: Callable[[Path], None] | None = None,
 ) -> RehearsalReport:
-    """Play a script from start to end; what goes wrong is in the report, and nothing is left running."""
-    report = RehearsalReport(stack=script.stack, scenario=script.scenario, plan=script.plan)
+    """Run a rehearsal plan from start to end; what goes wrong is in the report, and nothing is left running."""
+    report = RehearsalReport(stack=rehearsal_plan.stack, scenario=rehearsal_plan.scenario, plan=rehearsal_plan.plan)
     clock = Clock(report, progress)
     with clock.stage("tools"):
         toolbox = ensure_tools(progress)
@@ -104,7 +104,7 @@ def perform(
         with Supervisor() as supervisor:
             run_dir = supervisor.run_dir
             with _named_death(supervisor):
-                _Rehearsal(script, report, clock, toolbox, supervisor, fault=fault).play(hold)
+                _Rehearsal(rehearsal_plan, report, clock, toolbox, supervisor, fault=fault).play(hold)
     except (TonnageError, ApiException, HTTPError) as error:
         report.failure = error.line() if isinstance(error, TonnageError) else f"API server: {_short(error)}"
     if run_dir is not None:
@@ -115,7 +115,7 @@ def perform(
 
 @contextmanager
 def _named_death(supervisor: Supervisor) -> Iterator[None]:
-    """When the API server no longer answers, say which process died instead."""
+    """When the API server no longer answers, raise the error of the process that died."""
     try:
         yield
     except (ApiException, HTTPError):
@@ -172,10 +172,16 @@ class _Rehearsal:
     """The steps in order; what is live is in ``Environment``."""
 
     def __init__(
-        self, script: RehearsalPlan, report: RehearsalReport, clock: Clock, toolbox: Toolbox, supervisor: Supervisor, *,
+        self,
+        rehearsal_plan: RehearsalPlan,
+        report: RehearsalReport,
+        clock: Clock,
+        toolbox: Toolbox,
+        supervisor: Supervisor,
+        *,
         fault: Fault | None,
-    ) -> None:  # fmt: skip
-        self.script = script
+    ) -> None:
+        self.rehearsal_plan = rehearsal_plan
         self.report = report
         self.clock = clock
         self.toolbox = toolbox
@@ -183,18 +189,18 @@ class _Rehearsal:
         self.fault = fault
 
     def play(self, hold: Callable[[Path], None] | None) -> None:
-        """Start everything, run the script, look for leftovers."""
+        """Start everything, run the rehearsal plan, look for leftovers."""
         with ExitStack() as stack:
-            world = self._start(stack)
+            environment = self._start(stack)
             made: list[auto.Stack] = []
             try:
-                self._act(world, made, hold)
+                self._act(environment, made, hold)
             except TonnageError:
-                world.note_placements("failure", self.report)
+                environment.note_placements("failure", self.report)
                 raise
             finally:
-                self._collect(world)
-            self._destroy(world, made)
+                self._collect(environment)
+            self._destroy(environment, made)
 
     def _start(self, stack: ExitStack) -> Environment:
         """Bring up the control plane, the stand-ins and the engine; ``stack`` takes them down again."""
@@ -204,67 +210,71 @@ class _Rehearsal:
             client = ObjectClient(plane.api())
             built_in = client.kinds()
             install_crds(plane.api(), self.toolbox)
-        market = CloudMarket(catalogue=load_catalogue(), region=self.script.settings.region)
+        market = CloudMarket(catalogue=load_catalogue(), region=self.rehearsal_plan.settings.region)
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
-        world = Environment(
+        environment = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,
             built_in=built_in,
         )
-        world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted, fault=self.fault)
-        world.kubernetes = KubernetesStandIn(
-            ObjectClient(plane.api()), hopeless=provisioner.hopeless, before_apply=world.ensure_kind
+        environment.aws = AwsStandIn(
+            created=environment.cloud_created, deleted=environment.cloud_deleted, fault=self.fault
         )
-        stack.callback(world.kubernetes.stopped.set)
-        ports = {one.name: stack.enter_context(serve(one)) for one in (world.aws, world.kubernetes)}
-        world.engine = stack.enter_context(engine(self.toolbox, self.supervisor, ports, [PACK], progress))
-        world.baseline = world.everything()
-        return world
+        environment.kubernetes = KubernetesStandIn(
+            ObjectClient(plane.api()), unschedulable=provisioner.unschedulable, before_apply=environment.ensure_kind
+        )
+        stack.callback(environment.kubernetes.stopped.set)
+        ports = {one.name: stack.enter_context(serve(one)) for one in (environment.aws, environment.kubernetes)}
+        environment.engine = stack.enter_context(engine(self.toolbox, self.supervisor, ports, [PACK], progress))
+        environment.baseline = environment.everything()
+        return environment
 
-    def _act(self, world: Environment, made: list[auto.Stack], hold: Callable[[Path], None] | None) -> None:
-        for name in self.script.stacks:
+    def _act(self, environment: Environment, made: list[auto.Stack], hold: Callable[[Path], None] | None) -> None:
+        for name in self.rehearsal_plan.stacks:
             with self.clock.stage(f"up {name}"):
-                made.append(_stack(world.engine, name, self.script.files[name], self.script.program))
-                run = world.engine.up(made[-1])
+                made.append(
+                    _stack(environment.engine, name, self.rehearsal_plan.files[name], self.rehearsal_plan.program)
+                )
+                run = environment.engine.up(made[-1])
                 self.report.resources[name] = sum(run.changes.values())
-                self.report.policies += world.verdicts(name, run)
+                self.report.policies += environment.verdicts(name, run)
                 self.clock.note(f"up {name}", f"{run.changed} resources")
-        for pool, limit in sorted(self.script.gpu_limits.items()):
-            world.cut(pool, limit)
+        for pool, limit in sorted(self.rehearsal_plan.gpu_limits.items()):
+            environment.cut(pool, limit)
             self.clock.progress(f"GPU limit of pool {pool} cut to {limit} by hand")
-        if self.script.plan is not None:
-            world.check_plan(self.script.plan, self.report, self.clock)
+        if self.rehearsal_plan.plan is not None:
+            environment.check_plan(self.rehearsal_plan.plan, self.report, self.clock)
         for made_stack in made:
-            self._second_up(world, made_stack)
-        if self.script.plan is not None and self.script.scenario is not None:
-            with self.clock.stage(f"scenario {self.script.scenario}"):
-                world.play(self.script.scenario, self.script.plan, self.report, self.clock)
+            self._second_up(environment, made_stack)
+        if self.rehearsal_plan.plan is not None and self.rehearsal_plan.scenario is not None:
+            with self.clock.stage(f"scenario {self.rehearsal_plan.scenario}"):
+                environment.play(self.rehearsal_plan.scenario, self.rehearsal_plan.plan, self.report, self.clock)
         if hold is not None:
-            hold(world.plane.kubeconfig)
+            hold(environment.plane.kubeconfig)
 
-    def _second_up(self, world: Environment, stack: auto.Stack) -> None:
+    def _second_up(self, environment: Environment, stack: auto.Stack) -> None:
         with self.clock.stage(f"second up {stack.name}"):
-            run: Run = world.engine.up(stack)
+            run: Run = environment.engine.up(stack)
             self.report.second_up[stack.name] = run.changed
-            self.report.checks.append(world.unchanged(stack.name, run))
+            self.report.checks.append(environment.unchanged(stack.name, run))
 
-    def _collect(self, world: Environment) -> None:
+    def _collect(self, environment: Environment) -> None:
         """Copy what the API server refused, dropped or could not validate into the report."""
-        self.report.refused = world.findings("refused")
-        self.report.dropped = world.findings("dropped")
-        self.report.not_validated = world.not_validated()
-        self.report.checks += world.finding_checks()
+        self.report.refused = environment.findings("refused")
+        self.report.dropped = environment.findings("dropped")
+        self.report.not_validated = environment.not_validated()
+        self.report.checks += environment.finding_checks()
 
-    def _destroy(self, world: Environment, made: list[auto.Stack]) -> None:
+    def _destroy(self, environment: Environment, made: list[auto.Stack]) -> None:
         for stack in reversed(made):
             with self.clock.stage(f"destroy {stack.name}"):
-                world.engine.unprotect(stack)
-                run = world.engine.destroy(stack)
+                environment.engine.unprotect(stack)
+                run = environment.engine.destroy(stack)
                 self.clock.note(f"destroy {stack.name}", f"{run.changed} resources")
         with self.clock.stage("leftovers"):
-            self.report.leftovers += world.leftovers()
-            self.report.kept = world.kept()
+            self.report.leftovers += environment.leftovers()
+            self.report.kept = environment.kept()
             kept = f", {len(self.report.kept)} volumes kept on purpose (Retain)" if self.report.kept else ""
             self.clock.note("leftovers", f"{len(self.report.leftovers)}{kept}")
 

@@ -39,7 +39,7 @@ def spot_reclaim(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
 
 
 def zone_loss(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
-    """The zone with most GPU nodes fails and sells nothing; of equals the first by name."""
+    """The zone with most GPU nodes fails and sells nothing; on ties the first by name."""
     zones: dict[str, list[str]] = {}
     gpu_zones: dict[str, int] = {}
     for node in nodes:
@@ -76,15 +76,20 @@ def sharing(plan: StackPlan) -> list[tuple[ServingPlan, ...]]:
 
 
 def places_left(
-    plan: StackPlan, models: Sequence[ServingPlan], wanted: Mapping[str, int], blow: Disruption, market: CloudMarket
+    plan: StackPlan,
+    models: Sequence[ServingPlan],
+    wanted: Mapping[str, int],
+    disruption: Disruption,
+    market: CloudMarket,
 ) -> tuple[int, int]:
-    """Return the fewest and the most of the wanted replicas of ``models`` that their pools still run after the blow.
+    """Return the fewest and the most of the wanted replicas that can still run after the disruption.
 
-    Counted from the limits of the pools alone. Where not all find room, which of the models keeps more is left to the
-    scheduler: the most is with the narrowest pods first, the fewest with the widest first and each node closed by less.
+    Counted from the limits of the pools of ``models`` alone. Where not all replicas fit, the scheduler decides which
+    stay Pending: the most run when the smallest pods are placed first, the fewest when the largest are placed first
+    and a node counts as full once fewer GPUs are free than the largest pod asks for.
     """
     pools = [pool for pool in plan.pools if pool.name in models[0].pools]
-    nodes = sum(_nodes_left(pool, blow, market) for pool in pools)
+    nodes = sum(_nodes_left(pool, disruption, market) for pool in pools)
     pods = sorted((model.resources.gpus, wanted[model.name]) for model in models)
     if nodes_in_any_order(pods, pools[0].offers[0].gpus) <= nodes:
         return sum(count for _, count in pods), sum(count for _, count in pods)
@@ -93,7 +98,7 @@ def places_left(
 
 
 def _placed(pods: Iterable[tuple[int, int]], gpus: int) -> int:
-    """Return how many of ``pods`` (GPUs, count) take ``gpus`` one after the other."""
+    """Return how many of ``pods`` (GPUs, count) fit on ``gpus`` when they are placed in this order."""
     placed = 0
     for width, count in pods:
         taken = min(count, gpus // width)
@@ -101,19 +106,19 @@ def _placed(pods: Iterable[tuple[int, int]], gpus: int) -> int:
     return placed
 
 
-def _nodes_left(pool: NodePoolPlan, blow: Disruption, market: CloudMarket) -> int:
-    """Nodes that the pool may still have.
+def _nodes_left(pool: NodePoolPlan, disruption: Disruption, market: CloudMarket) -> int:
+    """Return the most nodes that the pool may have after the disruption.
 
-    A managed node group loses the nodes of a lost zone: EKS would replace them in the zones that are left only once
-    there is capacity, which a plan must not count on. A NodePool may buy up to its limit wherever it may still buy.
+    A managed node group loses its nodes in a lost zone: EKS replaces them in the other zones only if there is capacity,
+    which a plan must not count on. A NodePool may buy up to its limit in any zone and capacity type still sold.
     """
     if pool.kind == "managed":
-        lost = sum(1 for name in blow.nodes if name.startswith(f"{pool.name}-"))
+        lost = sum(1 for name in disruption.nodes if name.startswith(f"{pool.name}-"))
         return max(0, pool.floor_instances - lost)
-    if blow.market.spot_closed and pool.capacity_type == "spot":
+    if disruption.market.spot_closed and pool.capacity_type == "spot":
         return 0
     sold = any(
-        zone not in blow.market.closed_zones
+        zone not in disruption.market.closed_zones
         for offer in pool.offers
         for zone in pool.zones
         if zone in market.catalogue.instance(offer.instance_type).zone_ids.get(market.region, ())

@@ -1,7 +1,7 @@
 """Finds the pinned binaries of the rehearsal, builds what is missing: ``python -m rehearsal.tools``.
 
-A binary in ``KUBEBUILDER_ASSETS`` or on ``PATH`` is used when it answers with a release that will do; one that does
-not is named and left alone. Everything else comes out of the cache that ``rehearsal.build`` fills.
+A binary in ``KUBEBUILDER_ASSETS`` or on ``PATH`` is used when its version is accepted; another version is reported and
+ignored. Everything else comes from the cache that ``rehearsal.build`` fills.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Tool:
 
 @dataclass(frozen=True, kw_only=True)
 class Toolbox:
-    """Where everything that the rehearsal starts or reads lies.
+    """Paths of everything that the rehearsal starts or reads.
 
     ``crd_dirs``: name of a pinned module -> its definitions, one JSON file each. ``stage_files``: what kwok plays.
     ``language_host_files``: the engine's own scripts that start a Python program and a policy pack.
@@ -70,8 +70,8 @@ def ensure_tools(
 ) -> Toolbox:  # fmt: skip
     """Locate every tool, build what is missing (once, under a lock), return where they are.
 
-    What will be built, how long that takes and how large it becomes is said first; what only building needed is removed
-    last. Raises ``ToolError`` (exit 2) when a tool is missing and cannot be built.
+    What will be built, its time and size are printed first; what only building needs is removed last. Raises
+    ``ToolError`` (exit 2) when a tool is missing and cannot be built.
     """
     builder = Builder(pins, progress, environ)
     known = modules(pins)
@@ -90,7 +90,7 @@ def ensure_tools(
 
 
 def locate(wanted: Sequence[Module], builder: Builder, sources: Sequence[Manifests] = ()) -> list[Tool]:
-    """Return the binaries of modules: other copies that will do first, the rest built one module after the other.
+    """Return the binaries of modules: accepted copies first, the rest built one module after the other.
 
     ``sources`` are only announced with what is built.
     """
@@ -116,7 +116,7 @@ def locate(wanted: Sequence[Module], builder: Builder, sources: Sequence[Manifes
 
 
 def _elsewhere(name: str, module: Module, builder: Builder) -> Tool | None:
-    """Return a copy in KUBEBUILDER_ASSETS or on PATH, when its release will do."""
+    """Return a copy in KUBEBUILDER_ASSETS or on PATH whose version is accepted."""
     for origin, folders in (("KUBEBUILDER_ASSETS", builder.environ.get("KUBEBUILDER_ASSETS", "")),
                             ("PATH", builder.environ.get("PATH", ""))):  # fmt: skip
         path = shutil.which(name, path=folders) if folders else None

@@ -1,4 +1,4 @@
-"""What is pinned: which binary comes from which module, and what another copy must be to stand in for it.
+"""What is pinned: which binary comes from which module, and which versions of another copy are accepted.
 
 Versions are read from ``tools/*/go.mod`` and ``tools/crds/modules.txt``; nothing here repeats them.
 """

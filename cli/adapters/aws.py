@@ -1,7 +1,7 @@
-"""What AWS says today of instance types and prices, read-only, for ``tonnage catalogue refresh``.
+"""Current instance types and prices from AWS, read-only, for ``tonnage catalogue refresh``.
 
-Asks EC2 in each region and the Price List (served from us-east-1) through boto3; judges nothing: that is
-``sizing.catalogue.refresh``. Every refusal of AWS is one line that names the call and the permission it takes.
+Calls EC2 in each region and the Price List API (in us-east-1) through boto3; ``sizing.catalogue.refresh`` evaluates the
+answers. Every AWS error is one line with the call and the IAM permission that it needs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PERMISSIONS = (
 TIMEOUT_S = 20
 ATTEMPTS = 5
 FILTER_LIMIT = 100
-"""Values of one filter that are asked for at a time; EC2 allows 200."""
+"""Values of one filter per call; EC2 allows 200."""
 MIB_PER_GIB = 1024
 
 Clients = Callable[[str, str], Any]
@@ -34,7 +34,7 @@ Progress = Callable[[str], None]
 
 
 def clients() -> Clients:
-    """Return the maker of clients with the credentials of the environment."""
+    """Return a factory of clients with the credentials of the environment."""
     import boto3
     from botocore.config import Config
 
@@ -47,7 +47,7 @@ def clients() -> Clients:
 
 
 def read_answers(types: Sequence[str], regions: Sequence[str], make: Clients, progress: Progress) -> Answers:
-    """Return what AWS says of these instance types in these regions; BadInput names the call that was refused."""
+    """Return what AWS reports for these instance types and regions; BadInput names the call that failed."""
     with _one_line():
         price_list = _PriceList(make("pricing", PRICE_LIST_REGION))
         machines: dict[str, Mapping[str, float]] = {}
@@ -100,16 +100,16 @@ def _machines(client: Any, types: Sequence[str]) -> dict[str, Mapping[str, float
     return {one["InstanceType"]: _machine(one) for one in found}
 
 
-def _machine(told: Mapping[str, Any]) -> Mapping[str, float]:
-    """Return one instance type by the keys of the catalogue; 0 for what EC2 does not say."""
-    network = told.get("NetworkInfo", {})
+def _machine(described: Mapping[str, Any]) -> Mapping[str, float]:
+    """Return one instance type with the keys of the catalogue; 0 where EC2 gives no value."""
+    network = described.get("NetworkInfo", {})
     cards = network.get("NetworkCards", ())
-    ebs = told.get("EbsInfo", {}).get("EbsOptimizedInfo", {})
+    ebs = described.get("EbsInfo", {}).get("EbsOptimizedInfo", {})
     return {
-        "vcpu": told["VCpuInfo"]["DefaultVCpus"],
-        "memory_gib": told["MemoryInfo"]["SizeInMiB"] / MIB_PER_GIB,
-        "gpus": sum(gpu["Count"] for gpu in told.get("GpuInfo", {}).get("Gpus", ())),
-        "nvme_gb": told.get("InstanceStorageInfo", {}).get("TotalSizeInGB", 0),
+        "vcpu": described["VCpuInfo"]["DefaultVCpus"],
+        "memory_gib": described["MemoryInfo"]["SizeInMiB"] / MIB_PER_GIB,
+        "gpus": sum(gpu["Count"] for gpu in described.get("GpuInfo", {}).get("Gpus", ())),
+        "nvme_gb": described.get("InstanceStorageInfo", {}).get("TotalSizeInGB", 0),
         "network_gbps": sum(card.get("BaselineBandwidthInGbps", 0.0) for card in cards),
         "efa_interfaces": network.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0),
         "ebs_baseline_mbps": ebs.get("BaselineBandwidthInMbps", 0),
@@ -127,7 +127,7 @@ def _offerings(client: Any, types: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _spot(client: Any, types: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return the present spot prices by type and zone id, the latest of each zone."""
+    """Return the current spot price by instance type and zone id."""
     from datetime import UTC, datetime
 
     ids = {zone["ZoneName"]: zone["ZoneId"] for zone in client.describe_availability_zones()["AvailabilityZones"]}
@@ -140,8 +140,8 @@ def _spot(client: Any, types: Sequence[str]) -> dict[str, dict[str, float]]:
         )  # fmt: skip
         for row in rows:
             place = row["InstanceType"], ids.get(row["AvailabilityZone"], "")
-            told = row["Timestamp"], float(row["SpotPrice"])
-            latest[place] = max(latest.get(place, told), told, key=lambda pair: pair[0])
+            price_at = row["Timestamp"], float(row["SpotPrice"])
+            latest[place] = max(latest.get(place, price_at), price_at, key=lambda pair: pair[0])
     prices: dict[str, dict[str, float]] = {}
     for (name, zone), (_, price) in sorted(latest.items()):
         if zone:
@@ -151,14 +151,14 @@ def _spot(client: Any, types: Sequence[str]) -> dict[str, dict[str, float]]:
 
 @contextmanager
 def _one_line() -> Generator[None]:
-    """Turn what AWS or the way to it refuses into one line."""
+    """Turn an error of AWS, credentials or network into one line."""
     from botocore import exceptions as refused
 
     try:
         yield
     except refused.ClientError as error:
-        told = error.response.get("Error", {})
-        problem = f"{error.operation_name} is refused: {told.get('Code', '')} {str(told.get('Message', ''))[:160]}"
+        said = error.response.get("Error", {})
+        problem = f"{error.operation_name} is refused: {said.get('Code', '')} {str(said.get('Message', ''))[:160]}"
         raise BadInput(WHERE, problem, way_out=f"allow {PERMISSIONS}; nothing is written") from error
     except (refused.NoCredentialsError, refused.PartialCredentialsError, refused.ProfileNotFound) as error:
         way_out = f"`aws configure`, or AWS_PROFILE of an account that allows {PERMISSIONS}; nothing is written"

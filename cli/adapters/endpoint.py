@@ -21,7 +21,7 @@ WHERE = "--endpoint"
 METRICS = "/metrics"
 LIMIT_BYTES = 8 * MIB
 TIMEOUT_S = 5.0
-"""Longest silence of the server; the whole answer may take three times as long."""
+"""Socket timeout; the whole answer may take three times as long."""
 LONGEST_ADDRESS = 2000
 Answer = TypeVar("Answer")
 
@@ -98,7 +98,7 @@ def samples(content: bytes) -> list[Sample]:
 
 
 def _optional(address: str, timeout_s: float) -> dict[str, Any]:
-    """Return the JSON object at ``address``, or an empty one: gateways often open /metrics alone."""
+    """Return the JSON object at ``address``, or an empty one: gateways often expose only /metrics."""
     try:
         return dict(parse_json_object(_fetch(address, timeout_s), WHERE, limit_bytes=LIMIT_BYTES))
     except (BadInput, json.JSONDecodeError):
@@ -140,7 +140,7 @@ def _opener() -> Any:
 
 
 def _within(seconds: float, call: Callable[[], Answer], address: str) -> Answer:
-    """Return what ``call`` returns or raises; BadInput when it takes longer, as a server that drips bytes would."""
+    """Return what ``call`` returns or raises; BadInput when it takes too long, as from a server that sends slowly."""
     answers: list[Answer] = []
     errors: list[BaseException] = []
 

@@ -1,8 +1,8 @@
 """Files of the Hugging Face Hub: small JSON files, and the headers of safetensors files by range requests.
 
-Follows the environment of the Hub's own client: ``HF_ENDPOINT``, ``HF_TOKEN``. Everything is bounded: bytes read,
-redirects (never to an unencrypted address, and the token stays with the host it is for), and the time of a lookup
-whatever the other side does. ``OSError`` means that the Hub did not answer; a file that lies is BadInput.
+Uses the environment variables of the Hub's own client: ``HF_ENDPOINT``, ``HF_TOKEN``. Limited are the bytes read, the
+redirects (never to http from https, and the token is sent to its own host only) and the time of a lookup. ``OSError``
+means that the Hub did not answer; an invalid file is BadInput.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 CONFIG_LIMIT_BYTES = MIB
 INDEX_LIMIT_BYTES = 64 * MIB
 FIRST_RANGE_BYTES = MIB // 4
-"""Asked for at once: most headers are shorter, so one request is enough."""
+"""Size of the first range request: most headers are shorter, so one request is enough."""
 REQUEST_TIMEOUT_S = 5
 LOOKUP_TIMEOUT_S = 15
-"""Of the headers of all files together; when it is over, the index alone is used."""
+"""For the headers of all files together; after it only the index is used."""
 MOST_SHARDS = 200
 AT_ONCE = 8
 
@@ -106,8 +106,8 @@ def _get(name: str, file: str, limit_bytes: int, *, ranged: bool = False) -> tup
 
 def _whole_length(status: int, headers: Mapping[str, str]) -> int:
     """Return the length of the file: after the slash of Content-Range, or Content-Length of a whole answer."""
-    stated = headers.get("Content-Range", "").rpartition("/")[2] if status == 206 else headers.get("Content-Length", "")
-    return int(stated) if stated.isdecimal() and len(stated) < 20 else 0
+    length = headers.get("Content-Range", "").rpartition("/")[2] if status == 206 else headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() and len(length) < 20 else 0
 
 
 def fetch_tensors(name: str, file: str) -> tuple[Tensor, ...]:
@@ -126,7 +126,7 @@ def fetch_tensors(name: str, file: str) -> tuple[Tensor, ...]:
 
 
 def fetch_checkpoint(name: str, *, tied: bool) -> Checkpoint | None:
-    """Return what the checkpoint holds: from the headers, else from the index; None when the Hub does not tell."""
+    """Return the contents of the checkpoint: from the headers, else from the index; None when the Hub has neither."""
     from sizing.models.checkpoint import INDEX, SINGLE, checkpoint_of, complete, from_index, weight_map
 
     try:

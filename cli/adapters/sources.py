@@ -1,8 +1,7 @@
 """Where a model description comes from: the catalogue, a ``config.json``, a folder with one, or the Hub.
 
-Names and files are the business of ``sizing.catalogue.model_source``; this module adds the download, which the pure
-core may not do (``cli.adapters.hub``): config.json, and the headers of the safetensors files. ``HF_HUB_OFFLINE``
-forbids it.
+``sizing.catalogue.model_source`` handles names and files; this module adds the download of config.json and of the
+safetensors headers (``cli.adapters.hub``), which the core may not do. ``HF_HUB_OFFLINE`` disables it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*/[A-Za-z0-9][\w-]*(\.[\w-]+)*"
 
 
 def find_draft(name: str, method: str | None, catalogue: Catalogue) -> ModelSpec:
-    """Return the draft model that ``name`` stands for, a head of another model for every method but ``draft``."""
+    """Return the draft model ``name``; a head of another model for every method but ``draft``."""
     try:
         return find_model(name, catalogue, head=method != "draft")
     except BadInput as error:
@@ -33,9 +32,9 @@ def find_draft(name: str, method: str | None, catalogue: Catalogue) -> ModelSpec
 
 
 def find_model(name: str, catalogue: Catalogue, *, head: bool = False) -> ModelSpec:
-    """Return the model that ``name`` stands for; BadInput says what was tried and the way out.
+    """Return the model ``name``; BadInput says what was tried, with a hint.
 
-    The checkpoint of a ``head`` leaves out what it shares with its model, and is not compared.
+    The checkpoint of a ``head`` lacks the weights that it shares with its model, so it is not compared.
     """
     from sizing.catalogue.model_source import is_local, load_model
 

@@ -1,4 +1,4 @@
-"""Where the stack files are: the project around the working folder, else the one that the command came with."""
+"""Finds the stack files: in the project around the working folder, else in the one of the installed command."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ VARIABLE = "TONNAGE_STACKS"
 
 def stacks_dir() -> Path:
     """Return the folder of stack files; BadInput when ``TONNAGE_STACKS`` names none."""
-    stated = os.environ.get(VARIABLE)
-    if stated:
-        if not Path(stated).is_dir():
-            raise BadInput(VARIABLE, f"{stated!r} is not a folder")
-        return Path(stated)
+    given = os.environ.get(VARIABLE)
+    if given:
+        if not Path(given).is_dir():
+            raise BadInput(VARIABLE, f"{given!r} is not a folder")
+        return Path(given)
     from infra.config import STACKS_DIR
 
     here = Path.cwd()

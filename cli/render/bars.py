@@ -29,7 +29,7 @@ FULL, EMPTY = "█", "░"
 
 
 def memory_bar(per_gpu: Mapping[str, float], width: int = 60) -> Text:
-    """Return one card as a bar, its terms in order; what does not fit is cut at the edge and said in the legend."""
+    """Return the memory of one GPU as a bar of its terms; what does not fit is cut off and named in the legend."""
     total = max(per_gpu["total_gib"], 1e-9)
     bar, used = Text(), 0
     reached = 0.0
@@ -74,7 +74,7 @@ def _verdict(value: float, limit: float | None) -> str:
 
 
 def memory_svg(name: str, per_gpu: Mapping[str, float]) -> str:
-    """Return one card as an inline SVG bar with a title per term."""
+    """Return the memory of one GPU as an inline SVG bar with a title per term."""
     total = max(per_gpu["total_gib"], 1e-9)
     parts, x = [], 0.0
     for key, label, colour in MEMORY_TERMS:

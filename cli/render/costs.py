@@ -42,7 +42,7 @@ def cluster_line(costs: Document) -> str:
 
 
 def sentences(costs: Document) -> list[str]:
-    """Return what the costs say in words: tokens, spot, hosts; what does not apply is left out."""
+    """Return sentences about token prices, spot and hosts, as far as they apply."""
     found = [token_words(costs)] if costs.get("usd_per_million_tokens") else []
     found += [costs[key]["says"] for key in ("spot", "hosted") if costs.get(key)]
     return found
@@ -81,7 +81,7 @@ def host_rows(hosted: Document) -> list[tuple[str, ...]]:
 
 
 def bill_rows(document: Document) -> list[tuple[str, ...]]:
-    """Return the lines of the bill and of the cluster beside it, each with its sum."""
+    """Return the lines of the bill and of the cluster, each with its sum."""
     rows: list[tuple[str, ...]] = [
         (line["name"], three_usd(line["usd_per_hour"]), line["rule"]) for line in document["bill"]
     ]

@@ -1,4 +1,4 @@
-"""How ``tonnage plan --explain`` looks, and the pieces that its one screen takes from there."""
+"""How ``tonnage plan --explain`` looks, and parts of it that the one-screen form uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHEAPER = "What would make it cheaper (expected cost of the GPU nodes)"
 
 @dataclass(frozen=True, kw_only=True)
 class Notes:
-    """What is told beside the document."""
+    """What is shown in addition to the document."""
 
     cheaper: tuple[tuple[str, str], ...]
     """(change, what it saves)"""
@@ -81,7 +81,7 @@ def p95s(option: Document) -> tuple[str, str]:
 
 
 def latency(document: Document) -> str:
-    """Return the predicted latencies of the choice beside the objectives."""
+    """Return the predicted latencies of the choice and the objectives."""
     wanted, (ttft, tpot) = document["inputs"]["objectives"], p95s(document["chosen"])
     return (
         f"TTFT p95 {ttft} ms of {wanted['ttft_p95_ms']:,g} ms allowed, "
@@ -144,7 +144,7 @@ def _checkpoint(option: Document, document: Document) -> str:
 
 
 def scaling_rows(document: Document) -> list[tuple[str, str]]:
-    """Return (what, sentence) of what a loss does, how replicas grow with the traffic, and how long a start takes."""
+    """Return (name, sentence) for failures, autoscaling and start-up time."""
     figures = {figure["name"]: figure for figure in document["chosen"]["explanation"]}
     return [
         (title, f"{figures[name]['value']} {figures[name]['unit']}".strip())
@@ -161,7 +161,7 @@ def _options(document: Document) -> Table:
 
 
 def reasons(document: Document) -> list[tuple[str, str]]:
-    """Return (options, reason): options that lost for the same reason together, in the order of the document."""
+    """Return (options, reason): options rejected for the same reason together, in the order of the document."""
     options: dict[str, list[str]] = {}
     for row in document["rejected"]:
         options.setdefault(row["reason"], []).append(row["option"])
@@ -169,7 +169,7 @@ def reasons(document: Document) -> list[tuple[str, str]]:
 
 
 def trade_rows(document: Document) -> list[tuple[str, str]]:
-    """Return (option, what it gives and takes beside the choice) for each alternative."""
+    """Return (option, how it differs from the choice) for each alternative."""
     return [
         (f"{option['gpu']} TP{widths(option)} on {option['instance_type']}", ", ".join(option["trades"]))
         for option in document["alternatives"]

@@ -1,4 +1,4 @@
-"""A plan as one HTML page: cost against latency, cost over the day, cost where the workload differs, and the reasons.
+"""A plan as one HTML page: cost against latency, cost over the day, cost of other workloads, and the reasons.
 
 Inline SVG, no script, nothing loaded from elsewhere; the same plan gives the same bytes.
 """
@@ -140,10 +140,14 @@ def _scatter(study: PlanStudy, name: str, latency: Callable[[OptionPoint], float
     plot.line([places[id(point)] for point in best], colour=INK, width=1.1)
     for point in sorted(points, key=lambda p: (p.chosen, p.meets)):
         colour = CHOSEN if point.chosen else BLUE if point.meets else GREY
-        told = f"{point.name}, {_counts(point.replicas)} replicas, {usd(point.usd_per_month.expected)}, "
-        told += f"{name} {latency(point):,.1f} ms"
+        tooltip = f"{point.name}, {_counts(point.replicas)} replicas, {usd(point.usd_per_month.expected)}, "
+        tooltip += f"{name} {latency(point):,.1f} ms"
         plot.dot(
-            *places[id(point)], colour=colour, hollow=not point.meets, radius=6.0 if point.chosen else 3.2, told=told
+            *places[id(point)],
+            colour=colour,
+            hollow=not point.meets,
+            radius=6.0 if point.chosen else 3.2,
+            tooltip=tooltip,
         )
     chosen = next(point for point in points if point.chosen)
     plot.label(*places[id(chosen)], f"{chosen.engine}, chosen", colour=CHOSEN, bold=True)
@@ -180,9 +184,9 @@ def _hours_plot(title: str, y_label: str, values: Sequence[float], y_text: Calla
     return plot
 
 
-def _bar(plot: Plot, hour: int, value: float, *, opacity: float, told: str) -> None:
+def _bar(plot: Plot, hour: int, value: float, *, opacity: float, tooltip: str) -> None:
     left, right, base, top = plot.x.at(hour) + 0.8, plot.x.at(hour + 1) - 0.8, plot.y.start, plot.y.at(value)
-    plot.area([(left, base), (left, top), (right, top), (right, base)], colour=BLUE, opacity=opacity, told=told)
+    plot.area([(left, base), (left, top), (right, top), (right, base)], colour=BLUE, opacity=opacity, tooltip=tooltip)
 
 
 def _levels(plot: Plot, levels: Sequence[tuple[float, str]], colour: str) -> None:
@@ -195,10 +199,10 @@ def _replicas_plot(day: Day) -> str:
     most = [float(counts.ceiling), *(float(hour.burst_replicas) for hour in day.hours)]
     plot = _hours_plot("replicas over the day", "replicas", most, lambda n: f"{n:g}")
     for hour in day.hours:
-        told = f"{hour.hour:02d}:00, {hour.requests_per_second:,.3g} requests/s: {hour.replicas} replicas, "
-        told += f"{hour.burst_replicas} in a burst of {hour.burst_requests_per_second:,.3g}"
-        _bar(plot, hour.hour, hour.burst_replicas, opacity=0.22, told=told)
-        _bar(plot, hour.hour, hour.replicas, opacity=0.75, told=told)
+        tooltip = f"{hour.hour:02d}:00, {hour.requests_per_second:,.3g} requests/s: {hour.replicas} replicas, "
+        tooltip += f"{hour.burst_replicas} in a burst of {hour.burst_requests_per_second:,.3g}"
+        _bar(plot, hour.hour, hour.burst_replicas, opacity=0.22, tooltip=tooltip)
+        _bar(plot, hour.hour, hour.replicas, opacity=0.75, tooltip=tooltip)
     _levels(plot, _apart({"ceiling": counts.ceiling, "expected": counts.expected, "floor": counts.floor}, "{:g}"), INK)
     return f"<figure>{plot.svg()}</figure>"
 
@@ -209,8 +213,8 @@ def _cost_plot(day: Day, max_monthly_usd: float | None) -> str:
     shown = limit is not None and limit <= 3 * most
     plot = _hours_plot("cost over the day", "USD an hour", [most, *([limit] if limit and shown else [])], _short)
     for hour in day.hours:
-        told = f"{hour.hour:02d}:00: {usd(hour.usd_per_hour, 2)} an hour for {hour.replicas} replicas"
-        _bar(plot, hour.hour, hour.usd_per_hour, opacity=0.75, told=told)
+        tooltip = f"{hour.hour:02d}:00: {usd(hour.usd_per_hour, 2)} an hour for {hour.replicas} replicas"
+        _bar(plot, hour.hour, hour.usd_per_hour, opacity=0.75, tooltip=tooltip)
     if limit is not None and max_monthly_usd is not None:
         words = f"limit {usd(max_monthly_usd)} a month leaves nodes {usd(limit, 2)}"
         plot.across(limit, words if shown else f"{words}: above this drawing", colour=LIMIT)
@@ -258,8 +262,10 @@ def _steps_plot(steps: Sequence[Step], x_label: str, colours: Mapping[str, str],
     if max_monthly_usd is not None and max_monthly_usd <= plot.y.high:
         plot.across(max_monthly_usd, f"limit {usd(max_monthly_usd)}", colour=LIMIT)
     for x, step, bounds in places:
-        told = f"x{step.factor:g}: {step.name}, {usd(bounds.floor)} / {usd(bounds.expected)} / {usd(bounds.ceiling)}"
-        plot.dot(x, plot.y.at(bounds.expected), colour=colours[step.gpu], hollow=step.over_limit, radius=5.0, told=told)
+        tooltip = f"x{step.factor:g}: {step.name}, {usd(bounds.floor)} / {usd(bounds.expected)} / {usd(bounds.ceiling)}"
+        plot.dot(
+            x, plot.y.at(bounds.expected), colour=colours[step.gpu], hollow=step.over_limit, radius=5.0, tooltip=tooltip
+        )
     before = ""
     for x, step, bounds in places:
         if step.gpu != before:
@@ -267,7 +273,7 @@ def _steps_plot(steps: Sequence[Step], x_label: str, colours: Mapping[str, str],
             plot.label(x, plot.y.at(bounds.expected), step.gpu, colour=colours[step.gpu], bold=True)
     for step in steps:
         if step.refusal:
-            plot.dot(plot.x.at(step.factor), plot.y.start - 6, colour=LIMIT, hollow=True, told=step.refusal)
+            plot.dot(plot.x.at(step.factor), plot.y.start - 6, colour=LIMIT, hollow=True, tooltip=step.refusal)
     return f"<figure>{plot.svg()}</figure>"
 
 

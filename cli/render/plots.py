@@ -1,4 +1,4 @@
-"""Plots as inline SVG: scales, axes, marks and labels that stay clear of each other. Pure text, nothing is loaded."""
+"""Plots as inline SVG: scales, axes, marks and labels that do not overlap. Pure text, nothing is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from html import escape
 
 INK, GREY, RULE, LIMIT = "#333", "#8a8a8a", "#e6e6e6", "#c0473a"
 CHARACTER = 6.4
-"""Width of a character of a label in the units of the drawing, for keeping labels apart."""
+"""Width of a character in the units of the drawing, so that labels do not overlap."""
 LINE = 13.0
 STEPS = (1.0, 2.0, 5.0, 10.0)
 Box = tuple[float, float, float, float]
@@ -69,7 +69,7 @@ def logarithmic(values: Sequence[float], start: float, end: float, room: float =
 
 @dataclass(kw_only=True)
 class Plot:
-    """One drawing under way: its scales and the parts drawn so far."""
+    """A drawing: its scales and the parts drawn so far."""
 
     title: str
     width: float
@@ -108,7 +108,7 @@ class Plot:
         self.parts.append(f'<text {place} fill="{colour}"{weight}>{escape(words)}</text>')
 
     def label(self, x: float, y: float, words: str, *, colour: str = INK, bold: bool = False) -> bool:
-        """Write ``words`` beside the mark at (x, y): clear of all else, or of other words; False if neither."""
+        """Write ``words`` next to the mark at (x, y) without overlapping anything, or at least no text; else False."""
         width = CHARACTER * len(words) * (1.1 if bold else 1.0)
         places = [(x - 8 - width, y + 15), (x - width / 2, y + 21), (x + 10, y + 4), (x + 8, y + 17), (x + 8, y - 9),
                   (x - 10 - width, y + 4), (x - 8 - width, y - 9), (x - width / 2, y - 12)]  # fmt: skip
@@ -125,11 +125,11 @@ class Plot:
         return inside and box[1] >= self.y.end - 6 and box[3] <= self.y.start
 
     def dot(
-        self, x: float, y: float, *, colour: str, hollow: bool = False, radius: float = 3.4, told: str = ""
+        self, x: float, y: float, *, colour: str, hollow: bool = False, radius: float = 3.4, tooltip: str = ""
     ) -> None:
-        """Draw a mark at a place; ``told`` is shown where a pointer rests on it."""
+        """Draw a mark at a place; ``tooltip`` is its ``<title>``."""
         fill = "#fff" if hollow else colour
-        title = f"<title>{escape(told)}</title>" if told else ""
+        title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
         shape = f'cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{fill}" stroke="{colour}" stroke-width="1.4"'
         self.parts.append(f"<circle {shape}>{title}</circle>")
         self.marks.append((x - radius, y - radius, x + radius, y + radius))
@@ -142,10 +142,10 @@ class Plot:
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="{width:g}"{dashed}/>'
         )
 
-    def area(self, places: Sequence[tuple[float, float]], *, colour: str, opacity: float, told: str = "") -> None:
+    def area(self, places: Sequence[tuple[float, float]], *, colour: str, opacity: float, tooltip: str = "") -> None:
         """Fill the shape with these corners."""
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        title = f"<title>{escape(told)}</title>" if told else ""
+        title = f"<title>{escape(tooltip)}</title>" if tooltip else ""
         self.parts.append(f'<polygon points="{points}" fill="{colour}" fill-opacity="{opacity:g}">{title}</polygon>')
 
     def across(self, value: float, words: str, *, colour: str, dash: str = "5 4") -> None:

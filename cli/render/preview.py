@@ -47,7 +47,7 @@ def text(document: Document) -> RenderableType:
 
 
 def plan_and_bill(document: Document) -> RenderableType:
-    """Return what one screen holds: the machines, the pools and the bill."""
+    """Return one screen: the instance types, the pools and the bill."""
     return Group(*_title(document), *_plan(document, [_model(model, brief=True) for model in document["models"]]))
 
 
@@ -110,7 +110,7 @@ def _model(model: Document, *, brief: bool = False) -> RenderableType:
 
 
 def model_facts(model: Document) -> list[tuple[str, str]]:
-    """Return what a reviewer asks first about one model."""
+    """Return the main facts of one model."""
     zero = ", scales to zero" if model["scale_to_zero"] else ""
     per_million = f"${model['usd_per_million_output_tokens']:.2f} per million output tokens"
     budgets = f"probe budget {model['startup_budget_s']} s, drains in {model['grace_period_s']} s"

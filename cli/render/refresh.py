@@ -48,7 +48,7 @@ def _percent(before: object, after: object) -> str:
 
 
 def text(document: Document) -> RenderableType:
-    """Return what changed, old and new beside each other."""
+    """Return what changed, old and new side by side."""
     table = grid(HEADS, right=("was", "is", "change"))
     for row in rows(document):
         table.add_row(*(Text(cell) for cell in row))

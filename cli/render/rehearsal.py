@@ -20,7 +20,7 @@ STAGE_HEADS = ("stage", "seconds", "detail")
 
 
 def text(document: Document) -> RenderableType:
-    """Return where each pod landed, the verdicts and the checks; the plan was shown before anything started."""
+    """Return the node of each pod, the verdicts and the checks; the plan was shown before the start."""
     style = "bold green" if document["passed"] else "bold red"
     sections = (
         ("Where each pod landed", POD_HEADS, _pods(document)),

@@ -34,7 +34,7 @@ def verdict(document: Document) -> str:
 
 
 def text(document: Document) -> RenderableType:
-    """Return the verdict, the card as a bar, its terms, what binds and the hints."""
+    """Return the verdict, the GPU memory as a bar, its terms, the binding limit and the hints."""
     per_gpu, (low, high) = document["per_gpu"], document["interval"]["kv_cache_gib"]
     kv_range = f"KV cache {low:.2f} to {high:.2f} GiB (p10 to p90)"
     parts: list[RenderableType] = [

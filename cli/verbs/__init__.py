@@ -1,4 +1,4 @@
-"""One file a verb of the command: options in, one call, an answer shown.
+"""One file per verb of the command: parse options, call one function, show its document.
 
-What does not live here: how answers look (``render``), what files, the Hub and AWS say (``adapters``), any arithmetic.
+What does not live here: rendering (``render``), access to files, the Hub and AWS (``adapters``), any arithmetic.
 """

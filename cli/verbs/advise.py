@@ -63,11 +63,11 @@ def advise(
         raise BadInput("--endpoint", "give an endpoint or a log, one of both", way_out="--endpoint URL or --log FILE")
     if not 0 < interval <= 3600:
         raise BadInput("--interval", f"{interval:g} is not usable", limit="more than 0, at most 3600 seconds")
-    stated = request_of_file(stack, stacks_dir(), "stack")
+    request = request_of_file(stack, stacks_dir(), "stack")
     measured, running = _of_endpoint(endpoint, interval) if endpoint is not None else _of_log(str(log))
-    entry = find_entry(stated, model, measured.model)
-    check_served(entry, measured.model, stated.catalogue)
-    document = advice_document(weigh(stated, entry, running, measured, replicas=replicas))
+    entry = find_entry(request, model, measured.model)
+    check_served(entry, measured.model, request.catalogue)
+    document = advice_document(weigh(request, entry, running, measured, replicas=replicas))
     show(document, output_format, text=render.text, markdown=render.markdown)
     if document["advice"] == "change":
         raise typer.Exit(3)

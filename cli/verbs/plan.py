@@ -1,4 +1,4 @@
-"""``tonnage plan``: the cheapest way to serve one model on one screen; everything else with ``--explain``."""
+"""``tonnage plan``: the cheapest plan of one model on one screen; details with ``--explain``."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def plan(
     for line in stale_prices(datetime.now(UTC).date()):
         tell(line)
 
-    def notes() -> everything.Notes:  # asked for by text and Markdown only
+    def notes() -> everything.Notes:  # only for text and Markdown
         return everything.Notes(
             cheaper=what_saves(result.chosen, entry, market, max_monthly_usd=limit),
             warnings=(*warnings_of(entry, result.chosen), *spot_warnings(result.chosen, result.pools)),
@@ -176,20 +176,20 @@ def plan(
 
 
 def _entry(spec: ModelSpec, question: Question, engine: TimedEngineOptions) -> ModelEntry:
-    """Return what is served, as the entry of a stack file would state it."""
+    """Return the options as an entry of a stack file."""
     from sizing.inputs import ModelEntry, ReplicaBounds
     from sizing.workload.workload import Objectives
 
     objectives = {"ttft_p95_ms": question.ttft_p95_ms, "tpot_p95_ms": question.tpot_p95_ms}
     bounds = {"floor": question.min_replicas, "ceiling": question.max_replicas}
-    return o.stated(
+    return o.validated(
         ModelEntry,
         {
             "name": service_name(spec.name),
             "model": spec.name,
             "workload": _workload(question),
-            "objectives": o.stated(Objectives, objectives),
-            "replicas": o.stated(ReplicaBounds, bounds, {"floor": "--min-replicas", "ceiling": "--max-replicas"}),
+            "objectives": o.validated(Objectives, objectives),
+            "replicas": o.validated(ReplicaBounds, bounds, {"floor": "--min-replicas", "ceiling": "--max-replicas"}),
             "loss_tolerance": question.loss_tolerance,
             "scale_to_zero": question.scale_to_zero,
             "allowed_variants": question.allowed_variant or None,
@@ -203,13 +203,13 @@ def _entry(spec: ModelSpec, question: Question, engine: TimedEngineOptions) -> M
 def _capacity(question: Question, catalogue: Catalogue) -> Capacity:
     from sizing.inputs import Capacity
 
-    stated = {
+    declared = {
         "spot_share": question.spot_share,
         "zones": question.zones,
         "gpus": tuple(catalogue.gpu(name).name for name in question.gpu or ()) or None,
         "quotas": tuple(_quota(text) for text in question.quota or ()),
     }
-    return o.stated(Capacity, stated, {"quotas": "--quota"})
+    return o.validated(Capacity, declared, {"quotas": "--quota"})
 
 
 def _quota(text: str) -> dict[str, str | int]:
@@ -222,21 +222,21 @@ def _quota(text: str) -> dict[str, str | int]:
 
 
 def _workload(question: Question) -> Workload:
-    """Return the workload that options and trace tell; BadInput for a figure that neither does."""
+    """Return the workload of options and trace; BadInput for a figure that neither gives."""
     from sizing.errors import BadInput
     from sizing.workload.workload import Workload
 
-    told = {o.key_of(name): value for name, value in question.given().items() if name in Workload.model_fields}
+    given = {o.key_of(name): value for name, value in question.given().items() if name in Workload.model_fields}
     if question.daily_shape is not None:
-        told["dailyShape"] = _shares(question.daily_shape)
+        given["dailyShape"] = _shares(question.daily_shape)
     if question.trace is not None:
-        from infra.traces import told_by_trace
+        from infra.traces import with_trace_figures
 
-        return o.stated(Workload, told_by_trace(told, Path.cwd(), "--trace"))
+        return o.validated(Workload, with_trace_figures(given, Path.cwd(), "--trace"))
     for key in ("requestsPerSecond", "inputTokens", "outputTokens"):
-        if key not in told:
+        if key not in given:
             raise BadInput(o.option_of(key), "missing", way_out="state it, or --trace FILE that tells it")
-    return o.stated(Workload, told)
+    return o.validated(Workload, given)
 
 
 def _shares(text: str) -> tuple[float, ...]:

@@ -45,7 +45,7 @@ def rehearse(
 
 
 def _show_plan(stack: str, folder: Path) -> None:
-    """Print plan and bill, as ``tonnage preview`` has them, while there is nothing else to see yet."""
+    """Print plan and bill as ``tonnage preview`` does, before the rehearsal starts."""
     from cli.output import console
     from cli.render.preview import plan_and_bill
     from cli.verbs.preview import preview_document
@@ -54,15 +54,15 @@ def _show_plan(stack: str, folder: Path) -> None:
 
 
 def _nothing() -> None:
-    """Print no plan: the one document on standard output comes at the end."""
+    """Print no plan: with JSON the only document is the report at the end."""
 
 
-def _limits(stated: list[str]) -> dict[str, int]:
+def _limits(options: list[str]) -> dict[str, int]:
     """Read ``POOL=N`` options."""
     from sizing.errors import BadInput
 
     limits: dict[str, int] = {}
-    for text in stated:
+    for text in options:
         pool, _, number = text.partition("=")
         if not pool or not number.lstrip("-").isdigit():
             raise BadInput("--gpu-limit", f"{text!r} is not POOL=N", way_out="for example --gpu-limit chat-spot=0")

@@ -1,4 +1,4 @@
-"""The cluster layer: network, control plane, registry, operators. Changes rarely; serving stacks stand on it."""
+"""The cluster layer: network, control plane, registry, operators. Changes rarely; serving stacks deploy on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Exports = dict[str, Any]
 
 
 def network_zones(settings: ClusterSettings) -> tuple[str, ...]:
-    """Return the zones of the network: those stated, or those that offer most GPU instance types."""
+    """Return the zones of the network: those declared, or those that offer most GPU instance types."""
     if settings.zone_ids is not None:
         return tuple(sorted(settings.zone_ids))
     ranked = zones_by_offer(settings.region, load_catalogue())
@@ -93,7 +93,7 @@ def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -
 
 
 def secrets_prefix(stack: str) -> str:
-    """Return the part of Secrets Manager that the stacks of an environment read."""
+    """Return the prefix of the secrets that the stacks of an environment may read."""
     return f"tonnage/{environment(stack)}"
 
 

@@ -1,6 +1,6 @@
-"""The serving layer: what the sizing decides, on a cluster that exists.
+"""The serving layer: what the sizing decides, on an existing cluster.
 
-Order: machines and weights first, then what runs on them; destroy goes the opposite way.
+Node pools and weights are created first, then what runs on them; destroy goes in reverse order.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
 
 
 def _check_zones(plan: StackPlan, cluster: ClusterOutputs) -> None:
-    """Refuse pools in zones where the cluster has no subnet: a node group would fail in the middle of ``up``."""
+    """Refuse pools in zones where the cluster has no subnet: the node group would fail during ``up``."""
     for pool in plan.pools:
         missing = sorted(set(pool.zones) - set(cluster.private_subnet_ids))
         if missing:
@@ -68,12 +68,12 @@ def _check_zones(plan: StackPlan, cluster: ClusterOutputs) -> None:
 
 
 def _check_secrets(settings: ServingSettings, cluster: ClusterOutputs) -> None:
-    """Refuse secrets that External Secrets of this cluster may not read: their pods would wait for ever."""
-    stated = {
+    """Refuse secrets that the External Secrets of this cluster may not read: pods would wait for them forever."""
+    declared = {
         "tonnage:gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
         "tonnage:hubSecretArn": settings.hub_secret_arn,
     }
-    for key, arn in sorted(stated.items()):
+    for key, arn in sorted(declared.items()):
         name = parse_arn(arn).resource.removeprefix("secret:") if arn else ""
         if arn and not name.startswith(f"{cluster.secrets_prefix}/"):
             raise BadInput(
@@ -121,7 +121,7 @@ def _stored(model: ServingPlan) -> StoredModel:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """What every component of the layer is made from."""
+    """What the components of the layer have in common."""
 
     settings: ServingSettings
     plan: StackPlan
@@ -197,16 +197,16 @@ class _Layer:
         return ModelService(model.name, args, self._after(*needed))
 
     def gateway(self, models: list[ModelService]) -> Gateway:
-        stated = self.settings.gateway
+        gateway = self.settings.gateway
         args = GatewayArgs(
             namespace=GATEWAY_NAMESPACE,
             serving_namespace=self.settings.namespace,
             plan=self.plan.gateway,
-            api_keys_remote_key=stated.api_keys_secret_arn or f"{self.cluster.secrets_prefix}/gateway-api-keys",
+            api_keys_remote_key=gateway.api_keys_secret_arn or f"{self.cluster.secrets_prefix}/gateway-api-keys",
             secret_store=self.cluster.secret_store,
-            certificate_arn=stated.certificate_arn,
-            scheme=stated.scheme,
-            allowed_cidrs=stated.allowed_cidrs,
+            certificate_arn=gateway.certificate_arn,
+            scheme=gateway.scheme,
+            allowed_cidrs=gateway.allowed_cidrs,
             tags=self.tags,
         )
         return Gateway("gateway", args, self._after(*models))

@@ -1,4 +1,4 @@
-"""The two documents told apart by ``tonnage:layer``, and their JSON schema.
+"""The two documents selected by ``tonnage:layer``, and their JSON schema.
 
 ``python -m infra.settings.schema > stacks/settings.schema.json`` writes the schema that editors complete keys from.
 """

@@ -34,6 +34,6 @@ KubernetesName = Annotated[str, Field(pattern=KUBERNETES_NAME)]
 
 
 def check_network(value: str) -> str:
-    """Refuse what is no network in CIDR form; the error of ``ipaddress`` says why."""
+    """Refuse anything but a network in CIDR notation, with the error of ``ipaddress``."""
     ipaddress.ip_network(value)
     return value

@@ -1,4 +1,4 @@
-"""What runs whatever the traffic, per hour, from the resources of the stack."""
+"""Fixed costs per hour, whatever the traffic, from the resources of the stack."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Charge:
 
 
 def region_of(resources: Sequence[Resource]) -> str:
-    """Region of the stack: of its AWS provider, otherwise of the first resource that states one; "" if none does."""
+    """Region of the stack: of its AWS provider, otherwise of the first resource that has one; "" if none has."""
     providers = of_type(resources, "pulumi:providers:aws")
     regions = [look(one.props, "region") for one in providers]
     if not any(regions):
@@ -53,9 +53,9 @@ def region_of(resources: Sequence[Resource]) -> str:
 
 
 def fixed_charges(resources: Sequence[Resource], region: str) -> list[Charge]:
-    """Control planes, gateways, addresses, endpoints, load balancers, keys, alarms, and what pods keep and write.
+    """Control planes, gateways, addresses, endpoints, load balancers, keys, alarms, and costs of pods.
 
-    Of pods: volumes and memory of stateful sets, logs of the most replicas that a model may have.
+    Of pods: volumes and memory of stateful sets, and logs at the maximum replicas of a model.
     """
     charges = [
         Charge(name=one.name, usd_per_hour=fixed_price(HOURLY[one.type], region)) for one in of_type(resources, *HOURLY)
@@ -92,7 +92,7 @@ def _pod_volumes(resources: Sequence[Resource], region: str) -> list[Charge]:
 
 
 def _pod_memory(resources: Sequence[Resource], region: str) -> list[Charge]:
-    """Return the part of a system node that each stateful set takes; pods with GPUs are on pools of their own."""
+    """Return the share of a system node that each stateful set takes; GPU pods are counted with their pools."""
     charges = []
     for one in workloads(resources):
         asked = [gib(look(part, "resources", "requests", "memory") or 0) for part in one.containers]
@@ -116,7 +116,7 @@ def _storage_gib(claim: object) -> float:
 
 
 def gib(quantity: object) -> float:
-    """Return a Kubernetes quantity of bytes in GiB; BadInput for what is none, which would make a ceiling cheaper."""
+    """Return a Kubernetes quantity of bytes in GiB; BadInput for anything else, which would lower a ceiling."""
     matched = re.fullmatch(r"(\d+\.?\d*(?:[eE]\d+)?)([A-Za-z]*)", str(quantity))
     if matched is None or matched.group(2) not in GIB:
         raise BadInput("quantity", f"{quantity!r} is no size in bytes", limit="a number with " + ", ".join(GIB))
@@ -132,7 +132,7 @@ def _volume(size_gib: float, region: str, iops: int = 0, mib_per_s: int = 0) -> 
 
 
 def node_disk_usd_per_hour(pool: Pool, resources: Sequence[Resource], region: str) -> float:
-    """Price of the root volumes of one node: of its EC2NodeClass, or the dearest launch template of the stack."""
+    """Price of the root volumes of one node: of its EC2NodeClass, or of the most expensive launch template."""
     if pool.nodes is None:
         wanted = look(pool.resource.props, "spec", "template", "spec", "nodeClassRef", "name")
         classes = [one for one in of_kind(resources, "EC2NodeClass") if one.object_name == wanted]

@@ -1,4 +1,4 @@
-"""GPU pools as the resources state them: managed node groups and Karpenter NodePools."""
+"""Node pools in the resources: managed node groups and Karpenter NodePools."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SC
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """One pool: what it may buy and how much of it.
+    """One pool: which instance types it may buy and how many.
 
-    ``nodes`` is the most nodes of a managed group (None for Karpenter), ``gpu_limit`` the most GPUs of a NodePool
-    (None for managed groups and for a NodePool without a limit). ``update_nodes`` are those that EKS starts on top
-    while it updates the group.
+    ``nodes`` is the maximum size of a managed group (None for Karpenter), ``gpu_limit`` the GPU limit of a NodePool
+    (None for managed groups and for a NodePool without a limit). ``update_nodes``: extra nodes that EKS starts while it
+    updates the group.
     """
 
     name: str
@@ -42,7 +42,7 @@ def pools(resources: Sequence[Resource]) -> list[Pool]:
 
 
 def is_gpu_pool(pool: Pool) -> bool:
-    """Whether the pool calls itself a GPU pool: by its taint, its label or its limit."""
+    """Whether taint, label or limit mark the pool as a GPU pool."""
     tainted = any(taint["key"] == GPU_RESOURCE for taint in pool.taints)
     return tainted or pool.gpu_limit is not None or bool(pool.gpu_names)
 

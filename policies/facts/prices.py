@@ -1,4 +1,4 @@
-"""What machines are and cost, from the dated catalogue; None where the catalogue does not know."""
+"""Instance types and prices from the dated catalogue; None where it has none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sizing.units import HOURS_PER_MONTH
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """An instance type: GPU name of the catalogue, Karpenter's name of it, GPUs per machine (0: none)."""
+    """An instance type: the catalogue's and Karpenter's name of its GPU, GPUs per instance (0: none)."""
 
     gpu: str
     karpenter_name: str
@@ -37,7 +37,7 @@ def machine(instance_type: str) -> Machine | None:
 
 
 def on_demand_usd_per_hour(instance_type: str, region: str) -> float | None:
-    """On-demand price in USD per hour; None when there is no such machine in the region."""
+    """On-demand price in USD per hour; None when the region does not sell the type."""
     found = _instance(instance_type)
     if found is None or region not in found.on_demand_usd_per_hour:
         return None

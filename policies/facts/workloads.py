@@ -1,4 +1,4 @@
-"""What the workloads of a stack ask for: pods, their GPUs, and how many of them may exist at once."""
+"""Workloads of a stack: pods, their GPUs, and the maximum number of pods."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def workloads(resources: Sequence[Resource]) -> list[Workload]:
 
 
 def most_pods(workload: Workload, resources: Sequence[Resource]) -> int:
-    """The most pods that the workload may have: its autoscaler's maximum, otherwise its own count."""
+    """Maximum pods of the workload: its autoscaler's maximum, otherwise ``replicas`` or the like."""
     ceiling = scaler_maximum(workload, resources)
     if ceiling is not None:
         return ceiling

@@ -1,7 +1,7 @@
-"""AWS stand-in: remembers every resource and answers with the outputs that AWS would compute.
+"""AWS stand-in: records every resource and answers with the outputs that AWS would compute.
 
-Outputs come from ``infra.provider_outputs``, the table that the offline preview uses as well. ``Fault`` makes it fail
-on purpose: answer one resource with an error, or die in the middle of the run.
+Outputs come from ``infra.provider_outputs``, which the offline preview uses as well. ``Fault`` injects a failure: an
+error for one resource, or the death of the provider in the middle of the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMING = ("name", "bucket", "nodeGroupName", "addonName", "clusterName", "cidrBl
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A failure on purpose: at the ``after``-th creation (from 1), answer with an error or die."""
+    """An injected failure: at the ``after``-th creation (from 1), answer with an error or die."""
 
     kind: Literal["error", "die"]
     after: int
@@ -33,7 +33,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """One resource that exists in the recorded cloud."""
+    """One AWS resource that was created and not deleted."""
 
     type: str
     name: str
@@ -46,7 +46,7 @@ Observer = Callable[[Recorded], None]
 
 
 class AwsStandIn(StandIn):
-    """Records resources; ``created`` and ``deleted`` are told about each, for instance to make nodes."""
+    """Records resources; ``created`` and ``deleted`` are called with each, for instance to make nodes."""
 
     name = "aws"
     version = "7.51.0"

@@ -1,4 +1,4 @@
-"""What both stand-ins have in common: the protocol's greetings, and a server on loopback."""
+"""What both stand-ins share: the common calls of the provider protocol, and a gRPC server on loopback."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class StaysPending(Refused):
 
 
 class StandIn(provider_pb2_grpc.ResourceProviderServicer):
-    """Answers everything that is the same for every provider. Method names are the protocol's."""
+    """The calls that every provider answers alike. Method names are the protocol's."""
 
     name = ""
     version = "0.0.0"
     stop: Callable[[], object] = staticmethod(lambda: None)
-    """Ends the service at once, set while it is served."""
+    """Stops the server at once; set while it runs."""
 
     def Handshake(self, request, context):  # noqa: N802
-        """Greet the engine: secrets come in plain, this process keeps nothing."""
+        """Answer the engine's handshake: secrets are sent in plain, nothing is kept."""
         return provider_pb2.ProviderHandshakeResponse(accept_secrets=False, accept_resources=False)
 
     def Attach(self, request, context):  # noqa: N802
@@ -93,18 +93,18 @@ def urn_parts(urn: str) -> tuple[str, str]:
 
 
 def suffix(urn: str, length: int = 8) -> str:
-    """Return the same few hexadecimal digits for the same URN, where the provider would draw random ones."""
+    """Return hexadecimal digits that depend on the URN alone, where the real provider draws random ones."""
     return hashlib.sha256(urn.encode()).hexdigest()[:length]
 
 
 def refuse(context: grpc.ServicerContext, message: str) -> None:
-    """End the call with an error that the engine shows as it is."""
+    """End the call with an error that the engine prints unchanged."""
     context.abort(grpc.StatusCode.UNKNOWN, " ".join(message.split()))
 
 
 @contextmanager
 def serve(stand_in: StandIn) -> Iterator[int]:
-    """Serve a provider on a free port of loopback, yield the port; stopped at once on leaving."""
+    """Serve a provider on a free loopback port and yield the port; stops on leaving."""
     pool = ThreadPoolExecutor(max_workers=64, thread_name_prefix=stand_in.name)
     server = grpc.server(pool, options=OPTIONS)
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(stand_in, server)

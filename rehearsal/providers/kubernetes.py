@@ -1,8 +1,8 @@
 """Kubernetes stand-in: every object goes to the API server of the rehearsal, whatever kubeconfig the program passes.
 
-Objects are applied server-side and awaited; deletion waits until they are gone; a preview is a dry run on the server.
-What a schema dropped on the way in is kept in ``findings``. A Helm Release is recorded, not rendered: charts come from
-outside, and the rehearsal talks to nothing but loopback.
+Objects are applied server-side and awaited; deletion waits until they are gone; a preview is a server-side dry run.
+Fields that a schema prunes are kept in ``findings``. A Helm Release is recorded, not rendered: fetching a chart would
+need the network, and the rehearsal talks to loopback only.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ IMMUTABLE = {
     "StorageClass": ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"),
     "PersistentVolumeClaim": ("spec",),
 }
-"""What the API server or the official provider (``provider/pkg/provider/diff.go``) replaces instead of changing."""
+"""Fields that the API server or the official provider (``provider/pkg/provider/diff.go``) replaces the object for."""
 POLL_S = 0.1
 
-Hopeless = Callable[[str, str], str]
+UnschedulableReason = Callable[[str, str], str]
 """(namespace, pod name) -> why the pod can never be placed, "" while it still may."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that the API server did to an object: ``kind`` is ``dropped``, ``refused`` or ``pending``."""
+    """What happened to an object at the API server: ``kind`` is ``dropped``, ``refused`` or ``pending``."""
 
     kind: str
     object: str
@@ -55,18 +55,18 @@ class Finding:
 
 
 class KubernetesStandIn(StandIn):
-    """Applies, awaits and deletes. ``hopeless`` tells of pods for which no pool will ever buy a node."""
+    """Applies, awaits and deletes. ``unschedulable`` says why a pod can never be placed."""
 
     name = "kubernetes"
     version = "4.34.0"
 
     def __init__(
-        self, client: ObjectClient, *, hopeless: Hopeless | None = None,
+        self, client: ObjectClient, *, unschedulable: UnschedulableReason | None = None,
         before_apply: Callable[[Document], None] | None = None, timeout_s: float = 60, delete_timeout_s: float = 60,
     ) -> None:  # fmt: skip
         self._client = client
         self._before_apply = before_apply
-        self._hopeless = hopeless
+        self._unschedulable = unschedulable
         self._timeout_s = timeout_s
         self._delete_timeout_s = delete_timeout_s
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class KubernetesStandIn(StandIn):
             return tuple(self._objects[key] for key in sorted(self._objects))
 
     def Check(self, request, context):  # noqa: N802
-        """Fill in what the provider fills in: the object's name, apiVersion and kind come with the inputs."""
+        """Fill in what the official provider fills in: the object's name, apiVersion and kind."""
         news, olds = from_struct(request.news), from_struct(request.olds)
         token, name = urn_parts(request.urn)
         if token == RELEASE:
@@ -112,7 +112,7 @@ class KubernetesStandIn(StandIn):
         return provider_pb2.CheckResponse(inputs=to_struct(news))
 
     def Diff(self, request, context):  # noqa: N802
-        """Compare inputs; immutable fields replace, before the old object goes only when the name differs."""
+        """Compare inputs; a changed immutable field replaces, deleting the old object first if the name stays."""
         old, new = from_struct(request.old_inputs), from_struct(request.news)
         paths = changed_keys(old, new)
         immutable = (*IMMUTABLE[""], *IMMUTABLE.get(str(new.get("kind")), ()))
@@ -182,7 +182,7 @@ class KubernetesStandIn(StandIn):
         return empty_pb2.Empty()
 
     def _release(self, inputs: Document, *, preview: bool) -> Document:
-        """Record a release; its namespace is made because other objects of the stack live in it."""
+        """Record a Helm release and create its namespace, which other objects of the stack need."""
         namespace, name = str(inputs.get("namespace", "default")), str(inputs["name"])
         if not preview:
             with self._lock:
@@ -221,7 +221,7 @@ class KubernetesStandIn(StandIn):
         return self._wait_ready(document)
 
     def _wait_ready(self, document: Document) -> Document:
-        """Poll until ready; stop early when the engine goes or a pod of the object can never be placed."""
+        """Poll until ready; stop early when the engine is gone or a pod of the object can never be placed."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             live = self._client.read(document)
@@ -230,17 +230,17 @@ class KubernetesStandIn(StandIn):
             missing = waiting_for(live)
             if not missing:
                 return live
-            self._raise_if_hopeless(live)
+            self._raise_if_unschedulable(live)
             if time.monotonic() > deadline:
                 raise Refused(f"{_called(document)} is not ready: {missing}; limit: {self._timeout_s:.0f} s")
             self._pause(document)
 
-    def _raise_if_hopeless(self, live: Document) -> None:
+    def _raise_if_unschedulable(self, live: Document) -> None:
         selector = pod_selector(live)
-        if not selector or self._hopeless is None:
+        if not selector or self._unschedulable is None:
             return
         for pod in self._client.list("v1", "Pod", selector=selector, namespace=live["metadata"]["namespace"]):
-            reason = self._hopeless(pod["metadata"]["namespace"], pod["metadata"]["name"])
+            reason = self._unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"])
             if reason:
                 raise StaysPending(f"pod {name_of(pod)} stays Pending: asks for {asked(pod).text()}; {reason}")
 
@@ -269,7 +269,7 @@ class KubernetesStandIn(StandIn):
 
 
 def _document(properties: Mapping[str, Any]) -> Document:
-    """Return what is sent to the server: the inputs without what the engine or the server added."""
+    """Return the document to send: the inputs without what the engine or the server added."""
     return {key: value for key, value in properties.items() if key not in {"status", "id"} and value is not None}
 
 

@@ -1,4 +1,4 @@
-"""Property values between the engine's protocol and plain Python."""
+"""Conversion of property values between the engine's protocol and plain Python."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
 
 
 def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
-    """Return the protocol's form of plain values."""
+    """Return plain values as the protocol encodes them."""
     struct = struct_pb2.Struct()
     struct.update(values)
     return struct
 
 
 def has_unknown(value: object) -> bool:
-    """Tell whether any part of ``value`` is a placeholder of a preview."""
+    """Tell whether any part of ``value`` is unknown during preview."""
     if isinstance(value, Mapping):
         return any(has_unknown(part) for part in value.values())
     if isinstance(value, list):
@@ -46,7 +46,7 @@ def has_unknown(value: object) -> bool:
 
 
 def changed_keys(old: Mapping[str, object], new: Mapping[str, object], prefix: str = "") -> list[str]:
-    """Return dotted paths that differ; lists are compared as wholes. Sorted."""
+    """Return the dotted paths that differ, sorted; lists are compared as a whole."""
     paths: list[str] = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)

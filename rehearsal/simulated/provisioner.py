@@ -62,7 +62,7 @@ class Provisioner:
         with self._lock:
             return tuple(self._purchases[name] for name in sorted(self._purchases))
 
-    def hopeless(self, namespace: str, name: str) -> str:
+    def unschedulable(self, namespace: str, name: str) -> str:
         """Return why a pod can never be placed, "" while it still may."""
         with self._lock:
             since, reason = self._reasons.get(f"{namespace}/{name}", (0.0, ""))

@@ -1,4 +1,4 @@
-"""The bill of a stack: GPU nodes, disks, load balancer, transfer, vector store, weights, logs; three bounds an hour.
+"""The bill of a serving stack, line by line: floor, expected and ceiling in USD per hour.
 
 ``fixed_bill_cluster`` is the bill of the cluster stack (control plane, system nodes, NAT, endpoints, registry), which
 has its own stack and no GPU. Monthly prices are divided by 730 hours.
@@ -26,7 +26,7 @@ def total(lines: Sequence[BillLine]) -> Bounds:
 
 
 def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
-    """USD per hour of one gp3 volume; 3000 IOPS and 125 MiB/s are included in its size."""
+    """USD per hour of one gp3 volume; its size price includes 3000 IOPS and 125 MiB/s."""
     facts = serving_facts("disk")
     month = disk.size_gib * catalogue.price("ebs_gp3_usd_per_gb_month", region)
     month += (disk.iops - facts["base_iops"]) * catalogue.price("ebs_gp3_usd_per_iops_month", region)
@@ -36,9 +36,11 @@ def disk_usd_per_hour(disk: Disk, region: str, catalogue: Catalogue) -> float:
 
 
 def model_fixed_usd_per_hour(weights_bytes: int, replicas: float, region: str, catalogue: Catalogue) -> float:
-    """USD per hour of what one model costs beside its nodes: weights in S3, alarms, logs of ``replicas``.
+    """Fixed cost of one model in USD per hour: weights in S3, alarms, and logs of ``replicas``.
 
-    The weights come in through NAT once a month at most: a new revision, or none.
+        month = GB of weights x (S3 + NAT price) + alarms + replicas x GB of logs x log price
+
+    The weights come through NAT once a month: at most one new revision is assumed.
     """
     facts = serving_facts("logs")
     stored = catalogue.price("s3_standard_usd_per_gb_month", region) + catalogue.price("nat_gateway_usd_per_gb", region)
@@ -88,7 +90,10 @@ def memory_usd_per_gib_hour(region: str, catalogue: Catalogue) -> float:
 
 
 def _snapshots(store: VectorStorePlan, region: str, catalogue: Catalogue) -> tuple[float, int]:
-    """Return USD per hour of the snapshots that S3 keeps, and of how many days; one takes its part of the disk."""
+    """Return USD per hour of the daily snapshots in S3, and for how many days they are kept.
+
+    GB = replicas x disk / disk_factor x days
+    """
     facts = serving_facts("vector_store")
     days = store.snapshot_days + store.snapshot_version_days
     gigabytes = store.replicas * store.disk_gib / facts["disk_factor"] * days
@@ -98,7 +103,7 @@ def _snapshots(store: VectorStorePlan, region: str, catalogue: Catalogue) -> tup
 def shared_lines(
     vector_store: VectorStorePlan | None, region: str, catalogue: Catalogue, traffic: StackTraffic | None = None
 ) -> tuple[BillLine, ...]:
-    """Lines of a serving stack that no choice of machines changes; ``traffic`` adds what is carried."""
+    """Lines of a serving stack that do not depend on its nodes; ``traffic`` adds load balancer units and transfer."""
     lines = list(traffic_lines(traffic or StackTraffic(), region, catalogue))
     if vector_store is not None:
         memory = vector_store.replicas * vector_store.memory_gib * memory_usd_per_gib_hour(region, catalogue)
@@ -120,7 +125,7 @@ def shared_lines(
 
 
 def fixed_usd_per_hour(entry: ModelEntry, zones: int, region: str, catalogue: Catalogue) -> float:
-    """Return the ceiling of what a model planned alone costs on any machines: load balancer, transfer, key, secrets."""
+    """Return the ceiling of the ``shared_lines`` of one model: load balancer, transfer, key, secrets; USD per hour."""
     return total(shared_lines(None, region, catalogue, StackTraffic(entries=(entry,), zones=zones))).ceiling
 
 

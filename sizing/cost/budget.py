@@ -1,4 +1,4 @@
-"""The least monthly budget that a ceiling needs, and the alarms of a stated one."""
+"""The smallest monthly budget for a ceiling, and the alarm thresholds of a declared budget."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from sizing.units import HOURS_PER_MONTH
 
 
 def least_budget(ceiling_usd_per_hour: float) -> float:
-    """Return the smallest budget that a ceiling keeps, in USD per month and whole cents: a cent less is refused."""
+    """Return the smallest budget that the ceiling does not exceed, in USD per month, rounded up to a cent."""
     return math.ceil(ceiling_usd_per_hour * HOURS_PER_MONTH * 100) / 100
 
 
 def budget_plan(
     monthly_usd: float, on_exceed: str, notify: Sequence[str], burn: Bounds, pools: Sequence[NodePoolPlan]
 ) -> BudgetPlan:
-    """Return alarm thresholds: the three burn rates as percentages of the budget, and the budget itself."""
+    """Return the budget with alarm thresholds: floor, expected and ceiling as percentages of it, and 100."""
     month = per_month(burn)
     rates = (month.floor, month.expected, month.ceiling)
     percents = {round(max(rate / monthly_usd * 100, 1.0), 1) for rate in rates}

@@ -41,7 +41,7 @@ def fixed_bill_cluster(
 
 
 def _carried_and_kept(region: str, catalogue: Catalogue, *, endpoints: bool) -> tuple[tuple[str, float, str], ...]:
-    """Rows (name, USD per hour, rule) of what a cluster moves and stores: NAT data, images, its own logs."""
+    """Rows (name, USD per hour, rule) of data and storage of a cluster: NAT data, images, its own logs."""
     facts = serving_facts("cluster")
     gigabytes, share = facts["nat_gb_per_month"], 0.5 if endpoints else 0.0
     carried = gigabytes * (1 - share) * catalogue.price("nat_gateway_usd_per_gb", region)

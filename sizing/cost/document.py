@@ -1,7 +1,11 @@
-"""What a plan costs, all told: its bill, price per million tokens in and out, spot, other terms, hosted APIs.
+"""All costs of a plan: bill, price per million tokens, spot, purchase terms, hosted APIs.
 
-Documents with units in the names, rounded so that equal plans give equal bytes. The cluster is a stack of its own that
-several serving stacks may share; its default size is counted where self-hosting is compared with a hosted API.
+    USD per million input tokens  = USD per hour x s / million input tokens per hour
+    USD per million output tokens = USD per hour x (1 - s) / million output tokens per hour
+    s = prefill / (prefill + output tokens x TPOT / concurrency)    share of the engine's time for prompts
+
+Documents have units in the names and are rounded, so that equal plans give equal bytes. The cluster is a stack of its
+own that several serving stacks may share; the comparison with a hosted API adds one of default size.
 """
 
 from __future__ import annotations
@@ -31,14 +35,14 @@ PRICE_RULE = (
 
 
 def prompt_share(plan: ServingPlan, entry: ModelEntry) -> float:
-    """Return the share of the engine's busy time that prompts take at the planned traffic; the rest makes answers."""
+    """Return the share of the engine's busy time that prompts take at the planned traffic."""
     speed = plan.throughput
     answer_ms = entry.workload.output_tokens * speed.tpot_ms.p50 / max(speed.concurrency, 1.0)
     return speed.prefill_ms / (speed.prefill_ms + answer_ms)
 
 
 def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> Document:
-    """Return USD per million tokens in, out and of both kinds together, of ``usd_per_hour`` at the planned traffic."""
+    """Return USD per million input, output and all tokens for ``usd_per_hour`` at the planned traffic."""
     load, share = entry.workload, prompt_share(plan, entry)
     requests = load.mean_requests_per_second * SECONDS_PER_HOUR / 1e6
     return {
@@ -50,7 +54,7 @@ def token_prices(plan: ServingPlan, entry: ModelEntry, usd_per_hour: float) -> D
 
 
 def most_requests_per_s(plan: ServingPlan, entry: ModelEntry) -> float:
-    """Return the traffic that the planned replicas carry within the objectives, with what may wait beside it."""
+    """Return the requests per second that the expected replicas carry within the objectives, with batch requests."""
     carrying = plan.replicas.expected - plan.replicas.batch
     return plan.most_requests_per_s_per_replica * carrying / (1 - entry.workload.batch_share)
 
@@ -68,7 +72,7 @@ def line_documents(lines: Sequence[BillLine]) -> list[Document]:
 
 
 def burn_document(usd_per_hour: Bounds) -> Document:
-    """Return the three bounds per hour and per month; that of the ceiling is the smallest budget that it keeps."""
+    """Return floor, expected and ceiling per hour and per month; the monthly ceiling is the smallest budget for it."""
     month = {**asdict(per_month(usd_per_hour)), "ceiling": least_budget(usd_per_hour.ceiling)}
     return {
         bound: {"usd_per_hour": round(value, 4), "usd_per_month": round(month[bound], 2)}
@@ -85,7 +89,7 @@ def model_costs(
 ) -> Document:
     """Return prices per token, spot and the hosted comparison of one model.
 
-    ``usd_per_hour`` is the expected cost of what the model takes, ``cluster_usd_per_hour`` its share of the cluster.
+    ``usd_per_hour`` is the expected cost of the model, ``cluster_usd_per_hour`` its share of the cluster.
     """
     month = (usd_per_hour + cluster_usd_per_hour) * HOURS_PER_MONTH
     return {
@@ -98,28 +102,28 @@ def model_costs(
 def plan_costs(
     plan: ServingPlan, pools: Sequence[NodePoolPlan], entry: ModelEntry, region: str, catalogue: Catalogue
 ) -> Document:
-    """Return the costs of one model planned alone: bill, burn, the cluster beside it, tokens, spot, terms, hosts."""
+    """Return the costs of one model planned alone: bill, burn, cluster, tokens, spot, purchase terms, hosts."""
     zones = max((len(pool.zones) for pool in pools), default=1)
     traffic = StackTraffic(entries=(entry,), zones=zones)
     lines = bill_of([plan], pools, None, region, catalogue, traffic=traffic)
     cluster, burn = default_cluster_bill(region, catalogue), total(lines)
-    beside = total(cluster)
+    cluster_burn = total(cluster)
     return {
         "bill": line_documents(lines),
         "burn": burn_document(burn),
-        "cluster": {"bill": line_documents(cluster), "burn": burn_document(beside)},
-        **model_costs(plan, pools, entry, burn.expected, beside.expected),
+        "cluster": {"bill": line_documents(cluster), "burn": burn_document(cluster_burn)},
+        **model_costs(plan, pools, entry, burn.expected, cluster_burn.expected),
         "purchase_terms": purchase_document(purchase_terms(pools, region)),
     }
 
 
 def stack_costs(plan: StackPlan, entries: Sequence[ModelEntry], catalogue: Catalogue) -> dict[str, Document]:
-    """Return the costs of each model that is stated, by name; what they share is divided by the cost of their nodes."""
+    """Return the costs of each model in ``entries``, by name; shared costs are divided in proportion to node cost."""
     nodes = sum(model.usd_per_hour.expected for model in plan.models)
     cluster = total(default_cluster_bill(plan.region, catalogue)).expected
-    stated, found = {entry.name: entry for entry in entries}, {}
-    for model in (one for one in plan.models if one.name in stated):
+    by_name, found = {entry.name: entry for entry in entries}, {}
+    for model in (one for one in plan.models if one.name in by_name):
         share = model.usd_per_hour.expected / nodes if nodes else 1 / len(plan.models)
         burn = plan.burn_usd_per_hour.expected * share
-        found[model.name] = model_costs(model, plan.pools, stated[model.name], burn, cluster * share)
+        found[model.name] = model_costs(model, plan.pools, by_name[model.name], burn, cluster * share)
     return found

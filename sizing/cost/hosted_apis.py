@@ -1,8 +1,12 @@
-"""The same workload at a hosted API: what it would cost there, and from which traffic on self-hosting pays.
+"""The same workload at a hosted API: its cost there, and the break-even traffic of self-hosting.
+
+    request    = (input tokens x ((1 - prefix share) x input price + prefix share x cached price)
+               + output tokens x output price) / 10^6
+    month      = request x mean requests/s x seconds of 730 hours
+    break-even = requests/s of the busiest hour x self-hosted USD per month / month
 
 Prices are dated public list prices in ``catalogue/hosted_prices.json``, USD per million tokens; a model without a row
-is not compared. Both sides are taken at the planned traffic for a month of 730 hours. Latency, limits and where the
-data goes are not part of the comparison.
+is not compared. Latency, rate limits and data protection are not part of the comparison.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class HostedCost:
-    """One host against the plan."""
+    """One host compared with the plan."""
 
     host: str
     host_model: str
@@ -29,9 +33,9 @@ class HostedCost:
     usd_per_month: float
     self_hosted_usd_per_month: float
     break_even_requests_per_s: float
-    """Traffic of the busiest hour at which the host would cost as much as the planned fleet does."""
+    """Requests per second of the busiest hour at which the host costs as much as the plan."""
     most_requests_per_s: float
-    """Traffic that the planned fleet carries within the objectives."""
+    """Requests per second that the planned replicas carry within the objectives."""
     date: str
 
     @property
@@ -60,14 +64,14 @@ class HostedCost:
 
 
 def hosted_rows(model: str) -> tuple[Mapping[str, Any], ...]:
-    """Return the price rows of a model, by catalogue name; a quantised copy has the rows of its original."""
+    """Return the price rows of a model, by catalogue name; a quantised checkpoint has those of its base model."""
     facts = dated_file("hosted_prices")
     wanted = facts["same_weights"].get(model, model)
     return tuple(row for row in facts["rows"] if row["model"] == wanted)
 
 
 def usd_per_request(row: Mapping[str, Any], workload: Workload) -> float:
-    """Return what one mean request costs at a host; prompt tokens found in the cache at its cached price, if any."""
+    """Return USD of one mean request at a host; cached prompt tokens at the host's price for them, if it has one."""
     price = row["usd_per_million_input_tokens"]
     cached = row.get("usd_per_million_cached_input_tokens", price)
     prompt = price * (1 - workload.prefix_share) + cached * workload.prefix_share

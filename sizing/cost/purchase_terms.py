@@ -1,8 +1,10 @@
-"""What the floor would cost under other terms: savings plans, reservations, Capacity Blocks.
+"""Cost of the floor under other purchase terms: savings plans, reservations, Capacity Blocks.
 
-The floor runs every hour, so it is what a commitment can cover. Rates and rules are dated data in
-``catalogue/purchase_terms.json``; a term without a rate for a type is named as unpriced instead of guessed. Prices are
-USD, months have 730 hours.
+    break-even hours per month = rate / on demand x 730
+    break-even months          = rate / on demand x months of the term
+
+Only the floor runs every hour, so only it is worth a commitment. Rates are dated data in
+``catalogue/purchase_terms.json``; a term without a rate for an instance type is listed as unpriced. Prices are USD.
 """
 
 from __future__ import annotations
@@ -25,20 +27,20 @@ class TermCost:
     months: int
     usd_per_hour: float
     saving_share: float
-    """Against on demand, of the floor's nodes."""
+    """1 - rate / on demand, for the floor's nodes."""
     break_even_hours_per_month: float
-    """Above this many hours a month of the floor's nodes the term is cheaper than on demand."""
+    """Hours of use a month above which the term is cheaper than on demand."""
     break_even_months: float
-    """A stack that is gone earlier would have been cheaper on demand; 0 without a term."""
+    """Months of use below which on demand is cheaper; 0 without a commitment."""
     guarantees_capacity: bool
     at_best: bool
-    """True where only the largest discount is published: the least that it can cost, not a quote."""
+    """True where only the largest discount is published: a lower bound of the cost, not a quote."""
     note: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PurchaseTerms:
-    """The floor of some pools, its on-demand price, and what other terms would make of it."""
+    """The floor of some pools, its on-demand price, and its cost under other terms."""
 
     nodes: Mapping[str, int]
     on_demand_usd_per_hour: float

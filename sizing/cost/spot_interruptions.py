@@ -1,10 +1,15 @@
-"""What spot takes and gives: how often nodes are reclaimed, what is missing meanwhile, and the saving net of it.
+"""Spot interruptions: how often nodes are reclaimed, how much capacity is missing, and the saving net of it.
 
-A reclaimed node is announced ``notice_s`` ahead; its replicas take no new requests from then on and the replacement is
-bought at once, so what is missing is one start-up (node, image, weights, warm-up). With a constant rate of reclaims a
-node is missing for the share ``rate x start-up / (1 + rate x start-up)`` of the time, independently of the others, and
-the nodes that are there are binomial. Rates come from ``catalogue/spot_interruptions.json``, which names what is
-assumed. Prices are USD per hour.
+    rate       = -ln(1 - share of instances reclaimed in a month) / 730              reclaims per node and hour
+    missing    = rate x start-up / (1 + rate x start-up)                             share of the time, per node
+    P(k of n)  = C(n, k) x (1 - missing)^k x missing^(n - k)                         nodes that run
+    net saving = n x (on demand - spot) - starting - fallback - spare nodes x spot
+    starting   = rate x n x start-up x spot                                          paid before a replica serves
+    fallback   = min(rate x fallback share x fallback hours, 1) x n x (on demand - spot)
+
+A reclaim is announced ``notice_s`` ahead; from then on replicas of the node take no new requests and a replacement is
+bought, so a start-up (node, image, weights, warm-up) is missing. Nodes are independent. Rates and assumptions are in
+``catalogue/spot_interruptions.json``. Prices are USD per hour.
 """
 
 from __future__ import annotations
@@ -22,33 +27,33 @@ MOST_SPARE_NODES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class SpotOutlook:
-    """What the spot nodes of one model do to its capacity and its cost."""
+    """Effect of spot nodes on the capacity and cost of one model."""
 
     at_peak: bool
-    """True where the planned traffic needs no spot: the figures are those of the most traffic."""
+    """True where the planned traffic needs no spot: the figures are those of the ceiling."""
     shared: bool
-    """True where other models run on the same nodes: how many replicas of this one are on spot is then at most."""
+    """True where other models run on the same nodes: ``spot_replicas`` is then an upper bound."""
     replicas: int
     spot_replicas: int
     spot_nodes: int
     band: str
-    """Share of instances reclaimed in a month, as the provider publishes it: the worst of the pool's types."""
+    """Share of instances reclaimed in a month, as AWS publishes it: the worst of the pool's instance types."""
     reclaims_per_node_hour: float
     interruptions_per_day: float
     replacement_s: float
     share_lost: float
-    """Expected share of all replicas that are missing."""
+    """Mean share of all replicas that are missing."""
     promise_share: float
     at_least: int
-    """Replicas that are there for at least ``promise_share`` of the time."""
+    """Replicas that run for at least ``promise_share`` of the time."""
     all_there_share: float
     spare_nodes: int
-    """Spot nodes more that keep as many as are needed there for ``promise_share`` of the time."""
+    """Additional spot nodes with which the needed ones run for ``promise_share`` of the time."""
     after_zone_loss: int
     """Replicas left when one zone loses all its spot nodes at once."""
     saving_usd_per_hour: float
     net_saving_usd_per_hour: float
-    """Saving less start-ups that serve nothing, replacements on demand and the spare nodes."""
+    """Saving minus start-ups, replacements on demand and spare nodes."""
 
     @property
     def sentence(self) -> str:
@@ -70,7 +75,7 @@ def region_of(pool: NodePoolPlan) -> str:
 
 
 def reclaim_band(instance_type: str, region: str) -> int:
-    """Return the index of the band of one type in one region; the open band where nothing is published."""
+    """Return the index of the band of one type in one region; ``unknown_band`` where nothing is published."""
     facts = dated_file("spot_interruptions")
     for row in facts["instances"]:
         if row["instance_type"] == instance_type and region in row["band"]:
@@ -79,19 +84,19 @@ def reclaim_band(instance_type: str, region: str) -> int:
 
 
 def reclaims_per_node_hour(band: int) -> float:
-    """Return the constant hazard that reclaims the band's share of instances within a month of 730 hours."""
+    """Return the constant hazard rate: -ln(1 - share reclaimed in a month) / 730."""
     share = dated_file("spot_interruptions")["bands"][band]["planned_share_per_month"]
     return -math.log1p(-share) / HOURS_PER_MONTH
 
 
 def missing_share(rate_per_hour: float, replacement_s: float) -> float:
-    """Return the share of the time that a node is missing: it runs 1 / rate, then is away for ``replacement_s``."""
+    """Return the share of the time that a node is missing: it runs 1 / rate, then its replacement starts."""
     away = rate_per_hour * replacement_s / SECONDS_PER_HOUR
     return away / (1 + away)
 
 
 def share_with_at_least(count: int, nodes: int, missing: float) -> float:
-    """Return the share of the time with ``count`` or more of ``nodes`` there, each missing for ``missing`` of it."""
+    """Return P(at least ``count`` of ``nodes`` run), each missing with probability ``missing``."""
     if count <= 0 or missing <= 0:
         return 1.0 if count <= nodes else 0.0
     if count <= nodes / 2:
@@ -100,18 +105,18 @@ def share_with_at_least(count: int, nodes: int, missing: float) -> float:
 
 
 def _exactly(count: int, nodes: int, missing: float) -> float:
-    """Binomial share with ``count`` of ``nodes`` there; in logarithms, as 1000 nodes need."""
+    """Return P(exactly ``count`` of ``nodes`` run), computed in logarithms: 1000 nodes would overflow."""
     ways = math.lgamma(nodes + 1) - math.lgamma(count + 1) - math.lgamma(nodes - count + 1)
     return math.exp(ways + count * math.log1p(-missing) + (nodes - count) * math.log(missing))
 
 
 def nodes_there(nodes: int, missing: float, share: float) -> int:
-    """Return how many of ``nodes`` are there for at least ``share`` of the time."""
+    """Return how many of ``nodes`` run for at least ``share`` of the time."""
     return next(count for count in range(nodes, -1, -1) if share_with_at_least(count, nodes, missing) >= share)
 
 
 def spare_nodes(needed: int, missing: float, share: float) -> int:
-    """Return how many nodes above ``needed`` keep ``needed`` of them there for ``share`` of the time."""
+    """Return how many nodes above ``needed`` make ``needed`` of them run for ``share`` of the time."""
     for spare in range(MOST_SPARE_NODES):
         if share_with_at_least(needed, needed + spare, missing) >= share:
             return spare
@@ -123,10 +128,9 @@ def spot_outlook(
 ) -> SpotOutlook | None:
     """Return the outlook of one model's pools; None without spot.
 
-    It is that of the planned traffic, or of the most traffic when the planned one needs no spot. Spot is bought
-    first, so at the planned traffic it may hold nodes that the bill counts on demand. Of pools that models share the
-    outlook is the worst for each: its replicas fill the spot nodes before those of others, and any of these nodes may
-    be the one that is reclaimed. The savings are its ``part`` of the pools' cost.
+    Taken at the planned traffic, or at the ceiling where the planned traffic needs no spot. Spot is bought first, so
+    there may be more spot nodes than the bill counts. In shared pools the worst case of each model is taken: its
+    replicas fill the spot nodes first, and any of these may be reclaimed. Savings are its ``part`` of the pools' cost.
     """
     pool = next((one for one in pools if one.capacity_type == "spot" and one.ceiling_instances), None)
     if pool is None:
@@ -165,7 +169,7 @@ def spot_outlook(
 
 
 def _savings(pool: NodePoolPlan, nodes: int, spare: int, rate: float, start: StartUp) -> tuple[float, float]:
-    """Return USD per hour saved against on demand, before and after what the interruptions cost."""
+    """Return the saving against on demand in USD per hour, before and after the cost of interruptions."""
     facts, offer = dated_file("spot_interruptions"), pool.offers[0]
     spot, each = offer.spot_usd_per_hour, offer.on_demand_usd_per_hour - offer.spot_usd_per_hour
     starting = rate * nodes * start.total_s / SECONDS_PER_HOUR * spot
@@ -211,7 +215,7 @@ def plan_outlook(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> SpotOutloo
 
 
 def spot_warnings(plan: ServingPlan, pools: Sequence[NodePoolPlan]) -> tuple[str, ...]:
-    """Return what to know of a model's spot before deploying: replicas missing too often, a saving that is none."""
+    """Return warnings about a model's spot nodes: replicas missing too often, no net saving."""
     made = plan_outlook(plan, pools)
     if made is None:
         return ()

@@ -1,7 +1,12 @@
-"""Lines of the bill that follow the traffic: load balancer capacity, transfer between zones and to the internet.
+"""Lines of the bill that depend on traffic: load balancer capacity, transfer between zones and to the internet.
 
-Bytes come from the tokens of the workload; the figures per token are in the block ``transfer`` of
-``catalogue/serving.json``. GB are 10**9 bytes, prices USD per hour.
+    GB/h      = requests/h x (input tokens x bytes each + output tokens x bytes each) / 10^9
+    LCU       = max(GB/h / GB/h of one capacity unit, 1)
+    zones     = GB/h x hops x (zones - 1) / zones x 2 x price per GB and direction
+    internet  = GB/h of output tokens x price per GB
+
+Bytes per token, hops and capacity units are in the block ``transfer`` of ``catalogue/serving.json``. Prices are USD per
+hour.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ from sizing.units import SECONDS_PER_HOUR
 
 @dataclass(frozen=True, kw_only=True)
 class StackTraffic:
-    """Who calls a serving stack: its models with their workloads, over how many zones, from inside or outside."""
+    """Traffic of a serving stack: models with workloads, number of zones, and whether callers are outside AWS."""
 
     entries: tuple[ModelEntry, ...] = ()
     zones: int = 1
@@ -38,7 +43,7 @@ def _scaled(bounds: Bounds, factor: float, least: float = 0.0) -> Bounds:
 
 
 def gb_per_hour(entries: tuple[ModelEntry, ...], *, answers_only: bool = False) -> Bounds:
-    """Return GB per hour of prompts and answers at the least, the planned and the most traffic."""
+    """Return GB per hour of prompts and answers at floor, expected and ceiling."""
     facts = serving_facts("transfer")
     floor = expected = ceiling = 0.0
     for entry in entries:
@@ -53,7 +58,7 @@ def gb_per_hour(entries: tuple[ModelEntry, ...], *, answers_only: bool = False) 
 
 
 def traffic_lines(traffic: StackTraffic, region: str, catalogue: Catalogue) -> tuple[BillLine, ...]:
-    """Return the lines of what a stack carries; without traffic, one load balancer with one capacity unit."""
+    """Return the lines for the traffic of a stack; without traffic, one load balancer with one capacity unit."""
     facts, carried = serving_facts("transfer"), gb_per_hour(traffic.entries)
     units = _scaled(carried, 1 / facts["lcu_gb_per_hour"], least=1.0)
     hourly = catalogue.price("network_load_balancer_usd_per_hour", region)

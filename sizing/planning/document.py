@@ -47,7 +47,7 @@ def _option(plan: ServingPlan, chosen: ServingPlan) -> Document:
 def plan_document(
     result: PlanResult, entry: ModelEntry, region: str, catalogue_date: str, catalogue: Catalogue
 ) -> Document:
-    """Return the document of ``tonnage plan``: chosen, alternatives, rejected, costs, with the inputs as resolved."""
+    """Return the document of ``tonnage plan``: chosen, alternatives, rejected, costs, and the inputs with defaults."""
     return {
         "schema": PLAN_SCHEMA,
         "model": result.chosen.model,

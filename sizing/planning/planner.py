@@ -2,9 +2,9 @@
 
 Exhaustive over ``sizing.planning.search.enumeration``: the choice is the minimum of (expected USD per hour, GPUs, ...),
 so it is optimal by construction. Models of one stack share nodes where that is cheaper
-(``sizing.planning.sharing.fleet_search``). With a budget, the sum of the ceilings decides: the cheapest combination
-whose ceiling stays within it, else OverBudget with the smallest budget that works. The ceilings of replicas are never
-lowered to make a budget hold; that is for the user to say.
+(``sizing.planning.sharing.fleet_search``). The plan is the cheapest combination whose ceilings add up to no more than
+the budget, else OverBudget names the smallest budget that works. Replica ceilings are never lowered to fit a budget:
+only the user may do that.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sizing.units import HOURS_PER_MONTH
 
 @dataclass(frozen=True, kw_only=True)
 class PlanResult:
-    """What was chosen for one model, the next best, why the others lost, and the pools of the choice."""
+    """The plan of one model, the next best, why the others were rejected, and the node pools of the plan."""
 
     chosen: ServingPlan
     alternatives: tuple[ServingPlan, ...]
@@ -53,12 +53,12 @@ def plan_model(
     max_monthly_usd: float | None = None,
     top: int = 5,
 ) -> PlanResult:
-    """Plan one model: the cheapest option, up to ``top`` alternatives, and why each other option lost.
+    """Plan one model: the cheapest option, up to ``top`` alternatives, and why the others were rejected.
 
-    Alternatives differ in GPU, width or checkpoint, each on the machine where it is cheapest; other machines only cost
-    more, and are among those that lost.
-    ``max_monthly_usd`` bounds the ceiling of its bill, as ``plan_costs`` shows it. Raises BadInput, NoPlan when nothing
-    meets the objectives, OverBudget when nothing that does fits the limit.
+    Alternatives differ in GPU, parallel sizes or checkpoint, each on its cheapest instance type; the same engines on
+    other types are among the rejected.
+    ``max_monthly_usd`` limits the ceiling of the bill. Raises BadInput, NoPlan when nothing meets the objectives,
+    OverBudget when nothing that does fits the limit.
     """
     search = _search(entry, market, keep=top + 1)
     options, rejected = search.options, tuple(search.rejected)
@@ -72,11 +72,11 @@ def plan_model(
 def _result(
     entry: ModelEntry, capacity: Capacity, options: Sequence[Option], rejected: tuple[Rejected, ...], top: int
 ) -> PlanResult:
-    """Return the first of ``options`` as a plan with the next ``top``, and why all others lost."""
+    """Return plans of the first of ``options`` and of the next ``top``, and why all others were rejected."""
     shown = _first_of_each(options, lambda option: option.engine.name)[: top + 1]
     titles = {option_title(option) for option in shown}
     rest = [option for option in _first_of_each(options, option_title) if option_title(option) not in titles]
-    dearer = tuple(
+    more_expensive = tuple(
         Rejected(option=option_title(option), kind="more-expensive", reason=why_more_expensive(option, shown[0]))
         for option in rest
     )
@@ -85,7 +85,7 @@ def _result(
     return PlanResult(
         chosen=chosen,
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
-        rejected=(*rejected, *dearer),
+        rejected=(*rejected, *more_expensive),
         pools=tuple(with_lifetime(pool, (chosen,)) for pool in pools),
     )
 
@@ -93,7 +93,7 @@ def _result(
 def _within(
     options: Sequence[Option], fixed: float, max_monthly_usd: float
 ) -> tuple[list[Option], tuple[Rejected, ...]]:
-    """Return the options whose bill stays within the limit, and why the others do not; OverBudget when none does."""
+    """Return the options whose ceiling is within the limit and rejections of the others; OverBudget when none is."""
     budgets = [least_budget(option.ceiling_usd_per_hour + fixed) for option in options]
     within = [option for option, least in zip(options, budgets, strict=True) if least <= max_monthly_usd]
     if not within:
@@ -129,7 +129,7 @@ def _search(entry: ModelEntry, market: Market, keep: int) -> Search:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStack:
-    """A plan with the searches that it was chosen from: one for each model."""
+    """A plan and the search of each model that it was chosen from."""
 
     request: PlanRequest
     plan: StackPlan
@@ -138,7 +138,7 @@ class PlannedStack:
 
     @cached_property
     def alone(self) -> Mapping[str, PlanResult]:
-        """By model, the cheapest way to serve it on nodes of its own and up to ``top`` others; whatever the budget."""
+        """By model, its plan on nodes of its own and up to ``top`` alternatives, without regard to the budget."""
         pairs = zip(self.request.models, self.searches, strict=True)
         capacity, top = self.request.capacity, self.top
         return {
@@ -155,9 +155,9 @@ def plan_stack(request: PlanRequest) -> StackPlan:
 
 
 def planned_stack(request: PlanRequest, top: int = 0) -> PlannedStack:
-    """Plan a stack as ``plan_stack`` does, and keep the search, in which ``top`` alternatives of each model are found.
+    """Plan a stack as ``plan_stack`` does and keep the searches, with ``top`` alternatives of each model.
 
-    The plan is the same for every ``top``.
+    The plan does not depend on ``top``.
     """
     _check_names(request.models)
     searches = _searches(request, keep=top + 1)
@@ -170,7 +170,7 @@ def planned_stack(request: PlanRequest, top: int = 0) -> PlannedStack:
             if not lacking:
                 return PlannedStack(request=request, plan=plan, searches=searches, top=top)
             short = short or lacking
-    if short:  # each model fits the stated quotas, all together do not
+    if short:  # each model fits the declared quotas, all together do not
         way_out = "ask for more in Service Quotas, allow GPUs of another family, or lower replicas.ceiling"
         raise NoPlan("capacity.quotas", f"the models together: {short}", way_out=way_out)
     raise _over_budget(request, _assemble(request, tried[-1]))
@@ -181,7 +181,7 @@ def _searches(request: PlanRequest, keep: int = 1) -> tuple[Search, ...]:
 
 
 def _most_ceiling_usd_per_hour(request: PlanRequest) -> float:
-    """Return what the budget leaves for the ceilings of the models."""
+    """Return what the budget leaves for the ceilings of the models: monthly USD / 730 - ceiling of shared lines."""
     shared = total(shared_lines(request.store, request.region, request.catalogue, request.traffic)).ceiling
     return request.budget.monthly_usd / HOURS_PER_MONTH - shared
 
@@ -232,13 +232,13 @@ def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
     )
 
 
-def _over_budget(request: PlanRequest, leanest: StackPlan) -> OverBudget:
-    smallest = least_budget(leanest.burn_usd_per_hour.ceiling)
-    largest = max(leanest.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
+def _over_budget(request: PlanRequest, lowest_ceiling: StackPlan) -> OverBudget:
+    smallest = least_budget(lowest_ceiling.burn_usd_per_hour.ceiling)
+    largest = max(lowest_ceiling.models, key=lambda plan: (plan.usd_per_hour.ceiling, plan.name))
     way_out = f"raise it, or lower peakFactor, requestsPerSecond or replicas.ceiling of {largest.name}"
-    calm = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
-    calmest = combinations(calm.models, _searches(calm), calm.market, 0.0)[-1]
-    least = least_budget(_assemble(calm, calmest).burn_usd_per_hour.ceiling)
+    flat = replace(request, models=tuple(_without_peak(entry) for entry in request.models))
+    flat_lowest = combinations(flat.models, _searches(flat), flat.market, 0.0)[-1]
+    least = least_budget(_assemble(flat, flat_lowest).burn_usd_per_hour.ceiling)
     if least < smallest:
         way_out += f" (peakFactor 1 needs {least:.2f} USD)"
     return OverBudget(

@@ -1,4 +1,4 @@
-"""Why an option lost and why there is no plan, in words, and the way out."""
+"""Text of rejections and of NoPlan, and the hint."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def option_title(option: Option) -> str:
 
 
 _MORE = ("expected cost", "GPUs", "idle replicas", "cost at the most traffic", "cost at the floor", "pipeline stages")
-"""What the order of options compares, in its order; then types and names."""
+"""Names of the parts of ``Option.order``; then come the number of types and the name."""
 
 
 def why_more_expensive(option: Option, chosen: Option) -> str:
-    """Say by how much ``option`` costs more than the choice or, at the same cost, what else it takes more of."""
+    """Return how much more ``option`` costs than the choice or, at the same cost, what it needs more of."""
     ours, best = option.usd_per_hour.expected, chosen.usd_per_hour.expected
     if option.order[0] > chosen.order[0]:
         return f"dearer: {ours:.2f} USD/h expected against {best:.2f} USD/h of {option_title(chosen)}"
@@ -31,7 +31,7 @@ def why_more_expensive(option: Option, chosen: Option) -> str:
 
 
 def no_plan(entry: ModelEntry, search: Search) -> str:
-    """Say what is the best that can be reached, or why nothing can be bought."""
+    """Return the best latency that can be reached, or why nothing can be bought."""
     wanted = entry.objectives
     (ttft, ttft_by), (tpot, tpot_by) = search.best_latency.ttft_ms, search.best_latency.tpot_ms
     if search.configs and not search.placed and math.isinf(ttft):
@@ -63,7 +63,7 @@ _MOST_TELLING: tuple[RejectionKind, ...] = (
     "quota", "too-many-replicas", "too-few-zones", "pod-too-large", "misses-objectives", "does-not-fit",
 )  # fmt: skip
 _LEAST_TELLING: tuple[RejectionKind, ...] = ("no-machine", "not-sold")
-"""What is told last; the kinds that stand in neither list come between them."""
+"""Kinds named last; those in neither list come in between."""
 
 
 def _last_reasons(search: Search) -> str:
@@ -72,5 +72,5 @@ def _last_reasons(search: Search) -> str:
             return _MOST_TELLING.index(one.kind)
         return len(_MOST_TELLING) + (1 + _LEAST_TELLING.index(one.kind) if one.kind in _LEAST_TELLING else 0)
 
-    told = sorted(search.rejected, key=rank)[:3]
-    return "; ".join(f"{one.option}: {one.reason}" for one in told) or "no GPU is allowed"
+    most_telling = sorted(search.rejected, key=rank)[:3]
+    return "; ".join(f"{one.option}: {one.reason}" for one in most_telling) or "no GPU is allowed"

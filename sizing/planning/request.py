@@ -1,4 +1,4 @@
-"""What a stack asks for: the one argument of ``sizing.planning.planner.plan_stack``."""
+"""The request for the plan of a stack: the one argument of ``sizing.planning.planner.plan_stack``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sizing.serving.vector_store import plan_vector_store
 class PlanRequest:
     """Models with their traffic and objectives, what may be bought for them and where, and the budget for all.
 
-    Nothing has a default, so that no caller plans another bill than the others by leaving something out.
-    ``infra.request`` makes it from the settings of a stack.
+    No field has a default, so that every caller plans the same bill. ``infra.request`` makes it from the settings of a
+    stack.
     """
 
     stack: str
@@ -34,7 +34,7 @@ class PlanRequest:
 
     @property
     def market(self) -> Market:
-        """Which machines may be bought."""
+        """What may be bought, and where."""
         return Market(capacity=self.capacity, region=self.region, catalogue=self.catalogue)
 
     @property
@@ -44,13 +44,13 @@ class PlanRequest:
 
     @property
     def traffic(self) -> StackTraffic:
-        """What the stack carries."""
+        """The traffic of all models, for transfer and load balancer."""
         return StackTraffic(entries=self.models, zones=self.capacity.zones, internet_facing=self.internet_facing)
 
     def with_entry(self, entry: ModelEntry) -> PlanRequest:
-        """Return the same request with ``entry`` in the place of the one of its name."""
+        """Return the request with ``entry`` in place of the one of the same name."""
         return replace(self, models=tuple(entry if one.name == entry.name else one for one in self.models))
 
     def with_budget(self, monthly_usd: float) -> PlanRequest:
-        """Return the same request with another limit, in USD per month."""
+        """Return the request with another budget, in USD per month."""
         return replace(self, budget=self.budget.model_copy(update={"monthly_usd": monthly_usd}))

@@ -1,4 +1,4 @@
-"""What would make a plan cheaper: looser objectives, less traffic, shorter answers, one line each."""
+"""What would make a plan cheaper: looser objectives, less traffic or fewer output tokens, one line each."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def what_saves(
     *,
     max_monthly_usd: float | None = None,
 ) -> tuple[tuple[str, str], ...]:
-    """Say of looser objectives, less traffic and shorter answers what the first cheaper step saves: (change, sentence).
+    """Return (change, sentence) for looser objectives, less traffic, fewer output tokens: the smallest step that saves.
 
-    Steps are those of the study, the smallest first; costs are expected, of the GPU nodes.
+    Steps are those of ``sensitivity``; costs are expected, of the GPU nodes.
     """
     load = entry.workload
 
@@ -64,7 +64,7 @@ def what_saves(
 
 
 def _saved(chosen: ServingPlan, entry: ModelEntry | None, market: Market, max_monthly_usd: float | None) -> str:
-    """Say what the plan of ``entry`` costs and saves; empty where it is no cheaper or there is none."""
+    """Return what the plan of ``entry`` costs and saves; empty where it is not cheaper or there is none."""
     if entry is None:
         return ""
     try:

@@ -1,7 +1,7 @@
-"""What surrounds a choice: cost against latency of every option, cost over a day, cost where the workload differs.
+"""Sensitivity of a plan: cost against latency of every option, cost over a day, cost of other workloads.
 
-Data only, drawn by ``cli.render.plan_page``. Each option and each point is planned by ``sizing.planning.planner``
-itself, so nothing here can disagree with a plan. Latencies are 95th percentiles in milliseconds, months have 730 hours.
+Data only, drawn by ``cli.render.plan_page``. Every point is planned by ``sizing.planning.planner`` itself, so it cannot
+disagree with a plan. Latencies are 95th percentiles in milliseconds, months have 730 hours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sizing.units import HOURS_PER_DAY, HOURS_PER_MONTH
 from sizing.workload.workload import Objectives, Workload
 
 LOOSENED = (0.5, 1.0, 2.0, 4.0)
-"""Objectives are tightened and loosened by these: the options that a stricter or laxer promise would allow."""
+"""Factors on the objectives: options that stricter or looser ones would allow."""
 
 
 TRAFFIC_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -34,14 +34,14 @@ OUTPUT_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 QUIETEST_HOUR = 4
-"""Hour of the least traffic where no day is stated: a cosine from there to the busiest hour, twelve hours later."""
+"""Hour of the least traffic without dailyShape: a cosine from there to the busiest hour, twelve hours later."""
 
 
 EVERY_OPTION = 10_000
 
 
 SAME = 0.005
-"""Differences below half a percent are not told."""
+"""Relative differences below this are not reported."""
 
 
 Progress = Callable[[str], None]
@@ -49,7 +49,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class OptionPoint:
-    """One option at the planned traffic: where it lies between cost and latency."""
+    """Cost and latency of one option at the planned traffic."""
 
     name: str
     gpu: str
@@ -78,29 +78,29 @@ class Hour:
 
 @dataclass(frozen=True, kw_only=True)
 class Day:
-    """Twenty-four hours of the choice; ``limit_usd_per_hour`` is what the stated limit leaves for GPU nodes."""
+    """Twenty-four hours of the plan; ``limit_usd_per_hour`` is what the monthly limit leaves for GPU nodes."""
 
     hours: tuple[Hour, ...]
     stated: bool
-    """Whether the traffic of the hours is dailyShape or a cosine."""
+    """Whether the hours are those of dailyShape; a cosine otherwise."""
     replicas: Replicas
     usd_per_hour: Bounds
     limit_usd_per_hour: float | None
 
     @property
     def mean_usd_per_month(self) -> float:
-        """USD of a month of such days."""
+        """USD per month of such days."""
         return sum(hour.usd_per_hour for hour in self.hours) / len(self.hours) * HOURS_PER_MONTH
 
     @property
     def busiest_usd_per_month(self) -> float:
-        """USD of a month whose hours are all the busiest."""
+        """USD per month if every hour were the most expensive one."""
         return max(hour.usd_per_hour for hour in self.hours) * HOURS_PER_MONTH
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The plan for another workload; ``refusal`` says why there is none, ``over_limit`` that it breaks the limit."""
+    """The plan for another workload; ``refusal``: why there is none, ``over_limit``: it exceeds the limit."""
 
     factor: float
     value: float
@@ -114,7 +114,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanStudy:
-    """A plan with everything that its page draws."""
+    """A plan and its sensitivity."""
 
     result: PlanResult
     objectives: Objectives
@@ -133,9 +133,9 @@ def study_plan(
     max_monthly_usd: float | None = None,
     progress: Progress = lambda _: None,
 ) -> PlanStudy:
-    """Return what surrounds ``result``, which ``plan_model`` returned for the same arguments.
+    """Return the sensitivity of ``result``, which ``plan_model`` returned for the same arguments.
 
-    ``progress`` is told each stretch of work in one line. Raises nothing that ``plan_model`` did not.
+    ``progress`` is called with one line before each part. Raises only what ``plan_model`` raises.
     """
     progress("every option at tighter and looser objectives")
     options = option_points(result.chosen, entry, market)
@@ -173,8 +173,8 @@ def _engine_name(plan: ServingPlan) -> str:
 def option_points(chosen: ServingPlan, entry: ModelEntry, market: Market) -> tuple[OptionPoint, ...]:
     """Return every option that fits at the planned traffic, cheapest expected first.
 
-    An option is planned for the stated objectives, for half of them, and for two and four times as much: so a reader
-    sees what a stricter promise costs and what a laxer one would save. Those that miss the stated ones say so.
+    Planned for the objectives of ``entry`` times each of ``LOOSENED``: what stricter ones cost and looser ones save.
+    ``meets`` is False for options that miss the objectives of ``entry``.
     """
     found: dict[tuple[str, int, float], OptionPoint] = {}
     first = _point(chosen, entry.objectives, chosen=True)
@@ -193,12 +193,12 @@ def option_points(chosen: ServingPlan, entry: ModelEntry, market: Market) -> tup
 
 
 def _shown(point: OptionPoint) -> tuple[str, int, float]:
-    """By what points are told apart: those with one name and the same replicas and TTFT to a tenth are one."""
+    """Key of a point: points with the same name, replicas and TTFT to a tenth of a millisecond are one."""
     return point.name, point.replicas.expected, round(point.ttft_p95_ms, 1)
 
 
 def scaled_objectives(objectives: Objectives, factor: float) -> Objectives:
-    """Return the objectives times ``factor``, within what can be stated."""
+    """Return the objectives times ``factor``, within the limits of the settings."""
     return objectives.model_copy(
         update={
             "ttft_p95_ms": min(objectives.ttft_p95_ms * factor, 600_000.0),
@@ -223,7 +223,7 @@ def _point(plan: ServingPlan, objectives: Objectives, *, chosen: bool) -> Option
 
 
 def frontier(points: Sequence[OptionPoint], latency: Callable[[OptionPoint], float]) -> tuple[OptionPoint, ...]:
-    """Return the points that no other beats in both expected cost and ``latency``, cheapest first."""
+    """Return the Pareto frontier of expected cost and ``latency``, cheapest first."""
     kept: list[OptionPoint] = []
     for point in sorted(points, key=lambda p: (p.usd_per_month.expected, latency(p), p.name)):
         if not kept or latency(point) < latency(kept[-1]) - 1e-9:
@@ -242,7 +242,7 @@ def chosen_option(chosen: ServingPlan, entry: ModelEntry, market: Market) -> Opt
 
 
 def shares_of_day(workload: Workload) -> tuple[float, ...]:
-    """Return the traffic of 24 hours over that of the busiest: as stated, else a cosine, least at four at night."""
+    """Return the traffic of 24 hours over that of the busiest: dailyShape, else a cosine from ``QUIETEST_HOUR``."""
     if workload.daily_shape is not None:
         return workload.daily_shape
     least = workload.minimum_share
@@ -257,10 +257,10 @@ def day_of(
     *,
     max_monthly_usd: float | None = None,
 ) -> Day:
-    """Return a day of the choice: its shares of requestsPerSecond hour by hour, bursts of peakFactor."""
+    """Return the day of a plan: traffic, bursts of ``peakFactor``, replicas and cost by hour."""
     option = chosen_option(chosen, entry, market)
-    beside = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
-    beside += fixed_usd_per_hour(entry, market.capacity.zones, market.region, market.catalogue)
+    fixed = option.ceiling_usd_per_hour - option.usd_per_hour.ceiling
+    fixed += fixed_usd_per_hour(entry, market.capacity.zones, market.region, market.catalogue)
     hours = []
     for hour, share in enumerate(shares_of_day(entry.workload)):
         burst = share * entry.workload.peak_factor
@@ -280,26 +280,26 @@ def day_of(
         stated=entry.workload.daily_shape is not None,
         replicas=option.replicas,
         usd_per_hour=option.usd_per_hour,
-        limit_usd_per_hour=None if max_monthly_usd is None else max_monthly_usd / HOURS_PER_MONTH - beside,
+        limit_usd_per_hour=None if max_monthly_usd is None else max_monthly_usd / HOURS_PER_MONTH - fixed,
     )
 
 
 def _replicas_at(share: float, entry: ModelEntry, option: Option) -> int:
-    """Return the replicas that run at ``share`` of the busiest hour, by the rule of the plan and within its bounds."""
+    """Return the replicas at ``share`` of the busiest hour, between floor and ceiling of the plan."""
     parts = option.engine.rates.replicas(entry.workload, share)
     counted = whole_replicas(parts, option.per_node, entry.loss_tolerance, len(option.zones))
     return min(max(counted, option.replicas.floor), option.replicas.ceiling)
 
 
 def nodes_usd_per_hour(replicas: int, option: Option, capacity: Capacity) -> float:
-    """Return what the nodes of ``replicas`` cost at the prices of the plan."""
+    """Return the expected cost of the nodes for ``replicas`` at the prices of the plan."""
     counts = Replicas(floor=min(option.replicas.floor, replicas), expected=replicas, ceiling=option.replicas.ceiling)
     split = split_nodes(counts, option.per_node, capacity.spot_share)
     return fleet_usd_per_hour(split, option.offers).expected
 
 
 def with_workload(entry: ModelEntry, key: str, value: float) -> ModelEntry | None:
-    """Return the entry with another traffic or length; None where that is beyond what may be stated."""
+    """Return the entry with another value of a workload key; None where the settings do not allow it."""
     try:
         workload = entry.workload.restated({key: value})
     except ValueError:
@@ -331,12 +331,12 @@ def _step(entry: ModelEntry | None, factor: float, value: float, market: Market,
 
 
 def cheapest_plan(entry: ModelEntry, market: Market, max_monthly_usd: float | None) -> ServingPlan:
-    """Return the cheapest plan alone, without alternatives."""
+    """Return the cheapest plan without alternatives."""
     return plan_model(entry, market, max_monthly_usd=max_monthly_usd, top=0).chosen
 
 
 def trade(chosen: ServingPlan, other: ServingPlan) -> tuple[str, ...]:
-    """Say what ``other`` gives and takes beside ``chosen``: cost, bounds, latency, replicas; nothing that is alike."""
+    """Return how ``other`` differs from ``chosen`` in cost, bounds, latency and replicas, without equal figures."""
     ours, theirs = chosen.usd_per_hour, other.usd_per_hour
     rows = [
         _change("expected cost", ours.expected, theirs.expected),

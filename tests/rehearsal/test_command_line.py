@@ -52,18 +52,22 @@ def live(toolbox):
         install_crds(plane.api(), toolbox)
         market = CloudMarket(catalogue=load_catalogue(), region="us-east-1")
         provisioner = stack.enter_context(Provisioner(plane.api(), market))
-        world = Environment(
+        environment = Environment(
             plane=plane,
             client=client,
             provisioner=provisioner,
             built_in=built_in,
         )
-        world.aws = AwsStandIn(created=world.cloud_created, deleted=world.cloud_deleted)
-        world.kubernetes = KubernetesStandIn(client, hopeless=provisioner.hopeless, before_apply=world.ensure_kind)
-        stack.callback(world.kubernetes.stopped.set)
-        world.ports = {one.name: stack.enter_context(serve(one)) for one in (world.aws, world.kubernetes)}
-        world.baseline = world.everything()
-        yield world, supervisor
+        environment.aws = AwsStandIn(created=environment.cloud_created, deleted=environment.cloud_deleted)
+        environment.kubernetes = KubernetesStandIn(
+            client, unschedulable=provisioner.unschedulable, before_apply=environment.ensure_kind
+        )
+        stack.callback(environment.kubernetes.stopped.set)
+        environment.ports = {
+            one.name: stack.enter_context(serve(one)) for one in (environment.aws, environment.kubernetes)
+        }
+        environment.baseline = environment.everything()
+        yield environment, supervisor
 
 
 class CommandLine:
@@ -120,8 +124,8 @@ class CommandLine:
 @pytest.fixture
 def pulumi(tmp_path, toolbox, live):
     """The command line in a fresh copy of the project; it leaves no process."""
-    world, supervisor = live
-    yield CommandLine(tmp_path, toolbox, world.ports, supervisor)
+    environment, supervisor = live
+    yield CommandLine(tmp_path, toolbox, environment.ports, supervisor)
     started_here = [one for one in marked(supervisor.run_dir) if str(tmp_path) in one or "language_host" in one]
     assert started_here == []
 
@@ -139,7 +143,7 @@ def executor(request, toolbox):
 
 
 def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
-    world, _ = live
+    environment, _ = live
     pulumi.start_programs_with(official(pulumi.toolbox, "pulumi-language-python-exec"))
     for stack in ("dev-cluster", "dev"):
         pulumi(f"stack init {stack}")
@@ -152,13 +156,13 @@ def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
         assert re.findall(r"\+ (\d+) to create", preview) == re.findall(r"\+ (\d+) created", up) != []
         again = pulumi(f"preview --stack {stack} --policy-pack policies --expect-no-changes")
         assert re.search(r"Resources:\s+\d+ unchanged", again)
-    deployed = {one["metadata"]["name"] for one in world.client.list("apps/v1", "Deployment")}
+    deployed = {one["metadata"]["name"] for one in environment.client.list("apps/v1", "Deployment")}
     assert "chat" in deployed
     for stack in ("dev", "dev-cluster"):
         pulumi(f"destroy --yes --stack {stack} --skip-preview")
         state = json.loads(pulumi(f"stack export --stack {stack}"))
         assert not state["deployment"].get("resources")
-    assert world.leftovers() == []
+    assert environment.leftovers() == []
 
 
 def test_the_serving_stack_before_its_cluster_stack_is_one_clear_line(pulumi, executor):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.rehearsal
 
 def play(scenario=None, fault=None, progress=lambda _: None, **changes):
     files = {name: stack_file(name, STACKS_DIR) for name in ("dev-cluster", "dev")}
-    script = RehearsalPlan(
+    rehearsal_plan = RehearsalPlan(
         stack="dev",
         stacks=("dev-cluster", "dev"),
         files=files,
@@ -33,7 +33,7 @@ def play(scenario=None, fault=None, progress=lambda _: None, **changes):
         scenario=scenario,
         program=toy.program(**changes),
     )
-    return perform(script, progress=progress, fault=fault)
+    return perform(rehearsal_plan, progress=progress, fault=fault)
 
 
 def folders():

@@ -169,11 +169,11 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
         node("s", plan.pools[0].name, "g6.xlarge", "z"),
         node("d", "floor", "g6.xlarge", "z", capacity="on-demand"),
     ]
-    blow = scenario_named("spot-reclaim")(machines, market)
-    assert blow.nodes == ("s",)
+    disruption = scenario_named("spot-reclaim")(machines, market)
+    assert disruption.nodes == ("s",)
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
     wanted = {plan.models[0].name: replicas + 1}
-    assert places_left(plan, plan.models, wanted, blow, market) == (0, 0)
+    assert places_left(plan, plan.models, wanted, disruption, market) == (0, 0)
     calm = Disruption(what="", nodes=(), market=market)
     assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
     assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
@@ -181,9 +181,9 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
 
 def test_the_zone_with_most_gpu_nodes_is_lost():
     machines = [node("a", "p", "t", "z1"), node("b", "p", "t", "z2"), node("c", "p", "t", "z2")]
-    blow = scenario_named("zone-loss")(machines, CloudMarket(catalogue=load_catalogue(), region="us-east-1"))
-    assert blow.nodes == ("b", "c")
-    assert blow.market.closed_zones == {"z2"}
+    disruption = scenario_named("zone-loss")(machines, CloudMarket(catalogue=load_catalogue(), region="us-east-1"))
+    assert disruption.nodes == ("b", "c")
+    assert disruption.market.closed_zones == {"z2"}
 
 
 def test_an_unknown_scenario_lists_the_known_ones():

@@ -1,4 +1,4 @@
-"""GPU pods can land: their pool exists, is tainted as they tolerate, holds their GPUs and enough of them."""
+"""GPU pods can be scheduled: their pool exists, they tolerate its taints, and its nodes and limit hold them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EVICTING = frozenset({"NoSchedule", "NoExecute"})
 
 
 def gpu_pools(resources: Sequence[Resource]) -> list[Violation]:
-    """Compare every GPU workload with the pools it names, and every GPU pool with the machines it may buy.
+    """Compare every GPU workload with the pools it selects, and every GPU pool with the instance types it may buy.
 
-    A pod larger than its node, a taint nobody tolerates or a ceiling above the pool's limit all end the same way:
-    a pod that stays Pending while the pool keeps costing money.
+    A pod larger than its node, a taint without toleration or a maximum above the pool's limit leaves a pod Pending,
+    while the pool costs money.
     """
     known = {pool.name: pool for pool in pools(resources)}
     violations = [found for pool in known.values() for found in _pool(pool)]
@@ -28,7 +28,7 @@ def gpu_pools(resources: Sequence[Resource]) -> list[Violation]:
 
 
 def _pool(pool: Pool) -> list[Violation]:
-    """A GPU pool buys one GPU type, the one its label names, and keeps other pods out."""
+    """A GPU pool buys one GPU type, the one in its label, and has a taint against other pods."""
     machines = {one: machine(one) for one in pool.instance_types}
     if not is_gpu_pool(pool) and not any(one is not None and one.gpus for one in machines.values()):
         return []
@@ -54,7 +54,7 @@ def _pool(pool: Pool) -> list[Violation]:
 
 
 def _placement(workload: Workload, known: Mapping[str, Pool]) -> list[Violation]:
-    """A GPU workload names pools that exist, tolerates their taints and fits on their nodes."""
+    """A GPU workload selects pools that exist, tolerates their taints and fits on their nodes."""
     name, urn = workload.resource.object_name, workload.resource.urn
     if not workload.pools:
         message = f"{name} asks for {workload.gpus} GPUs but names no pool; hint: require {POOL_LABEL} In [...]"
@@ -82,7 +82,7 @@ def _gpus(instance_type: str) -> int:
 
 
 def _capacity(serving: Iterable[Workload], known: Mapping[str, Pool], resources: Sequence[Resource]) -> list[Violation]:
-    """All workloads of a set of pools, at their ceilings together, fit into the limits of that set."""
+    """All workloads of a set of pools, at their maximum replicas together, fit into the limits of the set."""
     violations = []
     for group in _sharing(serving):
         names = sorted({name for workload in group for name in workload.pools if name in known})

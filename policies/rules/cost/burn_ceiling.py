@@ -1,17 +1,18 @@
-"""The most that the resources of a stack can cost is within its budget, recomputed from the resources alone.
+"""The ceiling of a stack, recomputed from its resources alone, is within its budget.
 
-Ceiling per hour = sum over node groups of (max size + nodes that an update adds) x dearest on-demand price
-+ sum over NodePools of (GPU limit / GPUs per instance) x dearest on-demand price, both with the disks of the nodes
-+ what runs whatever the traffic: control planes, NAT gateways, public addresses, interface endpoints, load balancers,
-KMS keys, alarms, secrets that AWS keeps for the stack, volumes and memory of stateful sets
-+ logs of the most replicas that each model may have.
-A spot price never exceeds the on-demand price, so the bound holds whatever the spot market does.
+    ceiling per hour = sum over node groups of (max size + nodes that an update adds) x (price + disks)
+                     + sum over NodePools of (GPU limit / GPUs per instance) x (price + disks)
+                     + fixed costs: control planes, NAT gateways, public addresses, interface endpoints, load balancers,
+                       KMS keys, alarms, secrets that AWS keeps for the stack, volumes and memory of stateful sets
+                     + logs at the maximum replicas of each model
 
-Not covered, because no resource states it: transfer between zones and to the internet, capacity units of the load
+``price``: on demand, of the most expensive type that the pool may buy; a spot price never exceeds it.
+
+Not covered, because it is in no resource: transfer between zones and to the internet, capacity units of the load
 balancer, weights and snapshots in S3, secrets that are made by hand, alarms on models. The plan's bill has all of
-these. Counted above the plan: the alarm on fast burn, and node groups with the disks of the dearest launch template of
-the stack, because an id that only ``up`` knows joins a group to its own. ``tests/test_figures.py`` holds the difference
-between both ceilings to exactly this list.
+these. Above the plan: the alarm on fast burn, and node groups with the disks of the most expensive launch template of
+the stack, because only ``up`` knows which template is a group's own. ``tests/test_figures.py`` checks that both
+ceilings differ by exactly this list.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OUTSIDE_POOLS = (
     "aws:ec2/spotFleetRequest:SpotFleetRequest",
     "aws:ec2/spotInstanceRequest:SpotInstanceRequest",
 )
-"""What buys machines without being a pool: nothing bounds its price here, so it is refused."""
+"""Resources that buy instances without being a pool: their cost has no limit here, so they are violations."""
 
 
 def burn_ceiling(resources: Sequence[Resource]) -> list[Violation]:
@@ -61,20 +62,20 @@ def burn_ceiling(resources: Sequence[Resource]) -> list[Violation]:
     limit = min(float(look(one.props, "limitAmount")) for one in budgets)
     monthly = sum(charge.usd_per_hour for charge in charges) * HOURS_PER_MONTH
     if monthly > limit:
-        dearest = max(charges, key=lambda charge: (charge.usd_per_hour, charge.name))
-        share = dearest.usd_per_hour * HOURS_PER_MONTH
+        largest = max(charges, key=lambda charge: (charge.usd_per_hour, charge.name))
+        share = largest.usd_per_hour * HOURS_PER_MONTH
         message = (
             f"at its ceiling the stack costs ${monthly:,.0f} a month; limit: ${limit:,.0f}; hint: lower the limit of "
-            f"{dearest.name} (${share:,.0f}) or set monthlyUsd to at least {_round_up(monthly):,d}"
+            f"{largest.name} (${share:,.0f}) or set monthlyUsd to at least {_round_up(monthly):,d}"
         )
         violations.append(Violation(resource=budgets[0].urn, message=message))
     return violations
 
 
 def ceiling_charges(resources: Sequence[Resource]) -> tuple[list[Charge], list[Violation]]:
-    """Return what the stack costs at its ceiling, line by line, and the pools that nothing bounds.
+    """Return the ceiling of the stack, line by line, and violations for pools without a limit.
 
-    Without what runs whatever the traffic where the region has no prices.
+    Fixed costs are left out where the catalogue has no prices of the region.
     """
     region = region_of(resources)
     charges, violations = _pool_charges(pools(resources), resources, region)
@@ -121,7 +122,7 @@ def _unbounded(pool: Pool, prices: Sequence[float | None], region: str) -> str:
 
 
 def _pool_ceiling(pool: Pool, prices: Sequence[float]) -> float:
-    """USD per hour of the pool when everything it may buy is bought on demand at the dearest type."""
+    """USD per hour of the pool at its limit, on demand and of its most expensive type."""
     if pool.nodes is not None:
         return (pool.nodes + pool.update_nodes) * max(prices)
     limit = pool.gpu_limit or 0

@@ -1,4 +1,4 @@
-"""Nothing is public by accident: no open engine, no key in the manifest, no image that can change under its tag."""
+"""Nothing is public by accident: no engine without NetworkPolicy, no key in a manifest, no image without digest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AUTHENTICATION = ("apiKeyAuth", "jwt", "oidc", "basicAuth")
 
 
 def exposure(resources: Sequence[Resource]) -> list[Violation]:
-    """Judge services, gateways, network policies, environment values, secrets and images of the stack."""
+    """Check services, gateways, network policies, environment variables, secrets and images of the stack."""
     found = workloads(resources)
     violations = [one for service in of_kind(resources, "Service") for one in _service(service, found)]
     for proxy in of_kind(resources, "EnvoyProxy"):
@@ -31,7 +31,7 @@ def exposure(resources: Sequence[Resource]) -> list[Violation]:
 
 
 def _serves(workload: Workload) -> bool:
-    """Whether the pods answer requests; a job with a GPU does not."""
+    """Whether the pods serve requests, unlike a Job with a GPU."""
     return workload.resource.kind in {"Deployment", "StatefulSet", "DaemonSet", "Pod"}
 
 

@@ -1,4 +1,4 @@
-"""Input that no option could serve, refused before the search."""
+"""Input checks before the search."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) ->
 
 
 def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
-    """Raise BadInput when a mean request, or one with a tail, exceeds the model's context or max_model_len, and for
-    answers of a model that generates no tokens.
+    """Raise BadInput for requests (mean, p95) longer than the context or max_model_len, and for output tokens of a
+    model that generates none.
     """
     load = entry.workload
     check_answer(model, load.output_tokens, f"models.{entry.name}.workload.outputTokens")

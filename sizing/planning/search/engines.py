@@ -1,14 +1,14 @@
 """Every engine that one model entry allows: checkpoint x GPU x tensor and pipeline parallelism x engine settings.
 
-For one checkpoint on one set of GPUs the settings change nothing but the requests per second that a replica carries:
-pods, nodes and prices are the same. So of all settings only the best is kept (the first of equals, defaults first), and
-three bounds end the search among them early; all are exact, and ``tests/sizing/planning/test_engines.py`` holds them
-against a search without them:
+For one checkpoint on one set of GPUs the settings change only the requests per second that a replica carries, not pods,
+nodes or prices. So only the best settings are kept: those with the fewest replicas at the busiest hour (on ties the
+first; the engine's defaults come first). Three exact bounds end the search early;
+``tests/sizing/planning/test_engines.py`` checks them against a search without them:
 
-- a replica that carries the peak alone cannot be bettered: fewer than one is not bought;
-- with the same batch of tokens and the same cache type, a smaller max_num_seqs can only help where the cache is what
-  limits the traffic, because all it gives is memory;
-- weights that fill what the engine may use leave no cache under any batch, cache type or number of sequences.
+- one replica carries the peak: no settings need fewer;
+- the KV cache does not limit the traffic: a smaller max_num_seqs cannot help, as it only frees memory (same
+  max_num_batched_tokens and cache type);
+- the weights fill the memory that the engine may use: no batch, cache type or max_num_seqs leaves a cache.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from sizing.workload.workload import Objectives
 
 BATCHED_TOKENS = (2048, 8192, 16384)
 SEQUENCES = (256, 64)
-"""Values of max_num_batched_tokens and max_num_seqs that are tried beside the engine's default for the card."""
+"""Values of max_num_batched_tokens and max_num_seqs that are tried in addition to the engine's default for the GPU."""
 MOST_KEPT = 20_000
 _MEMORY: dict[tuple[ModelSpec, str, EngineSettings], tuple[Gpu, MemoryEstimate]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """One engine that fits: checkpoint and settings on GPUs, its memory, and the most traffic within the objectives."""
+    """One engine that fits and meets the objectives: checkpoint, GPUs, settings, memory and the most traffic."""
 
     name: str
     model: ModelSpec
@@ -59,20 +59,20 @@ class Engine:
 
     @property
     def key(self) -> ParallelKey:
-        """What its parallel configuration is known by."""
+        """Identity of its parallel configuration."""
         return (self.model.name, self.gpu.name, self.settings.tensor_parallel, self.settings.pipeline_parallel)
 
 
 @dataclass(kw_only=True)
 class BestLatency:
-    """The best latencies that any engine reached, and whether one fits but misses the objectives."""
+    """The best p95 latencies of any engine (ms, name), and whether one fits but misses the objectives."""
 
     missed: bool = False
     ttft_ms: tuple[float, str] = (math.inf, "")
     tpot_ms: tuple[float, str] = (math.inf, "")
 
     def add(self, config: ParallelConfig, replica: Replica) -> None:
-        """Remember what one request alone sees."""
+        """Take in the latencies of a request alone on the replica."""
         alone = traffic_at(replica, config.entry.workload, LEAST)
         self.ttft_ms = min(self.ttft_ms, (alone.ttft_p95_ms, config.name))
         self.tpot_ms = min(self.tpot_ms, (alone.tpot_p95_ms, config.name))
@@ -80,7 +80,7 @@ class BestLatency:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsTrial:
-    """One set of settings: what fits, without a replica nothing, and what it carries, nothing without most traffic."""
+    """One set of settings; without ``replica`` it does not fit, without ``most`` it misses the objectives."""
 
     settings: EngineSettings
     memory: MemoryEstimate
@@ -90,14 +90,14 @@ class SettingsTrial:
 
     @cached_property
     def rates(self) -> Rates:
-        """What it carries; nothing where the objectives are missed."""
+        """Rates within the objectives; 0 where they are missed."""
         if self.most is None or self.replica is None:
             return Rates(0.0)
         rate_at = None if self.most.workload.burstiness == 1 else lru_cache(self._rate_at)
         return Rates(self.most.requests_per_s, rate_at)
 
     def _rate_at(self, share: float) -> float:
-        """The rate at another hour; that of the busiest where there is next to no traffic, which one replica takes."""
+        """The rate at a share of the busiest hour; that of the busiest hour where traffic is too low to compute one."""
         if self.most is None or self.replica is None:
             return 0.0
         found = most_traffic(self.replica, self.most.workload.at(share), self.objectives)
@@ -105,17 +105,17 @@ class SettingsTrial:
 
     @cached_property
     def replicas(self) -> float:
-        """Parts of replicas that the busiest hour takes, infinite where none meets the objectives."""
+        """Fractional replicas at the busiest hour; infinite where the objectives are missed."""
         return self.rates.replicas(self.most.workload) if self.most is not None else math.inf
 
     @property
     def too_heavy(self) -> bool:
-        """Tell whether the weights alone leave nothing, whatever the batch."""
+        """Whether the weights alone fill the memory that the engine may use."""
         return self.memory.weights_gib >= self.memory.requested_gib
 
     @property
     def short_of_cache(self) -> bool:
-        """Tell whether more cache could carry more traffic."""
+        """Whether scheduling limits the traffic, not latency, so that a larger KV cache could carry more."""
         if self.most is None or self.replica is None:
             return self.replica is None
         beyond = traffic_at(self.replica, self.most.workload, self.most.concurrency * 1.001)
@@ -123,28 +123,28 @@ class SettingsTrial:
 
 
 def ideal_rates(config: ParallelConfig, settings: EngineSettings) -> Rates:
-    """Return rates that no settings of this parallel configuration exceed: the best batch of tokens and cache type that
-    may be used, with room for every request, and arrivals as even as at any hour (bursts thinned as at the peak, smooth
-    ones not at all). 0 where even these miss the objectives.
+    """Return an upper bound of the rates of this parallel configuration over all settings; 0 where it misses the
+    objectives.
+
+    Taken with an unlimited KV cache, the best max_num_batched_tokens and cache type, and the least bursty arrivals of
+    any hour: bursty ones (burstiness < 1) split among the replicas of the peak, regular ones (> 1) on one replica.
     """
-    even = config.entry.workload
-    if even.burstiness < 1:
-        even = even.at(even.peak_factor)
-    elif even.burstiness > 1:
-        even = even.at(FEWEST)
+    smoothest = config.entry.workload
+    if smoothest.burstiness < 1:
+        smoothest = smoothest.at(smoothest.peak_factor)
+    elif smoothest.burstiness > 1:
+        smoothest = smoothest.at(FEWEST)
     tried = {(one.kv_cache_dtype, one.max_num_batched_tokens) for one in settings_of(config, settings)}
     rates = []
     for cache, batch in sorted(tried):
-        wide = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
-        replica = replica_with(config.model, config.gpu, wide, kv_tokens=UNBOUNDED_TOKENS)
-        rates.append(rate_bound(replica, even, config.entry.objectives))
+        changed = replace(settings, max_num_batched_tokens=batch, kv_cache_dtype=cache)
+        replica = replica_with(config.model, config.gpu, changed, kv_tokens=UNBOUNDED_TOKENS)
+        rates.append(rate_bound(replica, smoothest, config.entry.objectives))
     return Rates(max(rates))
 
 
 def first_settings(config: ParallelConfig) -> EngineSettings:
-    """Return the engine's defaults for this parallel configuration; BadInput for sizes that the model or the card does
-    not allow.
-    """
+    """Return the engine's defaults for this configuration; BadInput for sizes that model or GPU do not allow."""
     return resolve_engine(
         config.model,
         config.gpu,
@@ -155,7 +155,7 @@ def first_settings(config: ParallelConfig) -> EngineSettings:
 
 
 def build_engine(config: ParallelConfig, best_latency: BestLatency) -> Engine | Rejected:
-    """Return the engine with the settings that carry most, or why there is none."""
+    """Return the engine with the settings that carry the most traffic, or why there is none."""
     try:
         settings, memory, capped = default_settings_that_fit(config)
     except BadInput as error:
@@ -163,7 +163,7 @@ def build_engine(config: ParallelConfig, best_latency: BestLatency) -> Engine | 
     first = try_settings(config, settings, memory)
     best = best_trial(config, first, best_latency)
     if best.most is None or best.replica is None:
-        return _lost(config, best)
+        return _why_rejected(config, best)
     settings, memory = best.settings, best.memory
     gpus = settings.tensor_parallel * settings.pipeline_parallel
     weights_bytes = config.model.checkpoint_bytes or math.ceil(memory.weights_gib * GIB * gpus)
@@ -183,7 +183,7 @@ def build_engine(config: ParallelConfig, best_latency: BestLatency) -> Engine | 
 
 
 def best_trial(config: ParallelConfig, first: SettingsTrial, best_latency: BestLatency) -> SettingsTrial:
-    """Return the trial of which the busiest hour takes fewest; of equals the first, ``first`` where none does."""
+    """Return the trial that needs the fewest replicas at the busiest hour; the earliest on ties, and if none serves."""
     workload, best, leader = config.entry.workload, first, first
     for settings in settings_of(config, first.settings):
         if best.most is not None and best.rates.replicas(workload, workload.peak_factor) <= 1:
@@ -207,7 +207,7 @@ def _batch(settings: EngineSettings) -> tuple[int, str, bool]:
 
 
 def settings_of(config: ParallelConfig, first: EngineSettings) -> Iterator[EngineSettings]:
-    """Yield the settings to try, ``first`` first, and for each batch and cache type the most sequences first."""
+    """Yield the settings to try, ``first`` first; for each batch and cache type the largest max_num_seqs first."""
     fixed, experts = config.entry.engine, bool(config.model.experts) and first.tensor_parallel > 1
     parallel = [False, True] if experts and fixed.enable_expert_parallel is None else [first.enable_expert_parallel]
     fp8 = config.entry.allow_fp8_kv_cache and fixed.kv_cache_dtype is None and "fp8" in config.gpu.dense_tflops
@@ -229,7 +229,7 @@ def settings_of(config: ParallelConfig, first: EngineSettings) -> Iterator[Engin
 def try_settings(
     config: ParallelConfig, settings: EngineSettings, memory: MemoryEstimate | None = None
 ) -> SettingsTrial:
-    """Return what these settings carry within the objectives; nothing where they do not start or miss them."""
+    """Return the trial of these settings: whether they fit, and the most traffic within the objectives."""
     memory = memory or memory_of(config.model, config.gpu, settings)
     if not _holds_one_request(config.model, memory, settings.max_model_len):
         return SettingsTrial(settings=settings, memory=memory, objectives=config.entry.objectives)
@@ -241,7 +241,7 @@ def try_settings(
 
 
 def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEstimate:
-    """Return the memory of one engine, unexplained; every workload asks the same question, so answers are kept."""
+    """Return the memory of one engine without explanation; cached, as it is the same for every workload."""
     key = (model, gpu.name, settings)
     found = _MEMORY.get(key)
     if found is None or found[0] is not gpu:
@@ -252,7 +252,7 @@ def memory_of(model: ModelSpec, gpu: Gpu, settings: EngineSettings) -> MemoryEst
 
 
 def default_settings_that_fit(config: ParallelConfig) -> tuple[EngineSettings, MemoryEstimate, bool]:
-    """Return default settings and memory; a full context that does not fit is capped to what the workload needs."""
+    """Return default settings, memory and whether max_model_len was capped to what the workload needs, so as to fit."""
     entry, model, gpu, settings = config.entry, config.model, config.gpu, first_settings(config)
     memory = memory_of(model, gpu, settings)
     if _holds_one_request(config.model, memory, settings.max_model_len) or entry.engine.max_model_len is not None:
@@ -278,8 +278,8 @@ def _holds_one_request(model: ModelSpec, memory: MemoryEstimate, max_model_len: 
     return pessimistic >= max_model_len
 
 
-def _lost(config: ParallelConfig, trial: SettingsTrial) -> Rejected:
-    """Say why the settings that came closest carry nothing within the objectives."""
+def _why_rejected(config: ParallelConfig, trial: SettingsTrial) -> Rejected:
+    """Return why the best settings carry nothing within the objectives."""
     memory, wanted = trial.memory, config.entry.objectives
     if trial.replica is None:
         reason = (

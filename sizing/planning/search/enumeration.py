@@ -39,7 +39,7 @@ def needed_replicas(entry: ModelEntry, option: Option) -> Replicas:
 
 
 def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], region: str) -> tuple[InstanceOffer, ...]:
-    """Primary first, then types of the same GPU count whose price is within the pool's range, by price."""
+    """Return what a pool may buy: ``primary``, then types with as many GPUs within the pool's price range, by price."""
     most = primary.on_demand_usd_per_hour[region] * serving_facts("pool")["dearest_over_cheapest"]
     others = [
         instance
@@ -56,7 +56,7 @@ def _offers(engine: Engine, primary: Instance, usable: Sequence[Instance], regio
 def place(
     entry: ModelEntry, engine: Engine, market: Market, machines: Sequence[Instance]
 ) -> tuple[list[Option], list[Rejected]]:
-    """Return the options of one engine over the instance types of its GPU, and why it is none on the others."""
+    """Return the options of one engine over the instance types of its GPU, and why other types were rejected."""
     options: list[Option] = []
     rejected: list[Rejected] = []
     judged = [(instance, _unusable(engine, instance)) for instance in machines]
@@ -83,7 +83,7 @@ def place(
 
 
 def _unusable(engine: Engine, instance: Instance) -> tuple[RejectionKind, str] | None:
-    """Say why no pod of the engine runs on the machine, or not in whole numbers; None where it does."""
+    """Return why pods of the engine do not fit the instance type, or leave GPUs over; None where they fit."""
     if instance.gpus < engine.pod.gpus:
         return "wrong-gpu-count", f"has {instance.gpus} GPUs, {engine.pod.gpus} are needed"
     if instance.gpus % engine.pod.gpus:
@@ -118,11 +118,10 @@ def _option(
 
 
 def enumerate_options(entry: ModelEntry, market: Market, *, keep: int | None = None) -> Search:
-    """Return every option of one model and every rejection; BadInput for input that cannot mean anything.
+    """Return every option of one model and every rejection; BadInput for invalid input.
 
-    With ``keep`` parallel configurations are left out that cannot matter: those whose cost at the rate that no settings
-    exceed is above that of ``keep`` other engines, one of which has no higher ceiling either. What is left out says so
-    among the rejections; the cheapest for any budget is never left out.
+    With ``keep`` a parallel configuration is rejected early where ``keep`` other engines cost less than it would at its
+    ideal rates and one of them has no higher ceiling. So the cheapest option for any budget is never skipped.
     """
     models, search = checkpoints(entry, market.catalogue), Search()
     market.catalogue.region(market.region)
@@ -130,7 +129,7 @@ def enumerate_options(entry: ModelEntry, market: Market, *, keep: int | None = N
     check_lengths(entry, models[0])
     check_speculation(entry.engine, f"models.{entry.name}.engine.")
     check_tolerance(entry, market.capacity)
-    found = _shapes(entry, models, market)
+    found = _parallel_configs(entry, models, market)
     search.configs, search.machines = found.configs, found.machines
     search.rejected += found.rejected
     for config in search.configs:
@@ -155,16 +154,16 @@ def enumerate_options(entry: ModelEntry, market: Market, *, keep: int | None = N
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Shapes:
-    """Shapes that some machine holds, those with the cheapest machine first; machines by GPU; what was left out."""
+class _Configs:
+    """Parallel configurations by the cheapest instance type that holds them; instance types by GPU; rejections."""
 
     configs: list[ParallelConfig]
     machines: dict[str, list[Instance]]
     rejected: list[Rejected]
 
 
-def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], market: Market) -> _Shapes:
-    """Return what may be built of the allowed GPUs on machines that enough zones sell."""
+def _parallel_configs(entry: ModelEntry, models: Sequence[ModelSpec], market: Market) -> _Configs:
+    """Return the parallel configurations of the allowed GPUs that instance types sold in enough zones hold."""
     found: list[tuple[float, str, ParallelConfig]] = []
     machines: dict[str, list[Instance]] = {}
     rejected: list[Rejected] = []
@@ -193,11 +192,11 @@ def _shapes(entry: ModelEntry, models: Sequence[ModelSpec], market: Market) -> _
             if wide:
                 found.append((min(wide), config.name, config))
     configs = [config for _, _, config in sorted(found, key=lambda row: row[:2])]
-    return _Shapes(configs=configs, machines=machines, rejected=rejected)
+    return _Configs(configs=configs, machines=machines, rejected=rejected)
 
 
 def _too_few_zones(instance: Instance, market: Market) -> Rejected | None:
-    """Say that fewer zones sell it than the capacity asks for; None where enough do."""
+    """Return the rejection of a type that fewer zones sell than ``capacity.zones``; None where enough do."""
     zones, wanted = zones_of(instance, market.region, market.catalogue), market.capacity.zones
     if len(zones) >= wanted:
         return None

@@ -1,4 +1,4 @@
-"""An option with its price, the market that it is bought on, and the search's record of what was tried."""
+"""An option with its price, what may be bought, and the result of a search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sizing.planning.search.rates import Rates
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One engine on one instance type with its replicas and nodes; ``ceiling_usd_per_hour`` has disks and logs."""
+    """One engine on one instance type with replicas and nodes; ``ceiling_usd_per_hour`` includes disks and logs."""
 
     engine: Engine
     instance: Instance
@@ -31,7 +31,7 @@ class Option:
 
     @property
     def purchases(self) -> tuple[Purchase, ...]:
-        """Nodes at the most traffic by capacity type, as quotas count them."""
+        """Nodes at the ceiling by capacity type, as quotas count them."""
         split = self.split
         return (
             Purchase(capacity_type="on-demand", nodes=split.floor, offers=self.offers[:1]),
@@ -46,8 +46,8 @@ class Option:
 
     @cached_property
     def order(self) -> tuple[float, int, int, float, float, int, int, str]:
-        """Cheapest expected first, then fewer GPUs, no idle ones, less at the most traffic on the planned type, lower
-        floor, no pipeline, more spot types, name.
+        """Sort key: expected cost, GPUs, idle replicas, ceiling cost on the planned type, floor cost, pipeline stages,
+        more instance types, name.
         """
         idle = self.split.expected * self.per_node - self.replicas.expected
         name = f"{self.engine.name} {self.instance.instance_type}"
@@ -58,7 +58,7 @@ class Option:
 
 @dataclass(frozen=True, kw_only=True)
 class Market:
-    """Which machines may be bought, where, and what is known of them."""
+    """What may be bought, the region, and the catalogue with prices."""
 
     capacity: Capacity
     region: str
@@ -67,16 +67,16 @@ class Market:
 
 @dataclass(kw_only=True)
 class Search:
-    """What an enumeration found."""
+    """Result of an enumeration."""
 
     options: list[Option] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     placed: bool = False
-    """At least one engine fits and meets the objectives; what is missing is a machine."""
+    """Whether an engine fits and meets the objectives; without options only an instance type is missing."""
     best_latency: BestLatency = field(default_factory=BestLatency)
     machines: dict[str, list[Instance]] = field(default_factory=dict)
-    """Those that enough zones sell by GPU, cheapest first."""
+    """By GPU, the instance types that enough zones sell, cheapest first."""
     configs: list[ParallelConfig] = field(default_factory=list)
-    """All that some of these machines hold."""
+    """Parallel configurations that one of these instance types holds."""
     rates: dict[ParallelKey, Rates] = field(default_factory=dict)
-    """What no settings of a config exceed, where it was looked at; 0 where it cannot serve."""
+    """By configuration, the real rates or an upper bound of them; 0 where it cannot serve."""

@@ -30,12 +30,12 @@ RejectionKind = Literal[
     "too-many-replicas",
     "wrong-gpu-count",
 ]
-"""What an option lost by; hints and the order of reasons depend on it, never on the words of a reason."""
+"""Why an option was rejected; hints and the order of reasons depend on it, never on the text of a reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rejected:
-    """An option that lost, by what, and the sentence that a reader is told."""
+    """An option that was rejected, and why: as a kind and as a sentence."""
 
     option: str
     kind: RejectionKind
@@ -56,17 +56,17 @@ class ParallelConfig:
     tensor_parallel: int
     pipeline_parallel: int
     variant: bool = False
-    """Whether the checkpoint is another one than the entry's."""
+    """Whether the checkpoint is one of ``allowedVariants``."""
 
     @property
     def name(self) -> str:
-        """GPU, parallel sizes and, where it is another, checkpoint: as rejections name it."""
+        """GPU and parallel sizes, for a variant also the checkpoint: the name in rejections."""
         name = option_name(self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
         return f"{name} {self.model.name.split('/')[-1]}" if self.variant else name
 
     @property
     def key(self) -> ParallelKey:
-        """What it is known by."""
+        """Identity of the configuration."""
         return (self.model.name, self.gpu.name, self.tensor_parallel, self.pipeline_parallel)
 
     @property

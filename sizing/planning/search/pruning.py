@@ -1,4 +1,4 @@
-"""Options that cannot win, left out early; the search stays exact."""
+"""Branch and bound: parallel configurations that cannot be chosen are skipped; the search stays exact."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sizing.planning.search.replicas import replicas_of
 
 
 def beaten(config: ParallelConfig, market: Market, search: Search, keep: int) -> tuple[Rejected | None, Rates | None]:
-    """Say that ``keep`` options beat the least that this parallel configuration can cost, None where it may still win;
-    and return the rates that no settings of it exceed, where they were looked at.
+    """Return the rejection where ``keep`` options beat a lower bound of this configuration's cost, else None; and its
+    ideal rates where they were computed.
     """
     ideal: Rates | None = None
     if len({option.engine.name for option in search.options}) < keep:
         return None, ideal
-    for bound in (Rates(math.inf), None):  # first as if one replica carried everything, then at the ideal rates
+    for bound in (Rates(math.inf), None):  # first as if one replica carried all traffic, then at the ideal rates
         try:
             rates = bound or ideal_rates(config, first_settings(config))
         except BadInput:
@@ -33,8 +33,8 @@ def beaten(config: ParallelConfig, market: Market, search: Search, keep: int) ->
         if least and all(_loses(cost, search.options, keep) for cost in least):
             lowest = min(cost.expected for cost in least)
             best = min(search.options, key=lambda option: option.order)
-            told = f"{best.usd_per_hour.expected:.2f} USD/h of {best.engine.name} on {best.instance.instance_type}"
-            reason = f"dearer: at least {lowest:.2f} USD/h expected against {told}"
+            against = f"{best.usd_per_hour.expected:.2f} USD/h of {best.engine.name} on {best.instance.instance_type}"
+            reason = f"dearer: at least {lowest:.2f} USD/h expected against {against}"
             return Rejected(option=config.name, kind="more-expensive", reason=reason), ideal
     return None, ideal
 
@@ -42,9 +42,7 @@ def beaten(config: ParallelConfig, market: Market, search: Search, keep: int) ->
 def _least_costs(
     config: ParallelConfig, rates: Rates, market: Market, machines: Mapping[str, Sequence[Instance]]
 ) -> list[Bounds]:
-    """Return the cost on each machine if one replica carried ``rates``: no option of the parallel configuration costs
-    less.
-    """
+    """Return a lower bound of the cost on each instance type: one replica carries ``rates``."""
     gpus, costs = config.tensor_parallel * config.pipeline_parallel, []
     for instance in machines[config.gpu.name]:
         if instance.gpus >= gpus:

@@ -14,16 +14,19 @@ MOST_REPLICAS = 1000
 
 
 def whole_replicas(parts: float, per_node: int, tolerance: LossTolerance, zones: int) -> int:
-    """Return the replicas of whole nodes that hold so many parts of them, also when the tolerated loss has come."""
+    """Return the replicas on whole nodes that still hold ``parts`` (fractional replicas) after the tolerated failure.
+
+    nodes = ceil(ceil(parts) / per_node), and as many more as survive the failure need
+    """
     nodes = math.ceil(math.ceil(parts - 1e-9) / per_node)
     return nodes_that_survive(nodes, tolerance, zones) * per_node if nodes else 0
 
 
 def replicas_of(entry: ModelEntry, rates: Rates, per_node: int, zones: int) -> Replicas | str:
-    """Return the replica counts where one carries ``rates``, or why there are none.
+    """Return the replica counts where one replica carries ``rates``, or why there are none.
 
-    They come in steps of what a node holds, with what ``lossTolerance`` keeps in reserve in ``zones`` zones. The floor
-    is that of the requests that the objectives are for.
+    Counts are multiples of the replicas per node and include the reserve for ``lossTolerance`` in ``zones`` zones. The
+    floor is for requests with objectives, not for batch requests.
     """
     workload, bounds, tolerance = entry.workload, entry.replicas, entry.loss_tolerance
 

@@ -1,22 +1,22 @@
 """Which models may gain from shared nodes, and how they would run there: the bounds of
 ``sizing.planning.sharing.fleet_search``.
 
-Pods of ``g`` GPUs on nodes of ``G`` take at least ``g / G`` of a node each. So a candidate's part of a shared fleet
-costs at least that share of its floor at the on-demand price and of what is above it at the spot price, and of the
-ceiling at least that share on demand: nodes of all candidates together are never fewer than the sum of these shares,
-and a node more never costs less. A shared fleet is worth having when it costs less than the cheapest own options of its
-models together; so a candidate can only be in one if what it could save at most (its own cost less its least part),
-with what ``NEIGHBOURS - 1`` others could save at most on the same instance type, is above nothing.
+    least expected = g / G x (floor x on demand + (mean - floor) x spot)    of one candidate's part, USD per hour
+    least ceiling  = g / G x ceiling x on demand
+    most saving    = cost of the model's cheapest own option - least cost   expected, or at the ceiling
+    kept           = most saving + the NEIGHBOURS - 1 largest of other models on its instance type > LEAST_SAVING
 
-Models that are to survive a loss keep their own nodes: what a loss takes is counted on those.
+``g``: GPUs of a pod; ``G``: GPUs of a node; floor, mean and ceiling are replicas; spot is the on-demand price without a
+spot share. The bound is exact: shared nodes are never fewer than the sum of these shares of a node, and a shared pool
+is only used where it costs less than the cheapest own options of its models together.
 
-Pods that fill a node are no candidates. Each takes a whole node wherever it runs, so with it a shared fleet has as many
-nodes, no more of them on spot (the spot share of two sums rounded up apart is never less than together), and costs
-no less than both apart.
+No candidates: models with a failure tolerance, which is counted on nodes of their own, and pods that fill a node. Such
+a pod takes a whole node anywhere, and the number of spot nodes is rounded up, so sharing gives as many nodes and no
+more of them on spot.
 
-The bound is taken first at the rate that the search of own options left (the real one, one that no settings exceed, or
-as if one replica carried all traffic), then at a rate that no settings exceed. What is left is tried together: only
-what is part of a set whose nodes, whole and together, cost less than apart at those rates is built.
+The bound is first taken at the rates that the search of own options left (the real rate, the ideal one, or one replica
+for all traffic), then at ideal rates, which no settings exceed. Engines are built only for candidates in a set whose
+whole shared nodes cost less than own nodes at those rates.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from sizing.planning.sharing.fleets import LEAST_SAVING, SharedCandidate
 NEIGHBOURS = 4
 """Models among which every partition is tried."""
 
-Guests = Mapping[str, Mapping[str, Sequence[SharedCandidate]]]
-"""Guests by model and instance type."""
+Candidates = Mapping[str, Mapping[str, Sequence[SharedCandidate]]]
+"""Candidates by model and instance type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class _PossibleCandidate:
-    """A way to run a model on shared nodes of one type, and what it could save at most: expected, at the ceiling."""
+    """A parallel configuration on shared nodes of one type, and the most it could save: expected, at the ceiling."""
 
     model: Model
     instance: Instance
@@ -79,31 +79,34 @@ class _PossibleCandidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhood:
-    """Models among which every partition is tried, and as what each may run on shared nodes."""
+    """Models among which every partition is tried, and the candidates of each."""
 
     models: tuple[Model, ...]
-    candidates: Guests
+    candidates: Candidates
 
 
 def neighbourhoods(models: Sequence[Model], market: Market, *, for_ceiling: bool) -> list[Neighbourhood]:
-    """Cut the models into groups with the candidates that may be in a shared fleet which is cheaper than own nodes, or
-    ``for_ceiling`` has a lower ceiling. A small stack is one group.
+    """Split the models into groups, with the candidates that may make a shared pool cheaper than own nodes.
+
+    ``for_ceiling``: or lower its ceiling. Up to ``NEIGHBOURS`` models are one group.
     """
     found: list[_PossibleCandidate] = []
     if len(models) > 1 and market.capacity.share_pools:
-        found = _worth([one for model in models for one in _sketched(model, market)], for_ceiling=for_ceiling)
-        found = _worth([new for one in found for new in _rated(one, market)], for_ceiling=for_ceiling)
+        found = _could_save(
+            [one for model in models for one in _at_known_rates(model, market)], for_ceiling=for_ceiling
+        )
+        found = _could_save([new for one in found for new in _at_ideal_rates(one, market)], for_ceiling=for_ceiling)
     made = []
     for group in _groups(models, found):
         names = {model.name for model in group}
-        mine = _together([one for one in found if one.model.name in names], market, for_ceiling=for_ceiling)
+        mine = _in_cheaper_sets([one for one in found if one.model.name in names], market, for_ceiling=for_ceiling)
         candidates = {model.name: _built(model, [one for one in mine if one.model is model], market) for model in group}
         made.append(Neighbourhood(models=tuple(group), candidates=candidates))
     return made
 
 
 def _groups(models: Sequence[Model], possible: Sequence[_PossibleCandidate]) -> list[list[Model]]:
-    """Cut the models by where they could save most, ``NEIGHBOURS`` at a time; those that save nothing are alone."""
+    """Group models by the instance type on which each could save most, ``NEIGHBOURS`` at a time; others are alone."""
     if len(models) <= NEIGHBOURS:
         return [list(models)]
     best: dict[str, tuple[str, float]] = {}
@@ -126,23 +129,23 @@ def _savings(model: Model, instance: Instance, demand: SharedDemand, market: Mar
     )
 
 
-def _worth(possible: Sequence[_PossibleCandidate], *, for_ceiling: bool) -> list[_PossibleCandidate]:
-    """Keep what could save something together with others on the same instance type."""
+def _could_save(possible: Sequence[_PossibleCandidate], *, for_ceiling: bool) -> list[_PossibleCandidate]:
+    """Keep candidates that could save something together with other models on the same instance type."""
     kinds = (0, 1) if for_ceiling else (0,)
     most = [_largest_savings(possible, kind) for kind in kinds]
 
-    def worth(one: _PossibleCandidate) -> bool:
+    def could_save(one: _PossibleCandidate) -> bool:
         for kind, largest in zip(kinds, most, strict=True):
-            beside = [saving for name, saving in largest[one.instance.instance_type] if name != one.model.name]
-            if beside and one.savings[kind] + sum(beside[: NEIGHBOURS - 1]) > LEAST_SAVING:
+            others = [saving for name, saving in largest[one.instance.instance_type] if name != one.model.name]
+            if others and one.savings[kind] + sum(others[: NEIGHBOURS - 1]) > LEAST_SAVING:
                 return True
         return False
 
-    return [one for one in possible if worth(one)]
+    return [one for one in possible if could_save(one)]
 
 
 def _largest_savings(possible: Sequence[_PossibleCandidate], kind: int) -> dict[str, list[tuple[str, float]]]:
-    """Return by instance type the models that could save most of one kind, largest first, none below nothing."""
+    """Return by instance type the models with the largest savings of one kind, largest first; losses count as 0."""
     most: dict[str, dict[str, float]] = {}
     for one in possible:
         room = most.setdefault(one.instance.instance_type, {})
@@ -152,10 +155,10 @@ def _largest_savings(possible: Sequence[_PossibleCandidate], kind: int) -> dict[
     }
 
 
-def _sketched(model: Model, market: Market) -> Iterator[_PossibleCandidate]:
-    """Yield each config on each machine that it does not fill, at the rate that is known of it, or with one replica.
+def _at_known_rates(model: Model, market: Market) -> Iterator[_PossibleCandidate]:
+    """Yield each config on each instance type that it does not fill, at its known rates, else as one replica.
 
-    None of a model that tolerates a loss: which of its replicas go with a node would hang on the other models.
+    None for a model with a failure tolerance: which replicas a lost node takes would depend on the other models.
     """
     if model.entry.loss_tolerance != "none":
         return
@@ -170,28 +173,24 @@ def _sketched(model: Model, market: Market) -> Iterator[_PossibleCandidate]:
                 yield _PossibleCandidate(model=model, instance=instance, config=config, demand=demand, savings=savings)
 
 
-def _rated(one: _PossibleCandidate, market: Market) -> Iterator[_PossibleCandidate]:
-    """Yield the possible candidate at a rate that its config does not exceed; nothing where that cannot serve."""
+def _at_ideal_rates(one: _PossibleCandidate, market: Market) -> Iterator[_PossibleCandidate]:
+    """Yield the possible candidate at ideal rates; nothing where even these cannot serve."""
     config, rates = one.config, one.model.search.rates
     if config.key not in rates:
-        rates[config.key] = _most_rates(config)
+        rates[config.key] = _ideal_rates(config)
     demand = _demand(config, rates[config.key], market)
     if demand is not None:
         yield replace(one, demand=demand, savings=_savings(one.model, one.instance, demand, market))
 
 
 def _demand(config: ParallelConfig, rates: Rates, market: Market) -> SharedDemand | None:
-    """Return the least that the parallel configuration needs where a replica carries no more than ``rates``; None where
-    it cannot.
-    """
+    """Return the replicas needed where one carries ``rates``; None where that is not possible."""
     replicas = replicas_of(config.entry, rates, 1, market.capacity.zones) if rates.within else ""
     return None if isinstance(replicas, str) else SharedDemand(gpus=config.gpus, replicas=replicas)
 
 
-def _most_rates(config: ParallelConfig) -> Rates:
-    """Return rates that the parallel configuration does not exceed; 0 where its weights alone are more than the GPUs
-    may hold.
-    """
+def _ideal_rates(config: ParallelConfig) -> Rates:
+    """Return rates that no settings of the configuration exceed; 0 where the weights alone do not fit."""
     try:
         settings = first_settings(config)
         memory = memory_of(config.model, config.gpu, settings)
@@ -200,15 +199,17 @@ def _most_rates(config: ParallelConfig) -> Rates:
         return Rates(0.0)
 
 
-def _together(possible: Sequence[_PossibleCandidate], market: Market, *, for_ceiling: bool) -> list[_PossibleCandidate]:
-    """Keep what is part of a set on one instance type that costs less than apart, were the rates real."""
+def _in_cheaper_sets(
+    possible: Sequence[_PossibleCandidate], market: Market, *, for_ceiling: bool
+) -> list[_PossibleCandidate]:
+    """Keep candidates in a set on one instance type whose shared nodes cost less than own nodes at these rates."""
     kept: set[tuple[str, str, int]] = set()
     for kind in sorted({one.instance.instance_type for one in possible}):
         least: dict[str, dict[int, _PossibleCandidate]] = {}
         for one in possible:
             if one.instance.instance_type == kind:
                 parallel_sizes = least.setdefault(one.model.name, {})
-                parallel_sizes[one.demand.gpus] = _least(parallel_sizes.get(one.demand.gpus, one), one)
+                parallel_sizes[one.demand.gpus] = _lower_bound(parallel_sizes.get(one.demand.gpus, one), one)
         for size in range(2, len(least) + 1):
             for several in itertools.combinations(least.values(), size):
                 for chosen in itertools.product(*(parallel_sizes.values() for parallel_sizes in several)):
@@ -218,8 +219,8 @@ def _together(possible: Sequence[_PossibleCandidate], market: Market, *, for_cei
     return [one for one in possible if (one.model.name, one.instance.instance_type, one.demand.gpus) in kept]
 
 
-def _least(one: _PossibleCandidate, other: _PossibleCandidate) -> _PossibleCandidate:
-    """Return a possible candidate that needs no more than either."""
+def _lower_bound(one: _PossibleCandidate, other: _PossibleCandidate) -> _PossibleCandidate:
+    """Return a possible candidate with the lower of each replica count: a lower bound of both."""
     a, b = one.demand.replicas, other.demand.replicas
     replicas = Replicas(
         floor=min(a.floor, b.floor), expected=min(a.expected, b.expected), ceiling=min(a.ceiling, b.ceiling),
@@ -229,7 +230,7 @@ def _least(one: _PossibleCandidate, other: _PossibleCandidate) -> _PossibleCandi
 
 
 def _saves(chosen: Sequence[_PossibleCandidate], market: Market, *, for_ceiling: bool) -> bool:
-    """Tell whether the nodes of ``chosen`` together may cost less than the cheapest own options of their models."""
+    """Tell whether shared nodes for ``chosen`` may cost less than the cheapest own options of their models."""
     instance, own = chosen[0].instance, [one.model.best for one in chosen]
     sums = [sum(one.savings[kind] for one in chosen) > LEAST_SAVING for kind in (0, 1)]
     if not (sums[0] or (for_ceiling and sums[1])):
@@ -238,12 +239,12 @@ def _saves(chosen: Sequence[_PossibleCandidate], market: Market, *, for_ceiling:
     split = split_nodes(nodes, 1, market.capacity.spot_share)
     cost = fleet_usd_per_hour(split, (instance.offer(market.region),))
     cheaper = cost.expected < sum(option.usd_per_hour.expected for option in own) - LEAST_SAVING
-    leaner = cost.ceiling < sum(option.ceiling_usd_per_hour for option in own) - LEAST_SAVING
-    return cheaper or (for_ceiling and leaner)
+    lower_ceiling = cost.ceiling < sum(option.ceiling_usd_per_hour for option in own) - LEAST_SAVING
+    return cheaper or (for_ceiling and lower_ceiling)
 
 
 def _built(model: Model, possible: Sequence[_PossibleCandidate], market: Market) -> dict[str, list[SharedCandidate]]:
-    """Return by instance type the candidates of ``possible`` whose engine exists and can be placed."""
+    """Return by instance type the candidates of ``possible`` whose engine meets the objectives and can be placed."""
     built = {option.engine.key: option.engine for option in model.search.options}
     found: dict[str, list[SharedCandidate]] = {}
     for config in {one.config.key: one.config for one in possible}.values():
@@ -257,7 +258,7 @@ def _built(model: Model, possible: Sequence[_PossibleCandidate], market: Market)
 
 
 def _placed(model: Model, engine: Engine, market: Market) -> list[Option]:
-    """Return one option for each instance type: that with most types in its offers."""
+    """Return one option per instance type: the one that may buy most types."""
     options, _ = place(model.entry, engine, market, model.search.machines[engine.gpu.name])
     found: dict[str, Option] = {}
     for option in options:
@@ -277,7 +278,7 @@ def _candidate(entry: ModelEntry, option: Option, market: Market) -> SharedCandi
 
 
 def _undominated(candidates: Sequence[SharedCandidate]) -> list[SharedCandidate]:
-    """Leave out candidates as wide as another that needs no more of anything."""
+    """Drop candidates that another one with the same GPUs per pod matches or beats in every need."""
 
     def needs(one: SharedCandidate) -> tuple[float, ...]:
         counts = one.demand.replicas

@@ -1,16 +1,17 @@
 """Which models run on nodes of their own and which share: the cheapest combination of fleets within a budget.
 
-Starts from each model's own options and adds fleets that several models share where those are cheaper than the cheapest
-own options of the same models together (or, when the budget is short, have a lower ceiling). Any other shared fleet
-can be replaced by own options without loss, so it is never in a cheapest plan.
+    cost    = min over partitions of the models of the sum of the fleets' expected cost
+    subject to the sum of the fleets' ceilings <= what the budget leaves
 
-``sizing.planning.sharing.candidates`` bounds what sharing could save and leaves few sets to try; where prices of large
-nodes are above those of small ones, as is usual, there is none.
+A fleet is the node pools of one model, or of several that share them. Only shared fleets are tried that cost less than
+the cheapest own options of the same models together (or, when the budget is short, have a lower ceiling): own options
+can replace any other at no extra cost. ``sizing.planning.sharing.candidates`` bounds what sharing could save; where
+large nodes cost more per GPU than small ones, as is usual, no set is left to try.
 
-In a stack of up to ``sizing.planning.sharing.candidates.NEIGHBOURS`` models every partition is tried, so the answer is
-exact. More models are cut into neighbourhoods of that size, those next to each other that can save most on the same
-instance type; each is solved exactly, then their shared fleets of one instance type are joined while that is cheaper.
-The work grows about linearly with the models, and the answer is never dearer than own nodes for all.
+Exact for up to ``candidates.NEIGHBOURS`` models: every partition is tried. More models are split into groups of that
+size that can save most on the same instance type. Each group is solved exactly, then shared fleets of one instance type
+are joined while that is cheaper. The time grows about linearly with the models, and the answer never costs more than
+own nodes for all.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from sizing.planning.sharing.fleets import LEAST_SAVING, Fleet, own_fleet, share
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """Fleets for some models, with the sums that decide."""
+    """Fleets for some models, with the sums by which combinations are compared."""
 
     fleets: tuple[Fleet, ...] = ()
     expected: float = 0.0
@@ -38,7 +39,7 @@ class Combination:
     ceiling: float = 0.0
 
     def with_fleet(self, fleet: Fleet) -> Combination:
-        """Return it with one fleet more."""
+        """Return the combination with one more fleet."""
         return Combination(
             fleets=(*self.fleets, fleet),
             expected=self.expected + fleet.usd_per_hour.expected,
@@ -48,7 +49,7 @@ class Combination:
         )
 
     def with_all(self, other: Combination) -> Combination:
-        """Return it with the fleets of ``other``."""
+        """Return the combination with the fleets of ``other`` added."""
         return Combination(
             fleets=(*self.fleets, *other.fleets),
             expected=self.expected + other.expected,
@@ -68,7 +69,7 @@ class Combination:
 
 
 def frontier(combinations: Iterable[Combination]) -> list[Combination]:
-    """Keep what no other beats in both expected cost and ceiling, cheapest expected first."""
+    """Return the Pareto frontier of expected cost and ceiling, cheapest expected first."""
     kept: list[Combination] = []
     for one in sorted(combinations, key=lambda c: c.order):  # stable: keeps the order of options
         if not kept or one.ceiling < kept[-1].ceiling - 1e-9:
@@ -79,7 +80,7 @@ def frontier(combinations: Iterable[Combination]) -> list[Combination]:
 def combinations(
     entries: Sequence[ModelEntry], searches: Sequence[Search], market: Market, most_ceiling_usd_per_hour: float
 ) -> list[Combination]:
-    """Return combinations worth trying, cheapest expected first; the last has the least ceiling that was found.
+    """Return combinations worth trying, cheapest expected first; the last has the lowest ceiling found.
 
     Their order and cost do not depend on the order of the entries.
     """
@@ -90,20 +91,20 @@ def combinations(
     if cheapest.ceiling <= most_ceiling_usd_per_hour - 1e-6:
         fitting = apart.ceiling <= most_ceiling_usd_per_hour and apart is not cheapest
         return [cheapest, apart] if fitting else [cheapest]
-    fronts = _fronts(models, market)
-    leanest = _joined([front[-1:] for front in fronts])[0]
-    if leanest.ceiling > most_ceiling_usd_per_hour:
-        return [leanest]
-    return [*_joined(fronts, most_ceiling_usd_per_hour), leanest]
+    frontiers = _frontiers(models, market)
+    lowest_ceiling = _joined([front[-1:] for front in frontiers])[0]
+    if lowest_ceiling.ceiling > most_ceiling_usd_per_hour:
+        return [lowest_ceiling]
+    return [*_joined(frontiers, most_ceiling_usd_per_hour), lowest_ceiling]
 
 
-def _joined(fronts: Sequence[Sequence[Combination]], most_ceiling: float = math.inf) -> list[Combination]:
-    """Return the frontier of one combination out of each front, with no higher ceiling than ``most_ceiling``."""
-    spare = [0.0]
-    for front in reversed(fronts):
-        spare.append(spare[-1] + front[-1].ceiling)
+def _joined(frontiers: Sequence[Sequence[Combination]], most_ceiling: float = math.inf) -> list[Combination]:
+    """Return the frontier of one combination out of each of ``frontiers``, with ceilings up to ``most_ceiling``."""
+    lowest = [0.0]
+    for front in reversed(frontiers):
+        lowest.append(lowest[-1] + front[-1].ceiling)
     found = [Combination()]
-    for front, rest in zip(fronts, reversed(spare[:-1]), strict=True):
+    for front, rest in zip(frontiers, reversed(lowest[:-1]), strict=True):
         pairs = [one.with_all(other) for one in found for other in front]
         found = frontier([pair for pair in pairs if pair.ceiling + rest <= most_ceiling + 1e-9])
     return found
@@ -122,7 +123,7 @@ def _cheapest(models: Sequence[Model], market: Market, apart: Combination) -> Co
 
 
 def _joined_fleets(fleets: list[Fleet], best: Mapping[str, Option], market: Market) -> list[Fleet]:
-    """Join shared fleets of different neighbourhoods on one instance type, two at a time, while that is cheaper."""
+    """Merge shared fleets of different neighbourhoods on one instance type, two at a time, while that is cheaper."""
     for one, other in itertools.combinations([fleet for fleet in fleets if fleet.shared], 2):
         candidates = sorted((*one.candidates, *other.candidates), key=lambda candidate: candidate.model)
         limit = one.usd_per_hour.expected + other.usd_per_hour.expected - LEAST_SAVING
@@ -136,20 +137,20 @@ def _joined_fleets(fleets: list[Fleet], best: Mapping[str, Option], market: Mark
     return fleets
 
 
-def _fronts(models: Sequence[Model], market: Market) -> list[list[Combination]]:
-    """Return for each neighbourhood the combinations that matter for some budget."""
-    fronts = []
+def _frontiers(models: Sequence[Model], market: Market) -> list[list[Combination]]:
+    """Return for each neighbourhood the combinations that are cheapest for some budget."""
+    frontiers = []
     for group in neighbourhoods(models, market, for_ceiling=True):
         own = {model.name: _own(model) for model in group.models}
-        fronts.append(_partitions(tuple(own), own, _blocks(group, market, for_ceiling=True)))
-    return fronts
+        frontiers.append(_partitions(tuple(own), own, _blocks(group, market, for_ceiling=True)))
+    return frontiers
 
 
 Blocks = Mapping[tuple[str, ...], Sequence[Fleet]]
 
 
 def _partitions(names: tuple[str, ...], own: Mapping[str, Sequence[Combination]], blocks: Blocks) -> list[Combination]:
-    """Return the frontier over every way to divide ``names`` into own and shared fleets, smaller ones first."""
+    """Return the frontier over every partition of ``names`` into own and shared fleets."""
     if not names:
         return [Combination()]
     first, rest = names[0], names[1:]
@@ -162,7 +163,10 @@ def _partitions(names: tuple[str, ...], own: Mapping[str, Sequence[Combination]]
 
 
 def _blocks(group: Neighbourhood, market: Market, *, for_ceiling: bool) -> Blocks:
-    """Return for each set of models the shared fleets that are cheaper than their own, or leaner ``for_ceiling``."""
+    """Return for each set of models the shared fleets that cost less than own nodes.
+
+    ``for_ceiling``: or have a lower ceiling.
+    """
     found: dict[tuple[str, ...], list[Fleet]] = {}
     candidates = group.candidates
     best = {model.name: model.best for model in group.models if candidates[model.name]}
@@ -179,5 +183,5 @@ def _blocks(group: Neighbourhood, market: Market, *, for_ceiling: bool) -> Block
 
 
 def _own(model: Model) -> list[Combination]:
-    """Return the own options of a model that matter for some budget."""
+    """Return the own options of a model that are cheapest for some budget."""
     return frontier(Combination().with_fleet(own_fleet(model.name, option)) for option in model.search.options)

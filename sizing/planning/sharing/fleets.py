@@ -1,7 +1,7 @@
-"""Fleets: the nodes of one model's option, or nodes that the options of several models share.
+"""Fleets: the node pools of one model, or those that several models share.
 
-``shared_fleets`` prices one set of candidates (ways to run a model on shared nodes) on one instance type; which sets
-are worth it is ``sizing.planning.sharing.fleet_search``.
+``shared_fleets`` prices one set of candidates (ways to run a model on shared nodes) on one instance type;
+``sizing.planning.sharing.fleet_search`` decides which sets to price.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sizing.serving.pod import disk
 from sizing.units import CENT
 
 LEAST_SAVING = CENT
-"""USD per hour that shared nodes must save: for less, models are kept apart."""
+"""USD per hour that shared nodes must save; for less, models keep their own nodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Nodes with the models that run on them; ``ceiling_usd_per_hour`` has disks and logs.
+    """Node pools and the models that run on them; ``ceiling_usd_per_hour`` includes disks and logs.
 
-    Of a shared fleet each option has the split and the offers of all, its own replicas, and its part of the cost.
+    In a shared fleet each option has the common split and offers, its own replicas, and its part of the cost.
     """
 
     models: tuple[str, ...]
@@ -35,13 +35,13 @@ class Fleet:
     usd_per_hour: Bounds
     ceiling_usd_per_hour: float
     apart_usd_per_hour: Bounds
-    """Of the cheapest own nodes of its models; of a model that has its own, what they cost."""
+    """Cost of the cheapest own nodes of its models; its own cost where they are not shared."""
     candidates: tuple[SharedCandidate, ...] = ()
-    """What it was made of where it is shared."""
+    """Of a shared fleet."""
 
     @property
     def shared(self) -> int:
-        """Models that share the nodes, 0 where one has them alone."""
+        """Number of models that share the nodes; 0 for one model alone."""
         return len(self.models) if len(self.models) > 1 else 0
 
     @property
@@ -68,19 +68,19 @@ class Fleet:
         return tuple(name for name in self.models if name != model)
 
     def part(self, model: str) -> float:
-        """Return a model's part of the expected cost, as a share."""
+        """Return a model's share of the expected cost."""
         whole = self.usd_per_hour.expected
         return self.option(model).usd_per_hour.expected / whole if self.shared and whole else 1.0
 
     @property
     def surge(self) -> int:
-        """Extra pods of each model for which the nodes at the most traffic have room beside the planned replicas."""
+        """Extra pods of each model that fit on the nodes of the ceiling alongside the expected replicas (maxSurge)."""
         node_gpus = self.options[0].instance.gpus
         pods = [(option.engine.pod.gpus, option.replicas.expected + 1) for option in self.options]
         return 1 if nodes_in_any_order(pods, node_gpus) <= self.split.ceiling else 0
 
     def pools(self, name: str) -> tuple[NodePoolPlan, ...]:
-        """Return the node pools, called ``name`` and what they are for."""
+        """Return the node pools; each name is ``name`` and what the pool is for."""
         option = self.options[0]
         return pools_of(
             name,
@@ -95,13 +95,13 @@ class Fleet:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedCandidate:
-    """One way to run a model on shared nodes: its option there, and what it needs without rounding to whole nodes."""
+    """One way to run a model on shared nodes: its option there, and its replicas not rounded to whole nodes."""
 
     model: str
     option: Option
     demand: SharedDemand
     fixed_usd_per_hour: float
-    """At the ceiling, of what the model costs beside its nodes."""
+    """Fixed cost of the model at the ceiling: what is not its nodes."""
 
 
 def own_fleet(model: str, option: Option) -> Fleet:
@@ -116,9 +116,9 @@ def own_fleet(model: str, option: Option) -> Fleet:
 
 
 def fleet_names(fleets: Sequence[Fleet]) -> dict[tuple[str, ...], str]:
-    """Return what the pools of each fleet are named after: its model, or for shared ones the GPU.
+    """Return the name of each fleet: its model, or ``shared-<gpu>``.
 
-    Several of one GPU are numbered in the order of their models' names; no name is that of a model.
+    Several shared fleets of one GPU are numbered in the order of their models' names; a model's name is never taken.
     """
     taken = {model for fleet in fleets for model in fleet.models}
     names: dict[tuple[str, ...], str] = {}
@@ -134,7 +134,7 @@ def fleet_names(fleets: Sequence[Fleet]) -> dict[tuple[str, ...], str]:
 
 
 def shared_nodes_of(fleets: Sequence[Fleet]) -> tuple[SharedNodes, ...]:
-    """Return the shared fleets as the plan states them, by name."""
+    """Return the shared fleets as parts of the plan, by name."""
     names = fleet_names(fleets)
     found = [
         SharedNodes(
@@ -156,16 +156,16 @@ def shared_nodes_of(fleets: Sequence[Fleet]) -> tuple[SharedNodes, ...]:
 def shared_fleets(
     candidates: Sequence[SharedCandidate], apart: Sequence[Option], market: Market, *, for_ceiling: bool
 ) -> Iterator[Fleet]:
-    """Yield the fleets of ``candidates``, which are all on one instance type: with every type that all of them may buy,
-    and with that type alone.
+    """Yield shared fleets of ``candidates``, all on one instance type: one that may also buy every other type that all
+    of them allow, and one of that type alone.
 
-    Only those with a lower expected cost than ``apart``, the cheapest own options of the models, or ``for_ceiling``
-    with a lower ceiling; none above a stated quota.
+    Only fleets with a lower expected cost than ``apart``, the cheapest own options of the models (``for_ceiling``: or
+    with a lower ceiling), and within the declared quotas.
     """
     expected_below = sum(option.usd_per_hour.expected for option in apart) - LEAST_SAVING
     ceiling_below = sum(option.ceiling_usd_per_hour for option in apart) - LEAST_SAVING if for_ceiling else 0.0
-    first, tenants = candidates[0].option, [candidate.demand for candidate in candidates]
-    nodes = shared_nodes(tenants, first.instance.gpus)
+    first, demands = candidates[0].option, [candidate.demand for candidate in candidates]
+    nodes = shared_nodes(demands, first.instance.gpus)
     split = split_nodes(nodes, 1, market.capacity.spot_share)
     common = [offer for offer in first.offers if all(offer in candidate.option.offers for candidate in candidates)]
     for offers in {len(common): tuple(common), 1: first.offers[:1]}.values():
@@ -183,22 +183,22 @@ def _fleet(
     candidates: Sequence[SharedCandidate], apart: Sequence[Option], market: Market, *,
     split: NodeSplit, offers: tuple[InstanceOffer, ...], cost: Bounds,
 ) -> Fleet:  # fmt: skip
-    tenants = [candidate.demand for candidate in candidates]
+    demands = [candidate.demand for candidate in candidates]
     volumes = shared_disk([disk(candidate.option.engine.pod, candidate.option.instance) for candidate in candidates])
-    beside = split.ceiling * disk_usd_per_hour(volumes, market.region, market.catalogue)
-    beside += sum(candidate.fixed_usd_per_hour for candidate in candidates)
+    fixed = split.ceiling * disk_usd_per_hour(volumes, market.region, market.catalogue)
+    fixed += sum(candidate.fixed_usd_per_hour for candidate in candidates)
     options = tuple(
         replace(
             candidate.option, offers=offers, replicas=candidate.demand.replicas, split=split, usd_per_hour=part,
             ceiling_usd_per_hour=part.ceiling + candidate.fixed_usd_per_hour,
         )
-        for candidate, part in zip(candidates, parts(cost, tenants), strict=True)
+        for candidate, part in zip(candidates, parts(cost, demands), strict=True)
     )  # fmt: skip
     return Fleet(
         models=tuple(candidate.model for candidate in candidates),
         options=options,
         usd_per_hour=cost,
-        ceiling_usd_per_hour=cost.ceiling + beside,
+        ceiling_usd_per_hour=cost.ceiling + fixed,
         apart_usd_per_hour=summed(option.usd_per_hour for option in apart),
         candidates=tuple(candidates),
     )
