@@ -16,11 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("cli", "components", "infra", "policies", "rehearsal", "runtime", "sizing")
 DESCRIBED = (*PACKAGES, "benchmarks", "tools")
 """Every package in them says what does not live there; of components the layers."""
-PLAIN = (
-    "benchmarks", "cli", "infra", "policies", "rehearsal", "runtime", "sizing/catalogue", "sizing/cost",
-    "sizing/engine", "sizing/memory", "sizing/models", "sizing/nodes", "sizing/observe", "sizing/performance",
-    "sizing/planning", "sizing/workload", "tools",
-)  # fmt: skip
+PLAIN = ("benchmarks", "cli", "components", "infra", "policies", "rehearsal", "runtime", "sizing", "tools")
 """Folders whose docstrings are free of ``INVENTED``; add a folder once it is."""
 INVENTED = re.compile(
     r"\b(a wish|crowd(s|ed)?|dear(er|est)|hangs? on|hopeless|lean(er|est)|of equals|sides of a triangle|so many"

@@ -273,7 +273,7 @@ class InstanceOffer:
 class NodePoolPlan:
     """One set of GPU nodes: a managed node group (the on-demand floor) or a Karpenter NodePool (spot, burst).
 
-    The most that the pool can cost is ``ceiling_instances`` x the dearest on-demand price of its offers:
+    The most that the pool can cost is ``ceiling_instances`` x the highest on-demand price of its offers:
     a spot price never exceeds the on-demand price, so this bound holds whatever the spot market does.
     """
 

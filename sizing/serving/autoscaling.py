@@ -50,10 +50,13 @@ def first_decision(each: float, aside: float, least: int) -> tuple[float, float]
     return counted - aside, counted
 
 
-def late_share(told: float) -> float:
-    """Return the share of late calls, among so many, that is more than chance makes of the promised one in twenty."""
+def late_share(calls: float) -> float:
+    """Return the share of late calls that is significant: p + k sqrt(p (1 - p) / calls), at most 0.5.
+
+    p is the promised share of late calls (one in twenty), k the deviations of a one-sided binomial bound.
+    """
     promised = 1 - serving_facts("scaling")["ttft_quantile"]
-    chance = math.sqrt(promised * (1 - promised) / told)
+    chance = math.sqrt(promised * (1 - promised) / calls)
     return float(min(promised + serving_facts("scaling")["ttft_deviations"] * chance, 0.5))
 
 
