@@ -35,6 +35,11 @@ KEEP_FINISHED_S = 86_400
 SLOWEST_BYTES_PER_S = 20 * 2**20
 """A copy slower than this is given up: a limit that we set, not a measured speed."""
 SHORTEST_DEADLINE_S = 3600
+CONTAINER = "ingest"
+LAST_WORD_S = 60
+"""What the copy gives up earlier than Kubernetes ends its job: its log then says why."""
+FINAL_EXIT = 2
+"""Exit code of the copy when running it again changes nothing: no access, no such revision, no weights to stream."""
 
 
 SCRATCH_FLOOR_GIB, SCRATCH_CEILING_GIB = 1, 4
@@ -127,6 +132,14 @@ def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str
     """Return the Job's spec; ``image`` is the tools image by digest, ``bucket`` a name; both are only placed."""
     return {
         "backoffLimit": 3,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [FINAL_EXIT]},
+                }
+            ]
+        },
         "activeDeadlineSeconds": deadline_s(model.weights_bytes),
         "ttlSecondsAfterFinished": KEEP_FINISHED_S,
         "template": {
@@ -154,9 +167,11 @@ def _container(model: StoredModel, image: object, bucket: object, region: str, h
         reference = {"secretKeyRef": {"name": hub_secret, "key": HUB_KEY}}
         environment.append({"name": HUB_KEY, "valueFrom": reference})
     scratch = f"{scratch_gib(model.weights_bytes)}Gi"
+    patience = str(deadline_s(model.weights_bytes) - LAST_WORD_S)
     arguments = ["--model", model.model, "--revision", model.revision, "--prefix", model.prefix]
+    arguments += ["--deadline-s", patience]
     return {
-        "name": "ingest",
+        "name": CONTAINER,
         "image": image,
         "command": ["python3", "-m", "runtime.ingest", *arguments],
         "env": environment,

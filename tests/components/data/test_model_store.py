@@ -9,6 +9,7 @@ import pytest
 from components.data.model_store import documents
 from components.data.model_store.component import ModelStore, ModelStoreArgs, StoredModel
 from components.data.model_store.ingest import IngestJobsArgs, ingest_jobs
+from runtime.tools import ingest
 from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
 from tests.support.golden import assert_golden
@@ -159,3 +160,13 @@ def test_a_cluster_without_aws_takes_the_ingest_jobs_alone(engine):
     assert kinds == {
         "kubernetes:batch/v1:Job", "kubernetes:core/v1:ServiceAccount", "kubernetes:networking.k8s.io/v1:NetworkPolicy"
     }  # fmt: skip
+
+
+def test_a_copy_that_nothing_can_help_ends_its_job_and_one_that_waits_says_so_before_the_job_ends():
+    job = documents.ingest_job(LARGE, image="tools", bucket="b", region="us-east-1", hub_secret=None)
+    (rule,) = job["podFailurePolicy"]["rules"]
+    exits = {"containerName": "ingest", "operator": "In", "values": [ingest.FINAL]}
+    assert rule == {"action": "FailJob", "onExitCodes": exits}
+    (container,) = job["template"]["spec"]["containers"]
+    waited = container["command"][container["command"].index("--deadline-s") + 1]
+    assert int(waited) == job["activeDeadlineSeconds"] - documents.LAST_WORD_S
