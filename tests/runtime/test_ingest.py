@@ -139,14 +139,14 @@ def test_a_file_of_another_length_than_listed_is_refused_and_not_waited_for(hub,
 
 
 def test_weights_that_other_rules_left_in_the_prefix_are_removed_before_an_engine_reads_them(hub):
-    hub.listed["consolidated.safetensors"] = b"twice"
+    hub.listed["original/x.safetensors"] = b"twice"
     bucket = Bucket()
-    for name in ("consolidated.safetensors", "model.safetensors", "notes.txt"):
+    for name in ("original/x.safetensors", "model.safetensors", "notes.txt"):
         bucket.put_object(Bucket="weights", Key=f"{PREFIX}/{name}", Body=FILES.get(name, b"twice"))
     manifest = {"model": "org/m", "revision": REVISION, "bytes": 1}  # of a version without rules
     bucket.put_object(Bucket="weights", Key=f"{PREFIX}/{MANIFEST}", Body=json.dumps(manifest).encode())
     lines = copy(bucket, hub)
-    assert lines[1] == "consolidated.safetensors: removed, the engine would read it beside the weights"
+    assert lines[1] == "original/x.safetensors: removed, the engine would read it beside the weights"
     assert keys(bucket) == ["config.json", "model.safetensors", "notes.txt", MANIFEST]
 
 
