@@ -99,7 +99,14 @@ def test_four_stacks_are_shipped():
                     "lower-case hex digits, found with git ls-remote https://huggingface.co/<model> HEAD"
                 ),
             )
-            for revision in ("main", "v1.0", "0e9e39f", "0E9E39F249A16976918F6564B8830BC894C89659", "0" * 39 + "g")
+            for revision in (
+                "main",
+                "v1.0",
+                "0e9e39f",
+                "0E9E39F249A16976918F6564B8830BC894C89659",
+                "0" * 39 + "g",
+                "a" * 41,
+            )
         ),
         (
             "inputTokens: 900, ",

@@ -102,9 +102,13 @@ def test_a_stated_revision_says_nothing_about_a_variant() -> None:
 
 
 def test_a_model_that_the_user_brings_needs_a_commit_and_nothing_else() -> None:
-    known = CATALOGUE.with_model(model_from_config(CATALOGUE.model_document(PINNED)["config"], name="me/mine"))
-    assert ingest_problems(entry("me/mine", revision=COMMIT), known) == ()
-    assert ingest_problems(entry("me/mine"), known)[0].startswith("model me/mine has no pinned commit")
+    config = CATALOGUE.model_document(PINNED)["config"]
+    brought, pinned = (
+        CATALOGUE.with_model(model_from_config(config, name="me/mine", revision=revision)) for revision in ("", COMMIT)
+    )
+    assert ingest_problems(entry("me/mine"), brought)[0].startswith("model me/mine has no pinned commit")
+    assert ingest_problems(entry("me/mine", revision=COMMIT), brought) == ()
+    assert ingest_problems(entry("me/mine"), pinned) == ()
 
 
 @pytest.mark.parametrize(("variants", "revision"), [((), COMMIT), (("Qwen/Qwen3-32B-FP8",), None)])
