@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import signal
@@ -31,7 +32,7 @@ MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 LISTING_BYTES, MOST_PAGES = 64 * 2**20, 1000
 COPIES = 3
 """Times that a file is fetched whose bytes are not what the hub states."""
-DEADLINE_S = 6 * 3600.0
+DEADLINE_S = 6 * 3600
 FINAL, AGAIN = 2, 1
 """Exit codes: running again changes nothing; running again goes on."""
 
@@ -177,13 +178,26 @@ def _stop(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "seconds"  # as argparse names it to whoever states it
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="runtime.ingest")
     for name in ("--model", "--revision", "--prefix"):
         parser.add_argument(name, required=True)
     parser.add_argument("--bucket", default=os.environ.get("TONNAGE_BUCKET"))
     parser.add_argument(
-        "--deadline-s", type=float, default=DEADLINE_S, help="seconds for which a hub that answers 429 is waited for"
+        "--deadline-s",
+        type=_seconds,
+        default=os.environ.get("TONNAGE_INGEST_DEADLINE_S", str(DEADLINE_S)),
+        help="for how long a hub that is busy or gone is waited for; TONNAGE_INGEST_DEADLINE_S where it is left out",
     )
     return parser.parse_args(arguments)
 

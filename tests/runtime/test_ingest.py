@@ -248,10 +248,11 @@ sys.exit(code)
 """
 
 
-def start(folder, hub, *more):
+def start(folder, hub, deadline="60"):
     """Start the job from the files of its image, with a bucket that keeps nothing."""
-    arguments = ["--model", "org/m", "--revision", REVISION, "--prefix", PREFIX, "--bucket", "weights", *more]
+    arguments = ["--model", "org/m", "--revision", REVISION, "--prefix", PREFIX, "--bucket", "weights"]
     env = {"PYTHONPATH": str(lay_out("tools", folder)), "HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN}
+    env["TONNAGE_INGEST_DEADLINE_S"] = deadline
     command = [sys.executable, "-c", JOB, *arguments]
     return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -265,7 +266,7 @@ def start(folder, hub, *more):
 )
 def test_a_refusal_ends_the_job_for_good_and_a_deadline_does_not(tmp_path, hub, code, exit_code, line):
     hub.script[LISTING] = [(code, {"Retry-After": "30"}, b"")]
-    job = start(tmp_path, hub, "--deadline-s", "5")
+    job = start(tmp_path, hub, "5")
     out, err = job.communicate(timeout=30)
     assert (job.returncode, err.count("\n")) == (exit_code, 1)
     assert line in err
@@ -281,3 +282,11 @@ def test_a_job_that_is_told_to_leave_aborts_the_upload_that_has_begun(tmp_path, 
     out, _ = job.communicate(timeout=30)
     assert job.returncode == 143
     assert out.endswith("\n1 begun 1 aborted\n")
+
+
+@pytest.mark.parametrize("deadline", ["", "soon", "-1", "nan", "inf"])
+def test_a_deadline_that_is_none_is_refused(tmp_path, hub, deadline):
+    job = start(tmp_path, hub, deadline)
+    _, err = job.communicate(timeout=30)
+    assert (job.returncode, hub.seen) == (2, [])
+    assert f"argument --deadline-s: invalid seconds value: '{deadline}'" in err

@@ -162,14 +162,13 @@ def _container(model: StoredModel, image: object, bucket: object, region: str, h
     environment: list[Document] = [
         {"name": "AWS_REGION", "value": region},
         {"name": "TONNAGE_BUCKET", "value": bucket},
+        {"name": "TONNAGE_INGEST_DEADLINE_S", "value": str(deadline_s(model.weights_bytes) - LAST_WORD_S)},
     ]
     if hub_secret is not None:
         reference = {"secretKeyRef": {"name": hub_secret, "key": HUB_KEY}}
         environment.append({"name": HUB_KEY, "valueFrom": reference})
     scratch = f"{scratch_gib(model.weights_bytes)}Gi"
-    patience = str(deadline_s(model.weights_bytes) - LAST_WORD_S)
     arguments = ["--model", model.model, "--revision", model.revision, "--prefix", model.prefix]
-    arguments += ["--deadline-s", patience]
     return {
         "name": CONTAINER,
         "image": image,

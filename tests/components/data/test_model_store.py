@@ -91,7 +91,7 @@ def test_without_a_hub_secret_there_is_no_token_and_no_external_secret(engine):
     assert not [each for each in recording.resources if each.type.endswith(":ExternalSecret")]
     job = recording.one("kubernetes:batch/v1:Job", "models-chat").props
     names = [each["name"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]]
-    assert names == ["AWS_REGION", "TONNAGE_BUCKET"]
+    assert names == ["AWS_REGION", "TONNAGE_BUCKET", "TONNAGE_INGEST_DEADLINE_S"]
 
 
 def test_two_services_of_one_revision_share_one_copy(engine):
@@ -163,10 +163,11 @@ def test_a_cluster_without_aws_takes_the_ingest_jobs_alone(engine):
 
 
 def test_a_copy_that_nothing_can_help_ends_its_job_and_one_that_waits_says_so_before_the_job_ends():
-    job = documents.ingest_job(LARGE, image="tools", bucket="b", region="us-east-1", hub_secret=None)
+    model = replace(LARGE, weights_bytes=200 * 10**9)
+    job = documents.ingest_job(model, image="tools", bucket="b", region="us-east-1", hub_secret=None)
     (rule,) = job["podFailurePolicy"]["rules"]
     exits = {"containerName": "ingest", "operator": "In", "values": [ingest.FINAL]}
     assert rule == {"action": "FailJob", "onExitCodes": exits}
     (container,) = job["template"]["spec"]["containers"]
-    waited = container["command"][container["command"].index("--deadline-s") + 1]
+    (waited,) = [each["value"] for each in container["env"] if each["name"] == "TONNAGE_INGEST_DEADLINE_S"]
     assert int(waited) == job["activeDeadlineSeconds"] - documents.LAST_WORD_S
