@@ -262,6 +262,7 @@ _FORMS = {
     ":iam::": "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
     ":secretsmanager:": "the ARN of a Secrets Manager entry",
     ":acm:": "the ARN of an ACM certificate",
+    "[0-9a-f]{40}": "a commit, 40 lower-case hex digits, found with git ls-remote https://huggingface.co/<model> HEAD",
     r"1\.": "a quoted minor version, for example '1.36'",
     "[a-z]{2}(-": "a region name, for example us-east-1",
     "L-[0-9A-F]": "a quota code: L- and eight hexadecimal digits, for example L-DB2E81BA",

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from sizing.plan import LossTolerance
-from sizing.stated import KUBERNETES_NAME, Stated
+from sizing.stated import COMMIT, KUBERNETES_NAME, Stated
 from sizing.workload.workload import Objectives, Workload
 
 
@@ -106,7 +106,9 @@ class ModelEntry(Stated):
         min_length=1, max_length=200, description="name of the model in the catalogue, which is that of the hub"
     )
     revision: str | None = Field(
-        None, min_length=1, max_length=64, description="revision at the hub; default: that of the catalogue"
+        None,
+        pattern=COMMIT,
+        description="commit of the model at the hub, not of allowedVariants; default: that of the catalogue",
     )
     workload: Workload
     objectives: Objectives = Objectives()

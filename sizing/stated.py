@@ -1,4 +1,4 @@
-"""Base of every type that a user declares, a frozen pydantic model; and names as Kubernetes takes them."""
+"""Base of every type that a user declares, a frozen pydantic model; forms of names and commits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pydantic.alias_generators import to_camel
 
 KUBERNETES_NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """RFC 1123 label, kept to 40 characters so that derived names stay under the limit of 63."""
+COMMIT = r"^[0-9a-f]{40}$"
+"""A commit at the model hub: what is stored under it never changes, as it does under branches, tags and short forms."""
 
 
 class Stated(BaseModel):

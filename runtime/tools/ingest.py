@@ -9,203 +9,224 @@ A job that is started again copies only what is missing.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
+import math
 import os
 import re
+import signal
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import Any
+
+from .choice import HubFile, choose, hub_file
+from .hub import BROKEN, Broken, FileStream, GaveUp, Hub, IngestError, Patience, origin
+from .store import Damaged, ModelPrefix, verified
 
 MANIFEST = "tonnage-manifest.json"
-HUB = "https://huggingface.co"
-SERVED = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
-"""What vLLM reads; other weight formats of the same model are left where they are."""
-
-CHUNK_BYTES = 8 * 2**20
-TIMEOUT_S = 60
+RULES = 2
+"""Version of the rules by which files are chosen; a prefix that older ones filled is looked through once more."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MODEL = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+LISTING_BYTES, MOST_PAGES = 64 * 2**20, 1000
+COPIES = 3
+"""Times that a file is fetched whose bytes are not what the hub states."""
+DEADLINE_S = 6 * 3600
+FINAL, AGAIN = 2, 1
+"""Exit codes: running again changes nothing; running again goes on."""
 
 
-class IngestError(Exception):
-    """The revision cannot be copied; the message says what to do."""
+def list_files(hub: Hub, model: str, revision: str) -> list[HubFile]:
+    """Return all files of a revision; follows the hub's pages, on the hub alone."""
+    what = f"{model}@{revision}"
+    url: str | None = f"{hub.endpoint}/api/models/{urllib.parse.quote(model)}/tree/{revision}?recursive=true"
+    files: list[HubFile] = []
+    for _ in range(MOST_PAGES):
+        if url is None:
+            return files
+        if origin(url) != origin(hub.endpoint):
+            msg = (
+                f"{what}: the hub's listing goes on at {origin(url)[1]}; limit: the hub itself; hint: check HF_ENDPOINT"
+            )
+            raise IngestError(msg)
+        entries, url = _page(hub, url, what)
+        files += [hub_file(entry) for entry in entries if entry.get("type") == "file"]
+    msg = f"{what}: the hub's listing has more than {MOST_PAGES} pages; hint: check HF_ENDPOINT"
+    raise IngestError(msg)
 
 
-@dataclass(frozen=True, kw_only=True)
-class HubFile:
-    """One file of a revision, with the digest that the hub states for it."""
-
-    path: str
-    size: int
-    algorithm: str
-    digest: str
-
-
-class Store(Protocol):
-    """What is needed of S3; the client of boto3 has it."""
-
-    def upload_fileobj(self, Fileobj: Any, Bucket: str, Key: str) -> None: ...  # noqa: D102, N803
-    def put_object(self, **arguments: Any) -> Any: ...  # noqa: D102
-    def get_object(self, **arguments: Any) -> Any: ...  # noqa: D102
-    def head_object(self, **arguments: Any) -> Any: ...  # noqa: D102
-    def delete_object(self, **arguments: Any) -> Any: ...  # noqa: D102
-
-
-def _open(url: str) -> Any:
-    token = os.environ.get("HF_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        reasons = {401: "no access", 403: "no access", 404: "no such model or revision", 429: "too many requests"}
-        reason = reasons.get(error.code, "refused")
-        way_out = "accept the licence and set HF_TOKEN" if error.code in {401, 403} else "check model and revision"
-        msg = f"{url}: {reason} ({error.code}); hint: {way_out}"
-        raise IngestError(msg) from error
-    except OSError as error:
-        msg = f"{url}: not reachable ({error}); hint: this job needs a way out to the hub"
-        raise IngestError(msg) from error
-
-
-def _next_page(answer: Any) -> str | None:
-    match = re.search(r'<([^>]+)>;\s*rel="next"', answer.headers.get("Link") or "")
-    return match.group(1) if match else None
-
-
-def list_files(hub: str, model: str, revision: str) -> list[HubFile]:
-    """Return the files of a revision that serving needs, sorted by path; follows the hub's pages."""
-    url: str | None = f"{hub}/api/models/{urllib.parse.quote(model)}/tree/{revision}?recursive=true"
-    entries: list[dict[str, Any]] = []
-    while url:
-        with _open(url) as answer:
-            entries += json.load(answer)
-            url = _next_page(answer)
-    files = []
-    for entry in entries:
-        name = entry["path"].rpartition("/")[2]
-        if entry["type"] != "file" or not any(fnmatchcase(name, pattern) for pattern in SERVED):
+def _page(hub: Hub, url: str, what: str) -> tuple[list[dict[str, Any]], str | None]:
+    """Return one page of the listing and the address of the next."""
+    while True:
+        try:
+            with hub.open(url, what) as answer:
+                content = answer.read(LISTING_BYTES)
+                length = answer.headers.get("Content-Length") or ""
+                following = re.search(r'<([^>]+)>;\s*rel="next"', answer.headers.get("Link") or "")
+            if length.isdecimal() and len(content) < min(int(length), LISTING_BYTES):
+                raise Broken
+        except (*BROKEN, Broken):
+            hub.patience.wait(what, "the listing broke off")
             continue
-        large = entry.get("lfs")
-        algorithm, digest = ("sha256", large["oid"]) if large else ("git-sha1", entry["oid"])
-        files.append(HubFile(path=entry["path"], size=entry["size"], algorithm=algorithm, digest=digest))
-    if not any(each.path.endswith(".safetensors") for each in files):
-        msg = f"{model}@{revision}: has no .safetensors file; hint: choose a revision that has"
-        raise IngestError(msg)
-    return sorted(files, key=lambda each: each.path)
+        hub.patience.progress()
+        try:
+            entries = json.loads(content)
+        except (ValueError, RecursionError):
+            entries = None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            msg = f"{what}: the hub's answer is no listing of files; hint: check that HF_ENDPOINT is a hub"
+            raise IngestError(msg)
+        return entries, following[1] if following else None
 
 
-class HashingReader:
-    """A stream that hashes what passes through it, so that no file has to fit in memory or on disk."""
+class _Copy:
+    """The copy of one revision."""
 
-    def __init__(self, source: Any, file: HubFile) -> None:
-        """Wrap ``source``; ``file`` says which digest is wanted (a git blob's begins with its size)."""
-        self._source = source
-        self._hash = hashlib.sha256() if file.algorithm == "sha256" else hashlib.sha1(usedforsecurity=False)
-        if file.algorithm == "git-sha1":
-            self._hash.update(f"blob {file.size}\0".encode())
-        self.size = 0
+    def __init__(self, store: ModelPrefix, hub: Hub, model: str, revision: str) -> None:
+        self.store, self.hub, self.model, self.revision = store, hub, model, revision
+        self.name = f"{model}@{revision}"
 
-    def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
-        chunk: bytes = self._source.read(size if size >= 0 else CHUNK_BYTES)
-        self._hash.update(chunk)
-        self.size += len(chunk)
-        return chunk
+    def stream(self, file: HubFile) -> FileStream:
+        return FileStream(self.hub, self.hub.address(self.model, self.revision, file.path), file.path, file.size)
 
-    def digest(self) -> str:
-        """Return the digest of what has passed."""
-        return self._hash.hexdigest()
+    def small(self, file: HubFile) -> bytes:
+        """Return the verified bytes of a small file."""
+        return self._tried(file, lambda source: next(verified(source, file, max(1, file.size))))
+
+    def copy(self, file: HubFile) -> None:
+        self._tried(file, lambda source: self.store.write(file, source))
+
+    def _tried(self, file: HubFile, work: Any) -> Any:
+        """Do ``work`` with a stream of the file; begin again, a few times, when damaged bytes came."""
+        for copies in range(1, COPIES + 1):
+            source = self.stream(file)
+            try:
+                return work(source)
+            except Damaged as error:
+                if copies == COPIES:
+                    msg = f"{error}; hint: it came damaged {COPIES} times, look at what stands between hub and job"
+                    raise IngestError(msg) from None
+                self.hub.patience.say(f"{error}; fetched again")
+            finally:
+                source.close()
+        return None
+
+    def tidy(self, listed: Sequence[HubFile], chosen: Sequence[HubFile]) -> Iterator[str]:
+        """Remove weights that other rules copied; ``IngestError`` for weights that are none of the revision's."""
+        known, wanted = {file.path for file in listed}, {file.path for file in chosen}
+        for path in self.store.paths():
+            if not path.endswith(".safetensors") or path in wanted:
+                continue
+            if path not in known:
+                place = f"s3://{self.store.bucket}/{self.store.prefix}/{path}"
+                msg = f"{place}: is no file of {self.name}, and the engine would read it; hint: move it elsewhere"
+                raise IngestError(msg)
+            self.store.remove(path)
+            yield f"{path}: removed, the engine would read it beside the weights"
 
 
-def _stored(store: Store, bucket: str, key: str, file: HubFile) -> bool:
-    """Return whether the file is there already, by size: a copy that failed its digest was deleted."""
+def _complete(store: ModelPrefix, model: str, revision: str) -> dict[str, Any] | None:
+    """Return the manifest of an earlier run; ``IngestError`` when the prefix holds something else."""
+    found = store.read(MANIFEST)
+    if found is None:
+        return None
     try:
-        return bool(store.head_object(Bucket=bucket, Key=key)["ContentLength"] == file.size)
-    except Exception as error:
-        if _is_missing(error):
-            return False
-        raise
-
-
-def _is_missing(error: Exception) -> bool:
-    response = getattr(error, "response", {})
-    return response.get("Error", {}).get("Code") in {"404", "NoSuchKey", "NotFound"}
-
-
-def _copy(store: Store, bucket: str, key: str, url: str, file: HubFile) -> None:
-    with _open(url) as source:
-        reader = HashingReader(source, file)
-        store.upload_fileobj(reader, bucket, key)
-    if reader.size != file.size or reader.digest() != file.digest:
-        store.delete_object(Bucket=bucket, Key=key)
-        got, want = f"{reader.size} bytes with {reader.digest()}", f"{file.size} bytes with {file.digest}"
-        msg = f"{file.path}: {got} ({file.algorithm}); limit: {want}; hint: run again, the hub's answer was damaged"
+        done = json.loads(found)
+    except ValueError:
+        return None
+    if (done.get("model"), done.get("revision")) != (model, revision):
+        place = f"s3://{store.bucket}/{store.prefix}"
+        msg = f"{place}: holds {done.get('model')}@{done.get('revision')}; hint: use another prefix"
         raise IngestError(msg)
+    return done if done.get("rules") == RULES else None
 
 
-def _manifest(store: Store, bucket: str, prefix: str) -> dict[str, Any] | None:
-    try:
-        answer = store.get_object(Bucket=bucket, Key=f"{prefix}/{MANIFEST}")
-    except Exception as error:
-        if _is_missing(error):
-            return None
-        raise
-    found: dict[str, Any] = json.loads(answer["Body"].read())
-    return found
-
-
-def ingest(store: Store, *, hub: str, model: str, revision: str, bucket: str, prefix: str) -> Iterator[str]:
+def ingest(store: ModelPrefix, hub: Hub, *, model: str, revision: str) -> Iterator[str]:
     """Copy a revision; yields a line per step. Raises ``IngestError``; does nothing when the manifest is there."""
     if not COMMIT.fullmatch(revision):
         msg = f"revision: {revision!r} is not a commit of 40 hexadecimal digits; hint: branches and tags move"
         raise IngestError(msg)
-    done = _manifest(store, bucket, prefix)
+    if not MODEL.fullmatch(model) or ".." in model:
+        msg = f"model: {model!r} is no name of the hub; limit: owner/name"
+        raise IngestError(msg)
+    job = _Copy(store, hub, model, revision)
+    done = _complete(store, model, revision)
     if done is not None:
-        if (done.get("model"), done.get("revision")) != (model, revision):
-            msg = f"s3://{bucket}/{prefix}: holds {done.get('model')}@{done.get('revision')}; hint: use another prefix"
-            raise IngestError(msg)
-        yield f"{model}@{revision}: complete since an earlier run, {done['bytes']} bytes"
+        yield f"{job.name}: complete since an earlier run, {done['bytes']} bytes"
         return
-    files = list_files(hub, model, revision)
-    for place, file in enumerate(files, start=1):
-        key = f"{prefix}/{file.path}"
-        there = _stored(store, bucket, key, file)
+    listed = list_files(hub, model, revision)
+    choice = choose(listed, job.name, job.small)
+    yield f"{job.name}: {choice.says}"
+    yield from job.tidy(listed, choice.files)
+    for place, file in enumerate(choice.files, start=1):
+        there = store.holds(file)
         if not there:
-            url = f"{hub}/{urllib.parse.quote(model)}/resolve/{revision}/{urllib.parse.quote(file.path)}"
-            _copy(store, bucket, key, url, file)
-        yield f"{place}/{len(files)} {file.path} {file.size} bytes {'was there' if there else 'copied'}"
-    total = sum(file.size for file in files)
-    content = {"model": model, "revision": revision, "bytes": total, "files": [asdict(file) for file in files]}
-    body = json.dumps(content, indent=2, sort_keys=True).encode()
-    store.put_object(Bucket=bucket, Key=f"{prefix}/{MANIFEST}", Body=body, ContentType="application/json")
-    yield f"{model}@{revision}: complete, {total} bytes in {len(files)} files"
+            job.copy(file)
+        yield f"{place}/{len(choice.files)} {file.path} {file.size} bytes {'was there' if there else 'copied'}"
+    total = sum(file.size for file in choice.files)
+    content = {
+        "model": model, "revision": revision, "rules": RULES, "bytes": total,
+        "files": [asdict(file) for file in choice.files],
+    }  # fmt: skip
+    store.put(MANIFEST, json.dumps(content, indent=2, sort_keys=True).encode())
+    yield f"{job.name}: complete, {total} bytes in {len(choice.files)} files"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Copy as the arguments say; 0 complete, 2 with one line otherwise."""
+def _stop(number: int, _frame: object) -> None:
+    """End as an error does, so that an upload that has begun is aborted."""
+    raise SystemExit(128 + number)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError(text)
+    return seconds
+
+
+_seconds.__name__ = "seconds"  # as argparse names it to whoever states it
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="runtime.ingest")
     for name in ("--model", "--revision", "--prefix"):
         parser.add_argument(name, required=True)
     parser.add_argument("--bucket", default=os.environ.get("TONNAGE_BUCKET"))
-    given = parser.parse_args(arguments)
+    parser.add_argument(
+        "--deadline-s",
+        type=_seconds,
+        default=os.environ.get("TONNAGE_INGEST_DEADLINE_S", str(DEADLINE_S)),
+        help="for how long a hub that is busy or gone is waited for; TONNAGE_INGEST_DEADLINE_S where it is left out",
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Copy as the arguments say; 0 complete; with one line, 1 when running again goes on and 2 when it does not."""
+    given = _arguments(arguments)
     if not given.bucket:
         print("TONNAGE_BUCKET: is not set; hint: set it to the model store's bucket", file=sys.stderr)
-        return 2
+        return FINAL
     import boto3  # noqa: PLC0415 - only the two programs that talk to S3 need it
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-    hub = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    place = {"model": given.model, "revision": given.revision, "bucket": given.bucket, "prefix": given.prefix}
+    signal.signal(signal.SIGTERM, _stop)
+    store = ModelPrefix(client=boto3.client("s3"), bucket=given.bucket, prefix=given.prefix)
     try:
-        for line in ingest(boto3.client("s3"), hub=hub, **place):
+        hub = Hub(Patience(given.deadline_s, say=lambda line: print(line, flush=True)))
+        for line in ingest(store, hub, model=given.model, revision=given.revision):
             print(line, flush=True)
+    except GaveUp as error:
+        print(error, file=sys.stderr)
+        return AGAIN
     except IngestError as error:
         print(error, file=sys.stderr)
-        return 2
+        return FINAL
+    except (BotoCoreError, ClientError) as error:
+        place, reason = f"s3://{store.bucket}/{store.prefix}", " ".join(str(error).split())
+        print(f"{place}: {reason}; hint: see the role of the job and its way to S3", file=sys.stderr)
+        return AGAIN
     return 0
 
 

@@ -110,6 +110,10 @@ class Catalogue:
         found = self._model_name(name) or name
         return _model(self.folder, found, self)
 
+    def has_safetensors(self, name: str) -> bool:
+        """Return False where a model's catalogued revision is known to hold no weights in that format."""
+        return name in self.added_models or self.model_document(name).get("safetensors") is not False
+
     def _model_name(self, name: str) -> str:
         wanted = name.strip().lower()
         exact = [known for known in self.models if known.lower() == wanted]

@@ -129,7 +129,9 @@ class Ingest:
     """The job that copies the weights of one revision into the model store."""
 
     deadline_s: int
-    """Time after which the copy is given up."""
+    """Time after which Kubernetes ends the job."""
+    copy_deadline_s: int
+    """Time after which the copy itself gives up, a little earlier: its log then says why."""
     scratch_gib: int
     """Disk for the parts in flight; never the whole model."""
 

@@ -71,7 +71,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     return ServingPlan(
         name=entry.name,
         model=engine.model.name,
-        revision=entry.revision or engine.model.revision,
+        revision=engine.model.revision,
         gpu=engine.gpu.name,
         instance_type=option.instance.instance_type,
         instances_per_replica=1,

@@ -10,8 +10,10 @@ from sizing.units import GIB
 
 
 def ingest(weights_bytes: int) -> Ingest:
-    """Return deadline and scratch space of the copy of ``weights_bytes``."""
-    return Ingest(deadline_s=deadline_s(weights_bytes), scratch_gib=scratch_gib(weights_bytes))
+    """Return deadlines and scratch space of the copy of ``weights_bytes``."""
+    deadline = deadline_s(weights_bytes)
+    copy = deadline - serving_facts("ingest")["last_word_s"]
+    return Ingest(deadline_s=deadline, copy_deadline_s=copy, scratch_gib=scratch_gib(weights_bytes))
 
 
 def deadline_s(weights_bytes: int) -> int:

@@ -90,6 +90,24 @@ def test_four_stacks_are_shipped():
             "tonnage:region: us-east-1",
             "tonnage:region: unknown key; hint: did you mean aws:region?",
         ),
+        *(
+            (
+                "      workload:",
+                f"      revision: {revision}\n      workload:",
+                (
+                    f"tonnage:models[0].revision: '{revision}' does not have the form needed; limit: a commit, 40 "
+                    "lower-case hex digits, found with git ls-remote https://huggingface.co/<model> HEAD"
+                ),
+            )
+            for revision in (
+                "main",
+                "v1.0",
+                "0e9e39f",
+                "0E9E39F249A16976918F6564B8830BC894C89659",
+                "0" * 39 + "g",
+                "a" * 41,
+            )
+        ),
         (
             "inputTokens: 900, ",
             "",

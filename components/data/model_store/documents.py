@@ -32,6 +32,9 @@ HUB_KEY = "HF_TOKEN"
 """Property of the Secrets Manager entry, key of the Secret and environment variable of the job: one name."""
 KEEP_FINISHED_S = 86_400
 """A finished job stays a day, so that its log can be read."""
+CONTAINER = "ingest"
+FINAL_EXIT = 2
+"""Exit code of the copy when running it again changes nothing: no access, no such revision, no weights to stream."""
 INCOMPLETE_UPLOAD_DAYS = 1
 OLD_VERSION_DAYS = 30
 
@@ -107,6 +110,14 @@ def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str
     """Return the Job's spec; ``image`` is the tools image by digest, ``bucket`` a name; both are only placed."""
     return {
         "backoffLimit": 3,
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [FINAL_EXIT]},
+                }
+            ]
+        },
         "activeDeadlineSeconds": model.ingest.deadline_s,
         "ttlSecondsAfterFinished": KEEP_FINISHED_S,
         "template": {
@@ -129,6 +140,7 @@ def _container(model: StoredModel, image: object, bucket: object, region: str, h
     environment: list[Document] = [
         {"name": "AWS_REGION", "value": region},
         {"name": "TONNAGE_BUCKET", "value": bucket},
+        {"name": "TONNAGE_INGEST_DEADLINE_S", "value": str(model.ingest.copy_deadline_s)},
     ]
     if hub_secret is not None:
         reference = {"secretKeyRef": {"name": hub_secret, "key": HUB_KEY}}
@@ -136,7 +148,7 @@ def _container(model: StoredModel, image: object, bucket: object, region: str, h
     scratch = gib(model.ingest.scratch_gib)
     arguments = ["--model", model.model, "--revision", model.revision, "--prefix", model.prefix]
     return {
-        "name": "ingest",
+        "name": CONTAINER,
         "image": image,
         "command": ["python3", "-m", "runtime.ingest", *arguments],
         "env": environment,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sizing.catalogue import Catalogue, Gpu
@@ -82,8 +82,12 @@ def option_name(gpu: str, tensor_parallel: int, pipeline_parallel: int = 1) -> s
 
 
 def checkpoints(entry: ModelEntry, catalogue: Catalogue) -> tuple[ModelSpec, ...]:
-    """Return the entry's checkpoint and the variants it allows; BadInput for one that is another model."""
+    """Return the entry's checkpoint and the variants it allows; BadInput for one that is another model.
+
+    A stated revision is that of the entry's own checkpoint: a variant is another repository, at its own commit.
+    """
     base = catalogue.model(entry.model)
+    base = replace(base, revision=entry.revision) if entry.revision else base
     found = {base.name: base}
     for name in entry.allowed_variants:
         model = catalogue.model(name)

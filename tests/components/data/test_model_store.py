@@ -9,6 +9,7 @@ import pytest
 from components.data.model_store import documents
 from components.data.model_store.component import ModelStore, ModelStoreArgs, StoredModel
 from components.data.model_store.ingest import IngestJobsArgs, ingest_jobs
+from runtime.tools import ingest as program
 from sizing.errors import BadInput
 from sizing.serving.ingest import ingest
 from tests.support.golden import assert_golden
@@ -97,7 +98,7 @@ def test_without_a_hub_secret_there_is_no_token_and_no_external_secret(engine):
     assert not [each for each in recording.resources if each.type.endswith(":ExternalSecret")]
     job = recording.one("kubernetes:batch/v1:Job", "models-chat").props
     names = [each["name"] for each in job["spec"]["template"]["spec"]["containers"][0]["env"]]
-    assert names == ["AWS_REGION", "TONNAGE_BUCKET"]
+    assert names == ["AWS_REGION", "TONNAGE_BUCKET", "TONNAGE_INGEST_DEADLINE_S"]
 
 
 def test_two_services_of_one_revision_share_one_copy(engine):
@@ -161,3 +162,14 @@ def test_a_cluster_without_aws_takes_the_ingest_jobs_alone(engine):
     assert kinds == {
         "kubernetes:batch/v1:Job", "kubernetes:core/v1:ServiceAccount", "kubernetes:networking.k8s.io/v1:NetworkPolicy"
     }  # fmt: skip
+
+
+def test_a_copy_that_nothing_can_help_ends_its_job_and_one_that_waits_says_so_before_the_job_ends():
+    model = replace(LARGE, weights_bytes=200 * 10**9, ingest=ingest(200 * 10**9))
+    job = documents.ingest_job(model, image="tools", bucket="b", region="us-east-1", hub_secret=None)
+    (rule,) = job["podFailurePolicy"]["rules"]
+    exits = {"containerName": "ingest", "operator": "In", "values": [program.FINAL]}
+    assert rule == {"action": "FailJob", "onExitCodes": exits}
+    (container,) = job["template"]["spec"]["containers"]
+    (waited,) = [each["value"] for each in container["env"] if each["name"] == "TONNAGE_INGEST_DEADLINE_S"]
+    assert int(waited) == model.ingest.copy_deadline_s < job["activeDeadlineSeconds"]

@@ -65,7 +65,7 @@ def test_scratch_space_and_deadline_of_a_copy_follow_the_weights_within_a_system
     sizes = (10**9, 70 * 10**9, 141 * 10**9, 10**12)
     assert [ingest(size).scratch_gib for size in sizes] == [1, 3, 4, 4]
     assert [ingest(size).deadline_s for size in sizes[:3]] == [3600, 3600, 6724]
-    assert ingest(10**9) == Ingest(deadline_s=3600, scratch_gib=1)
+    assert ingest(10**9) == Ingest(deadline_s=3600, copy_deadline_s=3540, scratch_gib=1)
 
 
 def test_a_proxy_takes_its_share_of_twice_what_the_ceiling_sustains_and_never_nothing():
