@@ -76,6 +76,12 @@ def test_no_input_of_a_deployment_is_left_empty_by_missing_wiring(stack):
     assert "04da6b54" not in text, "an unknown value reached a deployment"
 
 
+@pytest.mark.parametrize(("stack", "stated"), [("prod-cluster", True), ("dev-cluster", False)])
+def test_protection_covers_every_resource_of_a_cluster_stack_that_states_it(stack, stated):
+    made = [one for one in graph(stack).resources if one.type.startswith(("aws:", "kubernetes:"))]
+    assert {one.protect for one in made} == {stated}
+
+
 def test_prod_has_at_least_sixty_resources():
     assert len([r for r in graph("prod").resources if r.custom and not r.type.startswith("pulumi:")]) >= 60
 

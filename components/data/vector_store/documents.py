@@ -18,6 +18,7 @@ from components.common.kubernetes import (
     selector,
     tcp,
 )
+from sizing.nodes.labels import ZONE_LABEL
 from sizing.plan import VectorStorePlan
 from sizing.plan.operation import Probe
 
@@ -152,7 +153,7 @@ def _spread(name: str, replicas: int) -> Document:
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
-                "topologyKey": "topology.kubernetes.io/zone",
+                "topologyKey": ZONE_LABEL,
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": chosen,
             }
