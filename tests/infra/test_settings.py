@@ -209,6 +209,14 @@ def test_two_models_of_one_name_are_refused(tmp_path):
     )
 
 
+def test_a_model_that_sleeps_beside_a_floor_that_never_does_is_refused(tmp_path):
+    asleep = SERVING.replace("      workload:", "      scaleToZero: true\n      replicas: {floor: 1}\n      workload:")
+    assert refusal(tmp_path, asleep) == (
+        "tonnage:models[0]: scaleToZero is true beside replicas.floor 1, which never sleeps; "
+        "limit: floor 0; hint: leave out one of the two"
+    )
+
+
 def test_a_secret_in_the_typed_document_is_refused_with_the_way_out(tmp_path):
     text = SERVING + "  tonnage:hubSecretArn: {secure: AAABAexample}\n"
     line = refusal(tmp_path, text)
