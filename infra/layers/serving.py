@@ -17,6 +17,7 @@ from components.common.well_known import GATEWAY_NAMESPACE
 from components.data.model_store.component import ModelStore, ModelStoreArgs
 from components.data.model_store.documents import StoredModel
 from components.data.vector_store.component import VectorStore, VectorStoreArgs
+from components.data.vector_store.documents import SERVICE_ACCOUNT
 from components.operations.budget.component import BudgetGuard, BudgetGuardArgs
 from components.serving.gateway.component import Gateway, GatewayArgs
 from components.serving.model_service.component import ModelService, ModelServiceArgs
@@ -24,12 +25,10 @@ from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
+from infra.settings.names import VECTOR_STORE
 from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
-
-VECTOR_STORE = "vectors"
-SNAPSHOT_ACCOUNT = "qdrant"
 
 
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
@@ -177,7 +176,7 @@ class _Layer:
             region=self.settings.region,
             hub_secret_arn=self.settings.hub_secret_arn,
             secret_store=self.cluster.secret_store,
-            snapshots={VECTOR_STORE: SNAPSHOT_ACCOUNT} if self.plan.vector_store is not None else {},
+            snapshots={VECTOR_STORE: SERVICE_ACCOUNT} if self.plan.vector_store is not None else {},
             snapshots_of=self.plan.vector_store,
             force_destroy=not self.settings.keep_weights,
             tags=self.tags,
@@ -219,7 +218,6 @@ class _Layer:
             snapshot_image=self._image(self.settings.runtime.tools_digest),
             snapshot_bucket=store.bucket,
             region=self.settings.region,
-            service_account=SNAPSHOT_ACCOUNT,
             tags=self.tags,
         )
         VectorStore(VECTOR_STORE, args, self._after(space, *store.ready))

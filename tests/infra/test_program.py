@@ -22,6 +22,7 @@ from infra.outputs import VERSION, ClusterOutputs, parse
 from infra.program import plan_for
 from infra.provider_outputs import synthesise
 from infra.recording import record
+from infra.settings.names import OWN_OBJECTS
 from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from tests.support.seeds import reseeded
@@ -180,6 +181,21 @@ def test_a_secret_that_the_cluster_may_not_read_is_refused(tmp_path, key, value)
     assert put("tonnage/dev/own").urns
     with pytest.raises(BadInput, match=r"elsewhere/key-AbCdEf cannot be read by tonnage-dev; limit: .*tonnage/dev/"):
         put("elsewhere/key")
+
+
+def test_the_names_that_models_may_not_take_are_those_of_all_objects_beside_them(tmp_path):
+    document = yaml.safe_load(stack_file("prod").read_text())
+    document["config"]["tonnage:hubSecretArn"] = "arn:aws:secretsmanager:us-east-1:123456789012:secret:tonnage/prod/hub"
+    (tmp_path / "Pulumi.prod.yaml").write_text(yaml.safe_dump(document))
+    (tmp_path / "Pulumi.prod-cluster.yaml").write_text(stack_file("prod-cluster").read_text())
+    placed = [one for one in run_offline("prod", stacks_dir=tmp_path).resources if one.type.startswith("kubernetes:")]
+    beside = {
+        one.props["metadata"]["name"]
+        for one in placed
+        if one.props["metadata"].get("namespace") == "serving"
+        and not any(owner in one.urn for owner in ("index:ModelService$", "index:Gateway$", ":Job::"))
+    }
+    assert beside | {"default"} == set(OWN_OBJECTS)
 
 
 def test_versions_are_pinned_and_images_have_digests():

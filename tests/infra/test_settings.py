@@ -12,6 +12,7 @@ import yaml
 from infra.config import STACKS_DIR, settings_from_file, settings_from_pulumi, stack_file, stacks
 from infra.recording import record
 from infra.settings.cluster import ClusterSettings, SystemNodes
+from infra.settings.names import OWN_OBJECTS
 from infra.settings.schema import schema
 from infra.settings.serving import ServingSettings
 from sizing.catalogue.files import serving_facts
@@ -214,6 +215,29 @@ def test_a_model_that_sleeps_beside_a_floor_that_never_does_is_refused(tmp_path)
     assert refusal(tmp_path, asleep) == (
         "tonnage:models[0]: scaleToZero is true beside replicas.floor 1, which never sleeps; "
         "limit: floor 0; hint: leave out one of the two"
+    )
+
+
+CLUSTER_NAMESPACES = "default, envoy-gateway-system, external-secrets, keda, monitoring, nvidia-device-plugin"
+
+
+@pytest.mark.parametrize("name", ["kube-system", "kube-public", "kube-node-lease", *CLUSTER_NAMESPACES.split(", ")])
+def test_a_namespace_of_the_cluster_is_refused_for_the_models(tmp_path, name):
+    assert refusal(tmp_path, SERVING + f"  tonnage:namespace: {name}\n") == (
+        f"tonnage:namespace: '{name}' is a namespace of the cluster, which this stack would own and on destroy delete; "
+        f"limit: not kube-..., {CLUSTER_NAMESPACES}; hint: choose another, or leave the key out"
+    )
+
+
+@pytest.mark.parametrize("name", OWN_OBJECTS)
+def test_a_model_named_like_an_object_beside_it_is_refused(tmp_path, name):
+    own = (
+        "default, default-deny, gpus, model-hub, model-ingest, qdrant, qdrant-api-key, vectors, vectors-peers, "
+        "vectors-snapshot"
+    )
+    assert refusal(tmp_path, SERVING.replace("name: chat", f"name: {name}")) == (
+        f"tonnage:models[0].name: '{name}' is the name of another object in the models' namespace; "
+        f"limit: not {own}; hint: choose another, for example {name}-model"
     )
 
 

@@ -28,6 +28,8 @@ from sizing.serving.launch import weights_prefix
 COMPONENT = "model-ingest"
 INGEST_SERVICE_ACCOUNT = "model-ingest"
 HUB_SECRET = "model-hub"  # noqa: S105 - the name of the Secret
+OBJECT_NAMES = (INGEST_SERVICE_ACCOUNT, HUB_SECRET)
+"""Names of all objects of the component but the jobs, which carry the model's."""
 HUB_KEY = "HF_TOKEN"
 """Property of the Secrets Manager entry, key of the Secret and environment variable of the job: one name."""
 KEEP_FINISHED_S = 86_400
