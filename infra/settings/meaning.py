@@ -1,9 +1,11 @@
-"""What valid settings must also mean: things that exist, names that are free. A refusal is one line with its key."""
+"""What valid settings must also mean: things that exist, free names, one region. A refusal is one line with its key."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from components.common.iam import parse_arn
+from infra.settings.cluster import ClusterSettings
 from infra.settings.names import CLUSTER_NAMESPACES, KUBERNETES, OWN_OBJECTS
 from infra.settings.schema import NAMESPACE, REGION_KEY, StackSettings
 from infra.settings.serving import ServingSettings
@@ -16,6 +18,9 @@ def check_meaning(settings: StackSettings, where: str) -> None:
     _check_catalogue(settings, where)
     if isinstance(settings, ServingSettings):
         _check_names(settings, where)
+        _check_arns(settings, where)
+    else:
+        _check_zones(settings, where)
 
 
 def _check_catalogue(settings: StackSettings, where: str) -> None:
@@ -58,3 +63,39 @@ def _check_names(settings: ServingSettings, where: str) -> None:
                 limit=f"not {', '.join(OWN_OBJECTS)}",
                 way_out=f"choose another, for example {entry.name}-model",
             )
+
+
+def _check_arns(settings: ServingSettings, where: str) -> None:
+    """Refuse what lies in another region: load balancer and secret store look in their own only."""
+    declared = {
+        "gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
+        "gateway.certificateArn": settings.gateway.certificate_arn,
+        "hubSecretArn": settings.hub_secret_arn,
+    }
+    for key, arn in declared.items():
+        region = parse_arn(arn).region if arn else settings.region
+        if region != settings.region:
+            raise BadInput(
+                f"{where}: {NAMESPACE}:{key}",
+                f"is in {region}, where this stack does not look",
+                limit=f"{REGION_KEY} {settings.region}",
+                way_out=f"make one in {settings.region} and give its ARN",
+            )
+
+
+def _check_zones(settings: ClusterSettings, where: str) -> None:
+    """Refuse zones of another region, which is what the first part of a zone's id names."""
+    starts = sorted({_start(zone) for zone in load_catalogue().region(settings.region).zone_ids})
+    for index, zone in enumerate(settings.zone_ids or ()):
+        if _start(zone) not in starts:
+            raise BadInput(
+                f"{where}: {NAMESPACE}:zoneIds[{index}]",
+                f"{zone!r} is not a zone of {settings.region}",
+                limit=f"ids that start with {' or '.join(starts)}",
+                way_out=f"name zones of {REGION_KEY} {settings.region}",
+            )
+
+
+def _start(zone_id: str) -> str:
+    """Return the part of a zone's id that stands for its region: ``use1-az`` of ``use1-az4``."""
+    return zone_id.rstrip("0123456789")

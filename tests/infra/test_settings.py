@@ -241,6 +241,39 @@ def test_a_model_named_like_an_object_beside_it_is_refused(tmp_path, name):
     )
 
 
+SECRET, CERTIFICATE = "secretsmanager:{}:123456789012:secret:tonnage/dev/key", "acm:{}:123456789012:certificate/1a2b"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "resource"),
+    [
+        ("hubSecretArn", "  tonnage:hubSecretArn: {}\n", SECRET),
+        ("gateway.apiKeysSecretArn", "  tonnage:gateway: {{apiKeysSecretArn: '{}'}}\n", SECRET),
+        ("gateway.certificateArn", "  tonnage:gateway: {{certificateArn: '{}'}}\n", CERTIFICATE),
+    ],
+)
+def test_a_secret_or_certificate_of_another_region_is_refused(tmp_path, key, text, resource):
+    here, there = (text.format("arn:aws:" + resource.format(region)) for region in ("us-east-1", "eu-west-1"))
+    assert refusal(tmp_path, SERVING + there) == (
+        f"tonnage:{key}: is in eu-west-1, where this stack does not look; limit: aws:region us-east-1; "
+        "hint: make one in us-east-1 and give its ARN"
+    )
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(SERVING + here)
+    settings_from_file(path)
+
+
+def test_a_zone_of_another_region_is_refused(tmp_path):
+    text = CLUSTER + "  tonnage:zoneIds: [use1-az1, use2-az1]\n"
+    assert refusal(tmp_path, text) == (
+        "tonnage:zoneIds[1]: 'use2-az1' is not a zone of us-east-1; limit: ids that start with use1-az; "
+        "hint: name zones of aws:region us-east-1"
+    )
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(text.replace("use2-az1", "use1-az9"))
+    settings_from_file(path)
+
+
 def test_a_secret_in_the_typed_document_is_refused_with_the_way_out(tmp_path):
     text = SERVING + "  tonnage:hubSecretArn: {secure: AAABAexample}\n"
     line = refusal(tmp_path, text)
