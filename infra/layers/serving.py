@@ -1,6 +1,7 @@
 """The serving layer: what the sizing decides, on an existing cluster.
 
-Node pools and weights are created first, then what runs on them; destroy goes in reverse order.
+Weights are copied first, then machines are bought that are paid while they wait, then comes what runs on them; destroy
+goes in reverse order.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
     _warn(settings)
     layer = _Layer(settings=settings, plan=plan, cluster=cluster, options=_options(settings, plan, cluster))
     space = layer.namespace()
-    pools = layer.pools()
     store = layer.store(space)
+    pools = layer.pools(store)
     models = [layer.model(model, store, [space, *store.ready, *pools]) for model in plan.models]
     gateway = layer.gateway(models)
     if plan.vector_store is not None:
@@ -141,8 +142,10 @@ class _Layer:
         args = NamespaceArgs(namespace=self.settings.namespace, gpu_quota=self.plan.gpu_quota)
         return Namespace(self.settings.namespace, args, self.options)
 
-    def pools(self) -> list[pulumi.Resource]:
-        made: list[pulumi.Resource] = [self._node_group(pool) for pool in self.plan.pools if pool.kind == "managed"]
+    def pools(self, store: ModelStore) -> list[pulumi.Resource]:
+        """Register node groups, which buy at once and so wait for all weights, and Karpenter's, which buy for pods."""
+        managed = [pool for pool in self.plan.pools if pool.kind == "managed"]
+        made: list[pulumi.Resource] = [self._node_group(pool, store) for pool in managed]
         bought = tuple(pool for pool in self.plan.pools if pool.kind == "karpenter")
         if bought:
             args = KarpenterPoolsArgs(
@@ -155,7 +158,7 @@ class _Layer:
             made.append(KarpenterPools("pools", args, self.options))
         return made
 
-    def _node_group(self, pool: NodePoolPlan) -> GpuNodeGroup:
+    def _node_group(self, pool: NodePoolPlan, store: ModelStore) -> GpuNodeGroup:
         args = GpuNodeGroupArgs(
             pool=pool,
             cluster_name=self.cluster.cluster_name,
@@ -164,7 +167,7 @@ class _Layer:
             ami_type=versions.GPU_AMI_TYPE,
             tags=self.tags,
         )
-        return GpuNodeGroup(pool.name, args, self.options)
+        return GpuNodeGroup(pool.name, args, self._after(*store.ready))
 
     def store(self, space: Namespace) -> ModelStore:
         args = ModelStoreArgs(
