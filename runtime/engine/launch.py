@@ -17,8 +17,14 @@ from types import FrameType
 
 from . import warm_up
 from .document import PORT, BadDocument, Launch, load, ready_marker
+from .warm_up import WarmUpFailed
 
 BAD_INPUT = 2
+"""The document or the environment cannot be used; nothing was started."""
+WARM_UP_FAILED = 71
+"""The engine listened, but answered a prompt of the warm-up with an error."""
+LEAVE_S = 10.0
+"""How long an engine that failed its warm-up may take to end; then it is killed, nobody waits for its answers."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -69,10 +75,23 @@ def _check_environment(environ: Mapping[str, str]) -> str:
     return bucket
 
 
+def _end(engine: subprocess.Popen[bytes]) -> None:
+    engine.terminate()
+    try:
+        engine.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        engine.kill()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
     """Run the engine until it ends; return its exit code (128 + signal when a signal ended it)."""
     stopping = threading.Event()
     waiting: list[signal.Signals] = []
+    failures: list[WarmUpFailed] = []
     engine: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -87,10 +106,18 @@ def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
     engine = subprocess.Popen(line, env=dict(env))
     for early in waiting:
         engine.send_signal(early)
-    threading.Thread(target=warm_up.run, args=(launch, stopping), daemon=True).start()
+
+    def failed(failure: WarmUpFailed) -> None:
+        failures.append(failure)
+        _end(engine)
+
+    threading.Thread(target=warm_up.run, args=(launch, stopping, failed), daemon=True).start()
     code = engine.wait()
     stopping.set()
     ready_marker().unlink(missing_ok=True)
+    if failures:
+        _say(f"warm-up: {failures[0]}; exit code {WARM_UP_FAILED}; hint: the engine's log above says why")
+        return WARM_UP_FAILED
     return code if code >= 0 else 128 - code
 
 
