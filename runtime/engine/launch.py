@@ -1,7 +1,19 @@
-"""Start vLLM as launch.json says, warm it up, hand signals on, and leave with its exit code.
+"""Start vLLM as launch.json says, warm it up, hand signals on, and leave with a code that says why.
 
 Runs as the first process of the container. Every setting is on the engine's command line; its key is taken
 from the environment (``VLLM_API_KEY``) by vLLM itself, so that it is in no process list.
+
+==========  ========================================================================================
+Exit code   What happened; one line on stderr says the same
+==========  ========================================================================================
+0           the launcher was asked to leave (SIGTERM, SIGINT) and the engine ended in order
+2           launch.json or the environment cannot be used, or the engine refused its command line
+70          the engine ended by itself with 0, as ``vllm serve`` does when its core dies
+71          the engine answered a prompt of the warm-up with an error
+137         the engine was killed (SIGKILL): often for want of memory
+128 + n     the engine was ended by signal n
+any other   the engine's own code
+==========  ========================================================================================
 """
 
 from __future__ import annotations
@@ -20,7 +32,9 @@ from .document import PORT, BadDocument, Launch, load, ready_marker
 from .warm_up import WarmUpFailed
 
 BAD_INPUT = 2
-"""The document or the environment cannot be used; nothing was started."""
+"""The document or the environment cannot be used and nothing was started; also the engine's code for its flags."""
+ENGINE_ENDED = 70
+"""The engine ended by itself and calls it success; to Kubernetes it is none."""
 WARM_UP_FAILED = 71
 """The engine listened, but answered a prompt of the warm-up with an error."""
 LEAVE_S = 10.0
@@ -83,12 +97,25 @@ def _end(engine: subprocess.Popen[bytes]) -> None:
         engine.kill()
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _verdict(code: int, *, asked: bool, failure: WarmUpFailed | None) -> tuple[int, str]:
+    """Return the launcher's exit code and why, from what ``wait`` told of the engine."""
+    if failure is not None:
+        return WARM_UP_FAILED, f"warm-up: {failure}; hint: the engine's log above says why"
+    shown = code if code >= 0 else 128 - code
+    if -code == signal.SIGKILL:
+        return shown, "engine: killed by SIGKILL; hint: often out of memory, see the pod's last state and its limit"
+    if code < 0:
+        return shown, f"engine: ended by signal {-code}{', as asked' if asked else ''}"
+    if asked:
+        return shown, "engine: ended as asked"
+    if code == BAD_INPUT:
+        return shown, "engine: refused its command line; hint: correct the engine's flags in the stack file"
+    hint = "the engine's log above says why"
+    return shown or ENGINE_ENDED, f"engine: ended by itself with {code}, nobody asked; hint: {hint}"
 
 
 def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
-    """Run the engine until it ends; return its exit code (128 + signal when a signal ended it)."""
+    """Run the engine until it ends; return the exit code for what happened, after one line that says it."""
     stopping = threading.Event()
     waiting: list[signal.Signals] = []
     failures: list[WarmUpFailed] = []
@@ -113,12 +140,12 @@ def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
 
     threading.Thread(target=warm_up.run, args=(launch, stopping, failed), daemon=True).start()
     code = engine.wait()
+    asked = stopping.is_set()
     stopping.set()
     ready_marker().unlink(missing_ok=True)
-    if failures:
-        _say(f"warm-up: {failures[0]}; exit code {WARM_UP_FAILED}; hint: the engine's log above says why")
-        return WARM_UP_FAILED
-    return code if code >= 0 else 128 - code
+    shown, reason = _verdict(code, asked=asked, failure=failures[0] if failures else None)
+    print(f"{reason}; exit code {shown}", file=sys.stderr, flush=True)
+    return shown
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,7 +19,6 @@ from tests.support.plans import serving_plan
 
 ENGINE = """
     import http.server, json, os, signal, sys, time
-    json.dump({"argv": sys.argv[1:], "env": dict(os.environ)}, open(os.environ["FAKE_LOG"], "w"))
     class Handler(http.server.BaseHTTPRequestHandler):
         def _answer(self):
             length = int(self.headers.get("Content-Length") or 0)
@@ -50,6 +49,14 @@ ENGINE = """
     def leave(number, frame):
         sys.exit(int(os.environ.get("FAKE_EXIT", "0")))
     signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("FAKE_DEAF") else leave)
+    with open(os.environ["FAKE_LOG"] + ".part", "w") as log:
+        json.dump({"argv": sys.argv[1:], "env": dict(os.environ)}, log)
+    os.rename(log.name, os.environ["FAKE_LOG"])
+    time.sleep(float(os.environ.get("FAKE_START", "0")))
+    end = os.environ.get("FAKE_END", "")
+    if end:  # by itself, without any request from outside: what `vllm serve` does when its core dies or is refused
+        time.sleep(0.2)
+        os.kill(os.getpid(), int(end[1:])) if end.startswith("-") else sys.exit(int(end))
     port = int(sys.argv[sys.argv.index("--port") + 1])
     http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
