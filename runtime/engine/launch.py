@@ -1,7 +1,19 @@
-"""Start vLLM as launch.json says, warm it up, hand signals on, and leave with its exit code.
+"""Start vLLM as launch.json says, warm it up, hand signals on, and leave with a code that says why.
 
 Runs as the first process of the container. Every setting is on the engine's command line; its key is taken
 from the environment (``VLLM_API_KEY``) by vLLM itself, so that it is in no process list.
+
+==========  ========================================================================================
+Exit code   What happened; one line on stderr says the same
+==========  ========================================================================================
+0           the launcher was asked to leave (SIGTERM, SIGINT) and the engine ended in order
+2           launch.json or the environment cannot be used, or the engine refused its command line
+70          the engine ended by itself with 0, as ``vllm serve`` does when its core dies
+71          the engine answered a prompt of the warm-up with an error
+137         the engine was killed (SIGKILL): often for want of memory
+128 + n     the engine was ended by signal n
+any other   the engine's own code
+==========  ========================================================================================
 """
 
 from __future__ import annotations
@@ -17,8 +29,16 @@ from types import FrameType
 
 from . import warm_up
 from .document import PORT, BadDocument, Launch, load, ready_marker
+from .warm_up import WarmUpFailed
 
 BAD_INPUT = 2
+"""The document or the environment cannot be used and nothing was started; also the engine's code for its flags."""
+ENGINE_ENDED = 70
+"""The engine ended by itself and calls it success; to Kubernetes it is none."""
+WARM_UP_FAILED = 71
+"""The engine listened, but answered a prompt of the warm-up with an error."""
+LEAVE_S = 10.0
+"""How long an engine that failed its warm-up may take to end; then it is killed, nobody waits for its answers."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -69,10 +89,36 @@ def _check_environment(environ: Mapping[str, str]) -> str:
     return bucket
 
 
+def _end(engine: subprocess.Popen[bytes]) -> None:
+    engine.terminate()
+    try:
+        engine.wait(LEAVE_S)
+    except subprocess.TimeoutExpired:
+        engine.kill()
+
+
+def _verdict(code: int, *, asked: bool, failure: WarmUpFailed | None) -> tuple[int, str]:
+    """Return the launcher's exit code and why, from what ``wait`` told of the engine."""
+    if failure is not None:
+        return WARM_UP_FAILED, f"warm-up: {failure}; hint: the engine's log above says why"
+    shown = code if code >= 0 else 128 - code
+    if -code == signal.SIGKILL:
+        return shown, "engine: killed by SIGKILL; hint: often out of memory, see the pod's last state and its limit"
+    if code < 0:
+        return shown, f"engine: ended by signal {-code}{', as asked' if asked else ''}"
+    if asked:
+        return shown, "engine: ended as asked"
+    if code == BAD_INPUT:
+        return shown, "engine: refused its command line; hint: correct the engine's flags in the stack file"
+    hint = "the engine's log above says why"
+    return shown or ENGINE_ENDED, f"engine: ended by itself with {code}, nobody asked; hint: {hint}"
+
+
 def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
-    """Run the engine until it ends; return its exit code (128 + signal when a signal ended it)."""
+    """Run the engine until it ends; return the exit code for what happened, after one line that says it."""
     stopping = threading.Event()
     waiting: list[signal.Signals] = []
+    failures: list[WarmUpFailed] = []
     engine: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _frame: FrameType | None) -> None:
@@ -87,11 +133,19 @@ def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
     engine = subprocess.Popen(line, env=dict(env))
     for early in waiting:
         engine.send_signal(early)
-    threading.Thread(target=warm_up.run, args=(launch, stopping), daemon=True).start()
+
+    def failed(failure: WarmUpFailed) -> None:
+        failures.append(failure)
+        _end(engine)
+
+    threading.Thread(target=warm_up.run, args=(launch, stopping, failed), daemon=True).start()
     code = engine.wait()
+    asked = stopping.is_set()
     stopping.set()
     ready_marker().unlink(missing_ok=True)
-    return code if code >= 0 else 128 - code
+    shown, reason = _verdict(code, asked=asked, failure=failures[0] if failures else None)
+    print(f"{reason}; exit code {shown}", file=sys.stderr, flush=True)
+    return shown
 
 
 def main(arguments: list[str] | None = None) -> int:

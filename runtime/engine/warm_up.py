@@ -1,6 +1,8 @@
 """Warm-up: the first requests compile and capture, so ours are the first ones, and readiness waits for them.
 
-A warm-up that fails or takes too long does not hold the replica back: a slow first answer is better than none.
+A warm-up that takes too long does not hold the replica back: a slow first answer is better than none. One that the
+engine answers with an error does: no later prompt would fare better, so the launcher ends and Kubernetes starts it
+again.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
+from urllib.error import HTTPError
 
 from .document import Launch, ready_marker
 from .engine_api import UNREACHABLE, call
@@ -17,6 +21,15 @@ POLL_S = 0.5
 ANSWER_TOKENS = 8
 PROMPT_WORDS = (1, 64, 512)
 """Prompt lengths in words: a single token, a usual prompt, one that fills a prefill step."""
+SHOWN_BYTES = 300
+"""How much of the answer to a failed prompt is printed."""
+
+
+class WarmUpFailed(Exception):
+    """The engine listens but does not answer a prompt; the message names the prompt and the problem."""
+
+    def __init__(self, words: int, problem: str) -> None:
+        super().__init__(f"a prompt of {words} words {problem}")
 
 
 def _wait_until_served(stopping: threading.Event) -> bool:
@@ -35,21 +48,70 @@ def _ask(launch: Launch, words: int, timeout_s: float) -> None:
     call("/v1/completions", timeout_s=timeout_s, body=body)
 
 
-def run(launch: Launch, stopping: threading.Event) -> None:
-    """Wait for the engine, send the prompts within twice the planned seconds, then mark the replica as ready."""
-    if not _wait_until_served(stopping):
-        return
-    began, note = time.monotonic(), "done"
-    deadline = began + max(5.0, 2 * launch.warm_up_budget_s)
-    for words in PROMPT_WORDS:
+def _is_time_out(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)
+
+
+def _problem(error: BaseException) -> str:
+    """Return what the engine did, in words; of an HTTP error also the beginning of its answer."""
+    if not isinstance(error, HTTPError):
+        return f"had no answer, {error}"
+    try:
+        content = error.read(SHOWN_BYTES).decode(errors="replace")
+    except UNREACHABLE:
+        content = ""
+    return f"was answered with HTTP {error.code} {' '.join(content.split())}".rstrip()
+
+
+def _prompt(launch: Launch, words: int, deadline: float, stopping: threading.Event) -> str | None:
+    """Send one prompt until it is answered; None for an answer, else why not: raises ``WarmUpFailed`` for an error."""
+    problem: BaseException | None = None
+    while not stopping.is_set():
         left = deadline - time.monotonic()
-        if stopping.is_set() or left <= 0 or 2 * words + ANSWER_TOKENS > launch.max_model_len:
+        if left <= 0:
             break
         try:
             _ask(launch, words, left)
         except UNREACHABLE as error:
-            note = f"given up, {type(error).__name__}"
+            if _is_time_out(error):
+                return "given up, out of time"
+            if isinstance(error, HTTPError):
+                raise WarmUpFailed(words, _problem(error)) from error
+            problem = error  # no connection: the engine restarts or ends, the launcher sees which
+            stopping.wait(POLL_S)
+        else:
+            return None
+    if problem is not None:
+        raise WarmUpFailed(words, _problem(problem))
+    return "given up, out of time"
+
+
+def _prompts(launch: Launch, deadline: float, stopping: threading.Event) -> str:
+    for words in PROMPT_WORDS:
+        if 2 * words + ANSWER_TOKENS > launch.max_model_len:
             break
+        given_up = _prompt(launch, words, deadline, stopping)
+        if given_up:
+            return given_up
+    return "done"
+
+
+def run(launch: Launch, stopping: threading.Event, failed: Callable[[WarmUpFailed], None]) -> None:
+    """Wait for the engine, send the prompts within twice the planned seconds, then mark the replica as ready.
+
+    ``failed`` is called instead of marking when the engine answers a prompt with an error, unless it is leaving.
+    """
+    if not _wait_until_served(stopping):
+        return
+    began = time.monotonic()
+    try:
+        note = _prompts(launch, began + max(5.0, 2 * launch.warm_up_budget_s), stopping)
+    except WarmUpFailed as failure:
+        if not stopping.is_set():
+            failed(failure)
+        return
+    if stopping.is_set():
+        return
     ready_marker().touch()
     seconds = round(time.monotonic() - began, 3)
     line = {"event": "warm-up", "note": note, "planned_s": launch.warm_up_budget_s, "seconds": seconds}

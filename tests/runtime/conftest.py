@@ -18,25 +18,47 @@ from tests.support.images import lay_out
 from tests.support.plans import serving_plan
 
 ENGINE = """
-    import http.server, json, os, signal, sys
-    json.dump({"argv": sys.argv[1:], "env": dict(os.environ)}, open(os.environ["FAKE_LOG"], "w"))
+    import http.server, json, os, signal, sys, time
     class Handler(http.server.BaseHTTPRequestHandler):
         def _answer(self):
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length).decode()
             key = self.headers.get("Authorization") == "Bearer " + os.environ["VLLM_API_KEY"]
             open(os.environ["FAKE_LOG"] + ".requests", "a").write(self.path + " " + body + "\\n")
-            self.send_response(401 if self.path.startswith("/v1") and not key else 200)
+            code = 401 if self.path.startswith("/v1") and not key else 200
+            if self.path == "/v1/completions":
+                code = self._first_prompt(code)
+            if code is None:
+                return  # without an answer: the connection ends
+            self.send_response(code)
             self.end_headers()
+            if code == 500:
+                self.wfile.write(b'{"error": {"message": "EngineCore\\nencountered an issue"}}')
             if self.path == "/metrics":
                 self.wfile.write(b'vllm:num_requests_running{a="b"} 3.0\\nvllm:num_requests_waiting 2.0\\n')
+        def _first_prompt(self, code):
+            kind = os.environ.get("FAKE_PROMPT", "")
+            if kind == "slow":
+                time.sleep(60)
+            if kind == "reset" and not os.path.exists(os.environ["FAKE_LOG"] + ".reset"):
+                open(os.environ["FAKE_LOG"] + ".reset", "w").close()
+                return None
+            return int(kind) if kind.isdecimal() else code
         do_GET = do_POST = _answer
         def log_message(self, *args): pass
     def leave(number, frame):
         sys.exit(int(os.environ.get("FAKE_EXIT", "0")))
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("FAKE_DEAF") else leave)
+    with open(os.environ["FAKE_LOG"] + ".part", "w") as log:
+        json.dump({"argv": sys.argv[1:], "env": dict(os.environ)}, log)
+    os.rename(log.name, os.environ["FAKE_LOG"])
+    time.sleep(float(os.environ.get("FAKE_START", "0")))
+    end = os.environ.get("FAKE_END", "")
+    if end:  # by itself, without any request from outside: what `vllm serve` does when its core dies or is refused
+        time.sleep(0.2)
+        os.kill(os.getpid(), int(end[1:])) if end.startswith("-") else sys.exit(int(end))
     port = int(sys.argv[sys.argv.index("--port") + 1])
-    http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 
 

@@ -130,6 +130,77 @@ def test_the_exit_code_of_the_engine_is_the_launchers(pod):
         assert launcher.wait(timeout=10) == 7
 
 
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("0", 70, "engine: ended by itself with 0, nobody asked; hint: the engine's log above says why"),
+        ("1", 1, "engine: ended by itself with 1, nobody asked; hint: the engine's log above says why"),
+        ("2", 2, "engine: refused its command line; hint: correct the engine's flags in the stack file"),
+        ("-9", 137, "engine: killed by SIGKILL; hint: often out of memory, see the pod's last state and its limit"),
+        ("-11", 139, "engine: ended by signal 11"),
+    ],
+)
+def test_an_engine_that_ends_though_nobody_asked_never_ends_the_launcher_with_success(pod, end, code, said):
+    pod.env["FAKE_END"] = end
+    done = pod.run("launch")
+    assert (done.returncode, done.stderr) == (code, f"{said}; exit code {code}\n")
+
+
+def test_an_engine_that_is_asked_before_it_listens_ends_in_order(pod):
+    pod.env["FAKE_START"] = "30"
+    with pod.running() as launcher:
+        wait_for(pod.log.exists)
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=10) == 0
+        assert launcher.stderr.read() == "engine: ended as asked; exit code 0\n"
+
+
+@pytest.mark.parametrize("code", ["400", "500", "503"])
+def test_an_engine_that_answers_the_warm_up_with_an_error_ends_the_launcher_and_is_never_ready(pod, code):
+    pod.env["FAKE_PROMPT"] = code
+    done = pod.run("launch")
+    assert done.returncode == 71
+    assert not pod.marker().exists()
+    said = done.stderr.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(f"warm-up: a prompt of 1 words was answered with HTTP {code}")
+    assert said[0].endswith("hint: the engine's log above says why; exit code 71")
+    assert ("EngineCore" in said[0]) == (code == "500"), "the engine's own words"
+    assert "warm-up" not in "".join(each for each in said if each.startswith("{")), "no line that says: done"
+
+
+def test_an_engine_that_ignores_its_end_after_a_failed_warm_up_is_killed(pod):
+    pod.env |= {"FAKE_PROMPT": "500", "FAKE_DEAF": "1"}
+    assert pod.run("launch").returncode == 71
+
+
+def test_a_warm_up_that_runs_out_of_time_lets_the_replica_serve(pod):
+    pod.env["FAKE_PROMPT"] = "slow"
+    pod.document["warm_up"]["budget_s"] = 0.1
+    with pod.running() as launcher:
+        wait_for(pod.marker().exists)
+        assert pod.run("ready").returncode == 0
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=10) == 0
+        assert json.loads(launcher.stderr.readline())["note"] == "given up, out of time"
+
+
+def test_a_prompt_whose_connection_breaks_is_sent_again(pod):
+    pod.env["FAKE_PROMPT"] = "reset"
+    with pod.running():
+        wait_for(pod.marker().exists)
+    assert len([each for each in pod.requests() if each.startswith("/v1/completions")]) == 4
+
+
+def test_a_warm_up_that_is_cut_by_a_signal_marks_nothing_and_is_no_failure(pod):
+    pod.env["FAKE_PROMPT"] = "slow"
+    with pod.running() as launcher:
+        wait_for(lambda: any(each.startswith("/v1/completions") for each in pod.requests()))
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=10) == 0
+        assert not pod.marker().exists()
+
+
 def test_a_replica_that_does_not_serve_yet_is_not_ready(pod):
     done = pod.run("ready")
     assert (done.returncode, done.stdout) == (1, "not warmed up yet\n")
