@@ -58,6 +58,11 @@ def zone_name(zone_id: str) -> str:
     return f"{prefix}-zone-{'fedcba'[int(number) - 1]}" if number.isdigit() else f"{zone_id}-name"
 
 
+def zone_labels(zone_id: str) -> dict[str, str]:
+    """Return what AWS labels a node of this zone with: name and id."""
+    return {ZONE_LABEL: zone_name(zone_id), ZONE_ID_LABEL: zone_id}
+
+
 def node_document(node: NodeSpec) -> dict[str, Any]:
     """Return the Node object: capacity equals allocatable, what AWS would label is labelled."""
     resources = {
@@ -73,8 +78,7 @@ def node_document(node: NodeSpec) -> dict[str, Any]:
         "kubernetes.io/os": "linux",
         "kubernetes.io/hostname": node.name,
         INSTANCE_TYPE: node.instance_type,
-        ZONE_LABEL: zone_name(node.zone),
-        ZONE_ID_LABEL: node.zone,
+        **zone_labels(node.zone),
         CAPACITY_TYPE: node.capacity_type,
         EKS_CAPACITY_TYPE: node.capacity_type.replace("-", "_").upper(),
         **({"nvidia.com/gpu.present": "true"} if node.gpus else {}),

@@ -6,10 +6,10 @@ Nothing here reads the plan. What the plan says is compared with this afterwards
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rehearsal.simulated.nodes import NodeSpec, Taint, allocatable_disk_gib
+from rehearsal.simulated.nodes import NodeSpec, Taint, allocatable_disk_gib, zone_labels
 from rehearsal.simulated.pods import Document, Room, admits, asked
 from sizing.catalogue import Catalogue, Instance
 from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL, ZONE_ID_LABEL
@@ -116,9 +116,10 @@ def choose(
     """
     reasons: list[str] = []
     for pool in pools:
-        if not admits({**pool.labels}, taint_documents(pool.taints), pod):
+        zones = _zones_for(pod, pool, market)
+        if not zones:
             continue
-        offers, reason = _offers(pod, pool, used_gpus.get(pool.name, 0), market)
+        offers, reason = _offers(pod, replace(pool, zones=zones), used_gpus.get(pool.name, 0), market)
         if not offers:
             reasons.append(f"pool {pool.name}: {reason}")
             continue
@@ -127,6 +128,12 @@ def choose(
         )
         return Purchase(node=_node(pool, instance, zone, capacity_type, number), pool=pool.name, usd_per_hour=cost)
     return "; ".join(reasons) or "no pool admits it"
+
+
+def _zones_for(pod: Document, pool: KarpenterPool, market: CloudMarket) -> tuple[str, ...]:
+    """Return the zones in which a node of the pool would admit the pod; none where its labels or taints forbid it."""
+    zones, taints = pool.zones or market.catalogue.region(market.region).zone_ids, taint_documents(pool.taints)
+    return tuple(zone for zone in zones if admits({**pool.labels, **zone_labels(zone)}, taints, pod))
 
 
 Offer = tuple[float, Instance, str, str]

@@ -19,10 +19,10 @@ from urllib3.exceptions import HTTPError
 
 from rehearsal.control_plane.objects import Document, ObjectClient
 from rehearsal.errors import RehearsalFailed
-from rehearsal.simulated.nodes import NodeSpec, make_nodes, remove_nodes, zone_name
+from rehearsal.simulated.nodes import NodeSpec, make_nodes, remove_nodes, zone_labels
 from rehearsal.simulated.pods import Room, admits, asked, is_active, name_of, node_of, room_of, unschedulable
 from rehearsal.simulated.pools import CloudMarket, KarpenterPool, Purchase, choose, karpenter_pools
-from sizing.nodes.labels import ZONE_ID_LABEL, ZONE_LABEL
+from sizing.nodes.labels import ZONE_ID_LABEL
 
 POLL_S = 0.25
 PATIENCE_S = 5.0
@@ -209,8 +209,7 @@ def _admitted(node: NodeSpec, pod: Document) -> bool:
 
 
 def _labels_of(node: NodeSpec) -> dict[str, str]:
-    zones = {ZONE_LABEL: zone_name(node.zone), ZONE_ID_LABEL: node.zone}
-    return {**zones, **node.labels}
+    return {**zone_labels(node.zone), **node.labels}
 
 
 def _taints_of(node: NodeSpec) -> list[Document]:

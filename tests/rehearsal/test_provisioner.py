@@ -66,6 +66,19 @@ def test_a_pod_that_names_another_pool_is_not_served():
     assert bought(name="other-spot") == "no pool admits it"
 
 
+def test_a_pod_that_names_zones_by_id_gets_its_node_there_or_none():
+    def bought_for(zone: str) -> Purchase | str:
+        asking = pod()
+        terms = asking["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        named = {"key": "topology.k8s.aws/zone-id", "operator": "In", "values": [zone]}
+        terms["nodeSelectorTerms"][0]["matchExpressions"].append(named)
+        return choose(asking, karpenter_pools([pool()], []), {}, {}, market=MARKET, number=0)
+
+    usual = bought().node.zone
+    assert bought_for(usual).node.zone == usual
+    assert str(bought_for("use1-az3")).endswith("is not sold now in use1-az3")
+
+
 def test_the_heavier_pool_is_tried_first():
     light, heavy = pool(name="a"), pool(name="b")
     light["spec"]["weight"], heavy["spec"]["weight"] = 10, 90
