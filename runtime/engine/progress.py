@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from http import HTTPStatus
+from urllib.error import HTTPError
 
 from .document import Launch, progress_file
 from .engine_api import UNREACHABLE, call, in_flight
@@ -23,6 +25,9 @@ MARKS = (
 )
 """Series of which at least one moves in a working engine; the cache fills with each chunk of a long prefill, whose
 tokens are counted only at its end."""
+
+REFUSALS = frozenset(range(400, 500)) - {HTTPStatus.TOO_MANY_REQUESTS} | {HTTPStatus.NOT_IMPLEMENTED}
+"""Answers that the API server gives without its core."""
 
 LEAST_STILL_S = 60.0
 """The least time without a move that is suspect: kernels compiled for a new shape, grammars of structured output."""
@@ -50,12 +55,18 @@ def _unmoved_since(marks: list[str], now: float) -> float:
     return now
 
 
-def _answers_a_token(launch: Launch, timeout_s: float) -> bool:
+def _is_refusal(error: BaseException) -> bool:
+    """Say whether the server refused the prompt, as one that only embeds does; a full queue (429) is none."""
+    return isinstance(error, HTTPError) and error.code in REFUSALS
+
+
+def _lets_a_token_stand(launch: Launch, timeout_s: float) -> bool:
+    """Ask for one token; a refusal proves nothing about the core, so it is none that stands still."""
     try:
         call("/v1/completions", timeout_s=timeout_s, body={"model": launch.name, "prompt": "a", "max_tokens": 1})
-    except UNREACHABLE:
-        return False
-    return True
+    except UNREACHABLE as error:
+        return not _is_refusal(error)
+    return False
 
 
 def standing_still_s(launch: Launch, deadline: float) -> float:
@@ -75,7 +86,7 @@ def standing_still_s(launch: Launch, deadline: float) -> float:
     still_s = now - _unmoved_since(_marks(metrics), now)
     if still_s <= bound_s(launch):
         return 0.0
-    if _answers_a_token(launch, max(1.0, deadline - time.monotonic())):
-        progress_file().unlink(missing_ok=True)
-        return 0.0
-    return still_s
+    if _lets_a_token_stand(launch, max(1.0, deadline - time.monotonic())):
+        return still_s
+    progress_file().unlink(missing_ok=True)
+    return 0.0

@@ -38,6 +38,9 @@ ENGINE = """
                 self.wfile.write(open(os.environ["FAKE_LOG"] + ".metrics", "rb").read())
         def _first_prompt(self, code):
             kind = os.environ.get("FAKE_PROMPT", "")
+            refusal = os.environ["FAKE_LOG"] + ".refusal"
+            if os.path.exists(refusal):
+                return int(open(refusal).read())
             if kind == "slow" or os.path.exists(os.environ["FAKE_LOG"] + ".frozen"):
                 time.sleep(60)
             if kind == "reset" and not os.path.exists(os.environ["FAKE_LOG"] + ".reset"):
@@ -135,6 +138,10 @@ class Pod:
     def freezes(self):
         """Let no prompt be answered any more; the API server answers everything else."""
         Path(f"{self.log}.frozen").touch()
+
+    def refuses(self, code):
+        """Let every prompt be answered by the API server, with this code."""
+        Path(f"{self.log}.refusal").write_text(str(code))
 
     def ages(self, seconds):
         """Let what the last probe saw be that much older."""

@@ -80,6 +80,13 @@ def test_figures_that_stayed_behind_on_an_idle_engine_are_no_standstill(served):
     assert not served.progress().exists(), "the time starts anew"
 
 
+@pytest.mark.parametrize(("code", "stays"), [(400, True), (404, True), (501, True), (429, False), (500, False)])
+def test_a_refused_token_proves_nothing_while_a_full_queue_or_a_failing_engine_does(served, code, stays):
+    served.refuses(code)
+    still(served, BOUND_S + 1)
+    assert ready(served) is stays
+
+
 def test_an_engine_without_requests_is_never_suspect_and_is_asked_for_nothing(served):
     still(served, BOUND_S + 1)
     served.shows(running=0, num_requests_waiting=0)
