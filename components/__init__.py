@@ -1,5 +1,5 @@
-"""Pulumi components: one ComponentResource per file, thin constructors over pure documents.
+"""Pulumi components by layer, then one package each: thin constructors (``component``) over pure ``documents``.
 
-What lives here: typed arguments, the wiring of resources, their order. What does not: arithmetic on sizes and
-prices (``sizing``), JSON-like documents (``components.documents``), providers, configuration, calls to a cloud.
+What lives here: typed arguments, the wiring of resources, their order, the documents that they are made of, IAM
+(``policy``). What does not: arithmetic on plan figures (``sizing``), providers, configuration, calls to a cloud.
 """

@@ -10,17 +10,16 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from infra.settings.meaning import check_meaning
 from infra.settings.schema import LAYER_MODELS, LAYERS, NAMESPACE, REGION_KEY, StackSettings, config_key
-from infra.settings.serving import ServingSettings
 from infra.traces import with_trace_figures
-from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
 STACKS_DIR = Path(__file__).resolve().parent.parent / "stacks"
@@ -134,7 +133,7 @@ def settings_from_values(values: Mapping[str, str], *, where: str, folder: Path)
         settings: StackSettings = model.model_validate(document)
     except ValidationError as error:
         raise _first_problem(error, model, where) from None
-    _check_catalogue(settings, where)
+    check_meaning(settings, where)
     return settings
 
 
@@ -319,25 +318,3 @@ def _inner_model(annotation: object) -> type[BaseModel] | None:
         return annotation if issubclass(annotation, BaseModel) else None
     found = (_inner_model(argument) for argument in typing.get_args(annotation))
     return next((model for model in found if model is not None), None)
-
-
-def _check_catalogue(settings: StackSettings, where: str) -> None:
-    """Refuse regions, GPUs, models and instance types that the catalogue does not know, with the nearest ones."""
-    catalogue = load_catalogue()
-    lookups: list[tuple[str, Callable[[str], object], str]] = [(REGION_KEY, catalogue.region, settings.region)]
-    if isinstance(settings, ServingSettings):
-        gpus = settings.capacity.gpus or ()
-        lookups += [(f"{NAMESPACE}:capacity.gpus[{i}]", catalogue.gpu, gpu) for i, gpu in enumerate(gpus)]
-        for index, entry in enumerate(settings.models):
-            place = f"{NAMESPACE}:models[{index}]"
-            lookups.append((f"{place}.model", catalogue.model, entry.model))
-            if entry.engine.gpu is not None:
-                lookups.append((f"{place}.engine.gpu", catalogue.gpu, entry.engine.gpu))
-    else:
-        instance_type = settings.system_nodes.instance_type
-        lookups.append((f"{NAMESPACE}:systemNodes.instanceType", catalogue.instance, instance_type))
-    for place, look_up, value in lookups:
-        try:
-            look_up(value)
-        except BadInput as error:
-            raise BadInput(f"{where}: {place}", error.problem, limit=error.limit, way_out=error.way_out) from None

@@ -35,7 +35,7 @@ class Verdict:
         }
 
 
-GROUPS = ("cost", "capacity", "exposure")
+GROUPS = ("cost", "capacity", "exposure", "kubernetes")
 """Folders of ``policies/rules``, in the order in which verdicts are shown."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rehearsal.report import Check, Placement
 from rehearsal.simulated.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
 from rehearsal.simulated.pools import POOL_LABEL, Purchase
+from sizing.nodes.labels import ZONE_ID_LABEL
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 
 NAME_LABEL = "app.kubernetes.io/name"
@@ -17,7 +18,7 @@ COMPONENT_LABEL = "app.kubernetes.io/component"
 MODEL = "model"
 LABELS = {
     "instance_type": "node.kubernetes.io/instance-type",
-    "zone": "topology.kubernetes.io/zone",
+    "zone": ZONE_ID_LABEL,
     "capacity_type": "karpenter.sh/capacity-type",
 }
 

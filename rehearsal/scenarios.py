@@ -9,14 +9,13 @@ from rehearsal.simulated.pods import Document
 from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import with_spot_closed, with_zone_closed
 from sizing.errors import BadInput
-from sizing.nodes.labels import GPU_RESOURCE
+from sizing.nodes.labels import GPU_RESOURCE, ZONE_ID_LABEL
 from sizing.nodes.shared_nodes import nodes_in_any_order
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 
 NOTICE_S = 120
 """AWS announces the end of a spot instance two minutes before (EC2 User Guide, Spot interruption notices)."""
 CAPACITY_LABEL = "karpenter.sh/capacity-type"
-ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ def zone_loss(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
     zones: dict[str, list[str]] = {}
     gpu_zones: dict[str, int] = {}
     for node in nodes:
-        zone = (node["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
+        zone = (node["metadata"].get("labels") or {}).get(ZONE_ID_LABEL, "")
         zones.setdefault(zone, []).append(node["metadata"]["name"])
         gpu_zones[zone] = gpu_zones.get(zone, 0) + (GPU_RESOURCE in (node["status"].get("allocatable") or {}))
     lost = min(zones, key=lambda zone: (-gpu_zones[zone], zone))

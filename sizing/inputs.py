@@ -112,7 +112,9 @@ class ModelEntry(Stated):
     )
     workload: Workload
     objectives: Objectives = Objectives()
-    scale_to_zero: bool = Field(False, description="no replica while there is no traffic; the first caller waits")
+    scale_to_zero: bool = Field(
+        False, description="no replica while there is no traffic; the first caller waits; not beside a floor"
+    )
     replicas: ReplicaBounds = ReplicaBounds()
     loss_tolerance: LossTolerance = Field(
         "none",
@@ -128,6 +130,16 @@ class ModelEntry(Stated):
         description="other checkpoints of the same model, such as FP8 or AWQ, that may serve it",
     )
     allow_fp8_kv_cache: bool = Field(False, description="the KV cache may be kept in FP8 where the card computes in it")
+
+    @model_validator(mode="after")
+    def _sleeps_or_stays(self) -> ModelEntry:
+        if self.scale_to_zero and self.replicas.floor:
+            msg = (
+                f"scaleToZero is true beside replicas.floor {self.replicas.floor}, which never sleeps; "
+                "limit: floor 0; hint: leave out one of the two"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class Quota(Stated):

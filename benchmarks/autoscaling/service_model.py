@@ -1,6 +1,6 @@
 """A day of a whole service: replicas behind a gateway, KEDA and the HPA, nodes that are bought, started and drained.
 
-Nothing of ``sizing.performance.queueing`` is shared: each replica is ``benchmarks.autoscaling.benchmark.replica_model``
+Nothing of ``sizing.performance.queueing`` is shared: each replica is ``benchmarks.autoscaling.replica_model``
 at the planner's own roofline, the gateway sends a call to the less loaded of two replicas (Envoy's LeastRequest), and
 every ``polling_s`` the autoscaler computes what Kubernetes does with the triggers, windows and policies that the plan
 renders: ``ceil(metric / target)`` for averages and ``ceil(ready x metric / target)`` for values outside its tolerances,

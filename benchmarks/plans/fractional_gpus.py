@@ -3,7 +3,7 @@
 Every profile of every card that AWS rents serves the same workload as the whole cards do, judged by the same memory
 estimate and queue. A share is given the most that it can have: its price is the node's divided by all shares of the
 node, as if every other share were sold, and memory is the card's times its share. ``python -m
-benchmarks.fractional_gpus`` writes docs/reports/fractional-gpus.md.
+benchmarks.plans.fractional_gpus`` writes docs/reports/fractional-gpus.md.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ MODELS = (
 SECONDS_PER_HOUR = 3600
 INTRODUCTION = """# Shares of a GPU
 
-Written by `python -m benchmarks.fractional_gpus`; nothing on this page is typed by hand. Can a share of a large GPU
-(NVIDIA MIG) serve a small model for less than a small GPU? Each model serves 220 prompt tokens and 200 answer tokens
-(embedding models: one) within the default objectives, on every whole card and on every MIG
-profile of the cards that AWS rents ({region}, on demand). A share costs its part of the node **as if every other share
-of the node were sold too**, which is the best that can happen to it.
+Written by `python -m benchmarks.plans.fractional_gpus`; nothing on this page is typed by hand. Can a share of a large
+GPU (NVIDIA MIG) serve a small model for less than a small GPU? Each model serves 220 prompt tokens and 200 answer
+tokens (embedding models: one) within the default objectives, on every whole card and on every MIG profile of the cards
+that AWS rents ({region}, on demand). A share costs its part of the node **as if every other share of the node were sold
+too**, which is the best that can happen to it.
 
 - *cheapest hour* is the least that one replica costs, which counts when traffic is small;
 - *cheapest million requests* is the price at the most traffic within the objectives, which counts when it is large;

@@ -73,9 +73,10 @@ def random_problem(seed: int) -> Problem:
     _vary(workload, random.Random(f"traffic {seed}"))  # noqa: S311 (a stream of its own leaves the rest as it is)
     objectives = Objectives(ttft_p95_ms=_between(chance, 300, 10_000), tpot_p95_ms=_between(chance, 15, 150))
     bounds = chance.choice((ReplicaBounds(), ReplicaBounds(), ReplicaBounds(floor=chance.randint(0, 3))))
+    sleeps = chance.random() < 0.2
     entry = ModelEntry(
         name="served", model=model, workload=Workload(**workload), objectives=objectives, replicas=bounds,
-        scale_to_zero=chance.random() < 0.2,
+        scale_to_zero=sleeps and not bounds.floor,
         engine=_settings(random.Random(f"settings {seed}")),  # noqa: S311
         allowed_variants=VARIANTS.get(model, ()) if chance.random() < 0.5 else (),
         allow_fp8_kv_cache=chance.random() < 0.3,

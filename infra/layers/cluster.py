@@ -41,7 +41,8 @@ def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
     tags = {"tonnage:stack": stack}
     name = f"tonnage-{environment(stack)}"
-    cloud = pulumi.ResourceOptions(providers=[aws_provider(settings.region, tags)])
+    # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
+    cloud = pulumi.ResourceOptions(providers=[aws_provider(settings.region, tags)], protect=settings.protect)
     network = Network("network", _network_args(settings, name, tags), cloud)
     cluster = Cluster(name, _cluster_args(settings, network, tags), cloud)
     registry = Registry("registry", RegistryArgs(repository=f"tonnage/{environment(stack)}", tags=tags), cloud)

@@ -1,6 +1,7 @@
 """The serving layer: what the sizing decides, on an existing cluster.
 
-Node pools and weights are created first, then what runs on them; destroy goes in reverse order.
+Weights are copied first, then machines are bought that are paid while they wait, then comes what runs on them; destroy
+goes in reverse order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from components.common.well_known import GATEWAY_NAMESPACE
 from components.data.model_store.component import ModelStore, ModelStoreArgs
 from components.data.model_store.documents import StoredModel
 from components.data.vector_store.component import VectorStore, VectorStoreArgs
+from components.data.vector_store.documents import SERVICE_ACCOUNT
 from components.operations.budget.component import BudgetGuard, BudgetGuardArgs
 from components.serving.gateway.component import Gateway, GatewayArgs
 from components.serving.model_service.component import ModelService, ModelServiceArgs
@@ -24,12 +26,10 @@ from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
+from infra.settings.names import VECTOR_STORE
 from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
-
-VECTOR_STORE = "vectors"
-SNAPSHOT_ACCOUNT = "qdrant"
 
 
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
     _warn(settings)
     layer = _Layer(settings=settings, plan=plan, cluster=cluster, options=_options(settings, plan, cluster))
     space = layer.namespace()
-    pools = layer.pools()
     store = layer.store(space)
+    pools = layer.pools(store)
     models = [layer.model(model, store, [space, *store.ready, *pools]) for model in plan.models]
     gateway = layer.gateway(models)
     if plan.vector_store is not None:
@@ -142,8 +142,10 @@ class _Layer:
         args = NamespaceArgs(namespace=self.settings.namespace, gpu_quota=self.plan.gpu_quota)
         return Namespace(self.settings.namespace, args, self.options)
 
-    def pools(self) -> list[pulumi.Resource]:
-        made: list[pulumi.Resource] = [self._node_group(pool) for pool in self.plan.pools if pool.kind == "managed"]
+    def pools(self, store: ModelStore) -> list[pulumi.Resource]:
+        """Register node groups, which buy at once and so wait for all weights, and Karpenter's, which buy for pods."""
+        managed = [pool for pool in self.plan.pools if pool.kind == "managed"]
+        made: list[pulumi.Resource] = [self._node_group(pool, store) for pool in managed]
         bought = tuple(pool for pool in self.plan.pools if pool.kind == "karpenter")
         if bought:
             args = KarpenterPoolsArgs(
@@ -156,7 +158,7 @@ class _Layer:
             made.append(KarpenterPools("pools", args, self.options))
         return made
 
-    def _node_group(self, pool: NodePoolPlan) -> GpuNodeGroup:
+    def _node_group(self, pool: NodePoolPlan, store: ModelStore) -> GpuNodeGroup:
         args = GpuNodeGroupArgs(
             pool=pool,
             cluster_name=self.cluster.cluster_name,
@@ -165,7 +167,7 @@ class _Layer:
             ami_type=versions.GPU_AMI_TYPE,
             tags=self.tags,
         )
-        return GpuNodeGroup(pool.name, args, self.options)
+        return GpuNodeGroup(pool.name, args, self._after(*store.ready))
 
     def store(self, space: Namespace) -> ModelStore:
         args = ModelStoreArgs(
@@ -177,7 +179,7 @@ class _Layer:
             region=self.settings.region,
             hub_secret_arn=self.settings.hub_secret_arn,
             secret_store=self.cluster.secret_store,
-            snapshots={VECTOR_STORE: SNAPSHOT_ACCOUNT} if self.plan.vector_store is not None else {},
+            snapshots={VECTOR_STORE: SERVICE_ACCOUNT} if self.plan.vector_store is not None else {},
             snapshots_of=self.plan.vector_store,
             force_destroy=not self.settings.keep_weights,
             tags=self.tags,
@@ -219,7 +221,6 @@ class _Layer:
             snapshot_image=self._image(self.settings.runtime.tools_digest),
             snapshot_bucket=store.bucket,
             region=self.settings.region,
-            service_account=SNAPSHOT_ACCOUNT,
             tags=self.tags,
         )
         VectorStore(VECTOR_STORE, args, self._after(space, *store.ready))

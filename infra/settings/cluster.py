@@ -59,7 +59,9 @@ class ClusterSettings(Stated):
     )
     system_nodes: SystemNodes = SystemNodes()
     protect: bool = Field(
-        False, description="EKS refuses to delete the cluster until this is false again and has been deployed"
+        False,
+        description="a destroy is refused, before anything is deleted, until this is false again and has been deployed;"
+        " EKS refuses to delete the cluster as well",
     )
 
     @field_validator("cidr")

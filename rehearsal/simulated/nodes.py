@@ -14,9 +14,8 @@ from kubernetes.client.exceptions import ApiException
 from rehearsal.control_plane.api import reason, request
 from rehearsal.errors import RehearsalFailed
 from sizing.catalogue import Catalogue
-from sizing.nodes.labels import GPU_RESOURCE
+from sizing.nodes.labels import GPU_RESOURCE, ZONE_ID_LABEL, ZONE_LABEL
 
-ZONE = "topology.kubernetes.io/zone"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
 EKS_CAPACITY_TYPE = "eks.amazonaws.com/capacityType"
@@ -41,6 +40,7 @@ class NodeSpec:
     name: str
     instance_type: str
     zone: str
+    """Zone id; the name that its label carries is ``zone_name`` of it."""
     capacity_type: Literal["on-demand", "spot"]
     cpu: float
     memory_gib: float
@@ -50,6 +50,12 @@ class NodeSpec:
     pool: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
+
+
+def zone_name(zone_id: str) -> str:
+    """Return the name of a zone: never its id, as in every account, so that nothing may take one for the other."""
+    prefix, _, number = zone_id.rpartition("-az")
+    return f"{prefix}-zone-{'fedcba'[int(number) - 1]}" if number.isdigit() else f"{zone_id}-name"
 
 
 def node_document(node: NodeSpec) -> dict[str, Any]:
@@ -67,8 +73,8 @@ def node_document(node: NodeSpec) -> dict[str, Any]:
         "kubernetes.io/os": "linux",
         "kubernetes.io/hostname": node.name,
         INSTANCE_TYPE: node.instance_type,
-        ZONE: node.zone,
-        "topology.k8s.aws/zone-id": node.zone,
+        ZONE_LABEL: zone_name(node.zone),
+        ZONE_ID_LABEL: node.zone,
         CAPACITY_TYPE: node.capacity_type,
         EKS_CAPACITY_TYPE: node.capacity_type.replace("-", "_").upper(),
         **({"nvidia.com/gpu.present": "true"} if node.gpus else {}),

@@ -12,7 +12,7 @@ from typing import Any
 from rehearsal.simulated.nodes import NodeSpec, Taint, allocatable_disk_gib
 from rehearsal.simulated.pods import Document, Room, admits, asked
 from sizing.catalogue import Catalogue, Instance
-from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL, ZONE_ID_LABEL
 from sizing.plan import CapacityType
 
 EFFECTS = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
@@ -62,7 +62,7 @@ def _karpenter_pool(document: Document, disks: Mapping[str, float]) -> Karpenter
         name=name,
         weight=int(spec.get("weight") or 0),
         instance_types=values.get("node.kubernetes.io/instance-type", ()),
-        zones=values.get("topology.k8s.aws/zone-id", ()) or values.get("topology.kubernetes.io/zone", ()),
+        zones=values.get(ZONE_ID_LABEL, ()),
         capacity_types=values.get("karpenter.sh/capacity-type", ("on-demand",)),
         labels={**single, **((template.get("metadata") or {}).get("labels") or {}), "karpenter.sh/nodepool": name},
         taints=tuple(

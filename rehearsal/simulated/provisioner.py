@@ -19,9 +19,10 @@ from urllib3.exceptions import HTTPError
 
 from rehearsal.control_plane.objects import Document, ObjectClient
 from rehearsal.errors import RehearsalFailed
-from rehearsal.simulated.nodes import NodeSpec, make_nodes, remove_nodes
+from rehearsal.simulated.nodes import NodeSpec, make_nodes, remove_nodes, zone_name
 from rehearsal.simulated.pods import Room, admits, asked, is_active, name_of, node_of, room_of, unschedulable
 from rehearsal.simulated.pools import CloudMarket, KarpenterPool, Purchase, choose, karpenter_pools
+from sizing.nodes.labels import ZONE_ID_LABEL, ZONE_LABEL
 
 POLL_S = 0.25
 PATIENCE_S = 5.0
@@ -208,7 +209,7 @@ def _admitted(node: NodeSpec, pod: Document) -> bool:
 
 
 def _labels_of(node: NodeSpec) -> dict[str, str]:
-    zones = {"topology.kubernetes.io/zone": node.zone, "topology.k8s.aws/zone-id": node.zone}
+    zones = {ZONE_LABEL: zone_name(node.zone), ZONE_ID_LABEL: node.zone}
     return {**zones, **node.labels}
 
 
@@ -221,7 +222,7 @@ def _per_zone(nodes: Sequence[Document], bought: Sequence[NodeSpec]) -> Counter[
     zones = Counter(one.zone for one in bought)
     for node in nodes:
         if room_of(node["status"].get("allocatable") or {}).gpus:
-            zones[node["metadata"]["labels"].get("topology.kubernetes.io/zone", "")] += 1
+            zones[node["metadata"]["labels"].get(ZONE_ID_LABEL, "")] += 1
     return zones
 
 

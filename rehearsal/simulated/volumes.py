@@ -15,8 +15,8 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from rehearsal.control_plane.api import request
+from sizing.nodes.labels import ZONE_LABEL
 
-ZONE = "topology.kubernetes.io/zone"
 _SELECTED = "volume.kubernetes.io/selected-node"
 _POLL_S = 0.3
 _VOLUMES = "/api/v1/persistentvolumes"
@@ -64,7 +64,7 @@ class VolumeProvisioner:
 
     def _zone(self, node: str) -> str | None:
         labels = request(self._api, "GET", f"/api/v1/nodes/{node}")["metadata"].get("labels", {})
-        return str(labels[ZONE]) if ZONE in labels else None
+        return str(labels[ZONE_LABEL]) if ZONE_LABEL in labels else None
 
     def _create(self, volume: dict[str, Any]) -> None:
         try:
@@ -98,7 +98,7 @@ def volume_for(claim: dict[str, Any], storage: dict[str, Any], zone: str | None)
         "csi": {"driver": storage["provisioner"], "volumeHandle": name},
     }
     if zone:
-        match = {"key": ZONE, "operator": "In", "values": [zone]}
+        match = {"key": ZONE_LABEL, "operator": "In", "values": [zone]}
         spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [match]}]}}
     annotations = {"pv.kubernetes.io/provisioned-by": storage["provisioner"]}
     return {

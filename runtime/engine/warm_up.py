@@ -1,8 +1,8 @@
 """Warm-up: the first requests compile and capture, so ours are the first ones, and readiness waits for them.
 
-A warm-up that takes too long does not hold the replica back: a slow first answer is better than none. One that the
-engine answers with an error does: no later prompt would fare better, so the launcher ends and Kubernetes starts it
-again.
+A warm-up that takes too long does not hold the replica back: a slow first answer is better than none. One in which the
+engine fails (HTTP 500 and above) does: no later prompt would fare better, so the launcher ends and Kubernetes starts it
+again. An engine that refuses the prompt, as one that only embeds does, is well.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ POLL_S = 0.5
 ANSWER_TOKENS = 8
 PROMPT_WORDS = (1, 64, 512)
 """Prompt lengths in words: a single token, a usual prompt, one that fills a prefill step."""
+SERVER_ERROR, NOT_IMPLEMENTED = 500, 501
+"""From the first on the engine failed. Below, and with the second, it refused the prompt as one that embeds refuses a
+completion: it is well."""
 SHOWN_BYTES = 300
 """How much of the answer to a failed prompt is printed."""
 
@@ -76,6 +79,8 @@ def _prompt(launch: Launch, words: int, deadline: float, stopping: threading.Eve
             if _is_time_out(error):
                 return "given up, out of time"
             if isinstance(error, HTTPError):
+                if error.code < SERVER_ERROR or error.code == NOT_IMPLEMENTED:
+                    return f"given up, {_problem(error)}"
                 raise WarmUpFailed(words, _problem(error)) from error
             problem = error  # no connection: the engine restarts or ends, the launcher sees which
             stopping.wait(POLL_S)

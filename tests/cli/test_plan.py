@@ -251,6 +251,13 @@ def test_another_checkpoint_is_named_where_it_is_chosen(tonnage: Tonnage) -> Non
         (("--quota", "many"), "--quota: 'many' is no quota"),
         (("--quota", "L-DB2E81BA=1", "--quota", "L-DB2E81BA=2"), "--quota: quota L-DB2E81BA is stated twice"),
         (("--min-replicas", "3", "--max-replicas", "2"), "floor 3 is above ceiling 2"),
+        (
+            ("--scale-to-zero", "--min-replicas", "1"),
+            (
+                "options: scaleToZero is true beside replicas.floor 1, which never sleeps; limit: floor 0; "
+                "hint: leave out one of the two"
+            ),
+        ),
         (("--max-replicas", "0"), "--max-replicas: 0"),
         (("--allowed-variant", "Qwen/Qwen3-8B"), "is no checkpoint of"),
     ],

@@ -19,9 +19,10 @@ from infra import versions
 from infra.config import STACKS_DIR, config_values, settings_from_file, stack_file, stacks
 from infra.offline import OfflineGraph, run_offline
 from infra.outputs import VERSION, ClusterOutputs, parse
-from infra.program import plan_for
+from infra.program import main, plan_for
 from infra.provider_outputs import synthesise
 from infra.recording import record
+from infra.settings.names import OWN_OBJECTS
 from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from tests.support.seeds import reseeded
@@ -74,6 +75,12 @@ def test_no_input_of_a_deployment_is_left_empty_by_missing_wiring(stack):
     text = json.dumps([resource.props for resource in graph(stack).resources])
     assert "None" not in text.replace('"clusterIP": "None"', "")
     assert "04da6b54" not in text, "an unknown value reached a deployment"
+
+
+@pytest.mark.parametrize(("stack", "stated"), [("prod-cluster", True), ("dev-cluster", False)])
+def test_protection_covers_every_resource_of_a_cluster_stack_that_states_it(stack, stated):
+    made = [one for one in graph(stack).resources if one.type.startswith(("aws:", "kubernetes:"))]
+    assert {one.protect for one in made} == {stated}
 
 
 def test_prod_has_at_least_sixty_resources():
@@ -180,6 +187,51 @@ def test_a_secret_that_the_cluster_may_not_read_is_refused(tmp_path, key, value)
     assert put("tonnage/dev/own").urns
     with pytest.raises(BadInput, match=r"elsewhere/key-AbCdEf cannot be read by tonnage-dev; limit: .*tonnage/dev/"):
         put("elsewhere/key")
+
+
+def test_the_names_that_models_may_not_take_are_those_of_all_objects_beside_them(tmp_path):
+    document = yaml.safe_load(stack_file("prod").read_text())
+    document["config"]["tonnage:hubSecretArn"] = "arn:aws:secretsmanager:us-east-1:123456789012:secret:tonnage/prod/hub"
+    (tmp_path / "Pulumi.prod.yaml").write_text(yaml.safe_dump(document))
+    (tmp_path / "Pulumi.prod-cluster.yaml").write_text(stack_file("prod-cluster").read_text())
+    placed = [one for one in run_offline("prod", stacks_dir=tmp_path).resources if one.type.startswith("kubernetes:")]
+    beside = {
+        one.props["metadata"]["name"]
+        for one in placed
+        if one.props["metadata"].get("namespace") == "serving"
+        and not any(owner in one.urn for owner in ("index:ModelService$", "index:Gateway$", ":Job::"))
+    }
+    assert beside | {"default"} == set(OWN_OBJECTS)
+
+
+JOB, GROUP, BOUGHT = "kubernetes:batch/v1:Job", "tonnage:index:GpuNodeGroup", "tonnage:index:KarpenterPools"
+
+
+def test_machines_are_bought_when_all_weights_are_there_and_models_wait_for_both():
+    recorded = graph("prod").resources
+    of = {token: [one for one in recorded if one.type == token] for token in (JOB, GROUP, BOUGHT)}
+    jobs = {job.urn for job in of[JOB]}
+    assert len(jobs) == len(of[GROUP]) == 2
+    assert all(jobs <= set(group.dependencies) for group in of[GROUP])
+    assert not any(jobs & set(pools.dependencies) for pools in of[BOUGHT])  # they buy for pods only
+    machines = {one.urn for one in recorded if one.type == "aws:eks/nodeGroup:NodeGroup"}
+    machines |= {one.urn for one in recorded if one.type == "kubernetes:karpenter.sh/v1:NodePool"}
+    models = [one for one in recorded if one.type == "tonnage:index:ModelService"]
+    assert len(models) == 2
+    assert all(jobs | machines <= set(model.dependencies) for model in models)
+
+
+def test_nothing_below_a_node_group_is_asked_for_before_the_jobs_have_answered():
+    asked = []
+
+    def answer(token, name, inputs):
+        asked.append(token)
+        outputs = {**inputs, "outputs": graph("prod-cluster").outputs, "secretOutputNames": []}
+        return outputs if token == "pulumi:pulumi:StackReference" else synthesise(token, name, inputs)
+
+    record(main, stack="prod", config=config_values(stack_file("prod")), answer=answer)
+    last_job = max(place for place, token in enumerate(asked) if token == JOB)
+    assert last_job < asked.index("aws:ec2/launchTemplate:LaunchTemplate") < asked.index("aws:eks/nodeGroup:NodeGroup")
 
 
 def test_versions_are_pinned_and_images_have_digests():

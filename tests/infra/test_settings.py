@@ -12,6 +12,7 @@ import yaml
 from infra.config import STACKS_DIR, settings_from_file, settings_from_pulumi, stack_file, stacks
 from infra.recording import record
 from infra.settings.cluster import ClusterSettings, SystemNodes
+from infra.settings.names import OWN_OBJECTS
 from infra.settings.schema import schema
 from infra.settings.serving import ServingSettings
 from sizing.catalogue.files import serving_facts
@@ -207,6 +208,70 @@ def test_two_models_of_one_name_are_refused(tmp_path):
         refusal(tmp_path, yaml.safe_dump(document))
         == "tonnage:models: two models are named 'chat'; give each its own name"
     )
+
+
+def test_a_model_that_sleeps_beside_a_floor_that_never_does_is_refused(tmp_path):
+    asleep = SERVING.replace("      workload:", "      scaleToZero: true\n      replicas: {floor: 1}\n      workload:")
+    assert refusal(tmp_path, asleep) == (
+        "tonnage:models[0]: scaleToZero is true beside replicas.floor 1, which never sleeps; "
+        "limit: floor 0; hint: leave out one of the two"
+    )
+
+
+CLUSTER_NAMESPACES = "default, envoy-gateway-system, external-secrets, keda, monitoring, nvidia-device-plugin"
+
+
+@pytest.mark.parametrize("name", ["kube-system", "kube-public", "kube-node-lease", *CLUSTER_NAMESPACES.split(", ")])
+def test_a_namespace_of_the_cluster_is_refused_for_the_models(tmp_path, name):
+    assert refusal(tmp_path, SERVING + f"  tonnage:namespace: {name}\n") == (
+        f"tonnage:namespace: '{name}' is a namespace of the cluster, which this stack would own and on destroy delete; "
+        f"limit: not kube-..., {CLUSTER_NAMESPACES}; hint: choose another, or leave the key out"
+    )
+
+
+@pytest.mark.parametrize("name", OWN_OBJECTS)
+def test_a_model_named_like_an_object_beside_it_is_refused(tmp_path, name):
+    own = (
+        "default, default-deny, gpus, model-hub, model-ingest, qdrant, qdrant-api-key, vectors, vectors-peers, "
+        "vectors-snapshot"
+    )
+    assert refusal(tmp_path, SERVING.replace("name: chat", f"name: {name}")) == (
+        f"tonnage:models[0].name: '{name}' is the name of another object in the models' namespace; "
+        f"limit: not {own}; hint: choose another, for example {name}-model"
+    )
+
+
+SECRET, CERTIFICATE = "secretsmanager:{}:123456789012:secret:tonnage/dev/key", "acm:{}:123456789012:certificate/1a2b"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "resource"),
+    [
+        ("hubSecretArn", "  tonnage:hubSecretArn: {}\n", SECRET),
+        ("gateway.apiKeysSecretArn", "  tonnage:gateway: {{apiKeysSecretArn: '{}'}}\n", SECRET),
+        ("gateway.certificateArn", "  tonnage:gateway: {{certificateArn: '{}'}}\n", CERTIFICATE),
+    ],
+)
+def test_a_secret_or_certificate_of_another_region_is_refused(tmp_path, key, text, resource):
+    here, there = (text.format("arn:aws:" + resource.format(region)) for region in ("us-east-1", "eu-west-1"))
+    assert refusal(tmp_path, SERVING + there) == (
+        f"tonnage:{key}: is in eu-west-1, where this stack does not look; limit: aws:region us-east-1; "
+        "hint: make one in us-east-1 and give its ARN"
+    )
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(SERVING + here)
+    settings_from_file(path)
+
+
+def test_a_zone_of_another_region_is_refused(tmp_path):
+    text = CLUSTER + "  tonnage:zoneIds: [use1-az1, use2-az1]\n"
+    assert refusal(tmp_path, text) == (
+        "tonnage:zoneIds[1]: 'use2-az1' is not a zone of us-east-1; limit: ids that start with use1-az; "
+        "hint: name zones of aws:region us-east-1"
+    )
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(text.replace("use2-az1", "use1-az9"))
+    settings_from_file(path)
 
 
 def test_a_secret_in_the_typed_document_is_refused_with_the_way_out(tmp_path):

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from infra.config import stacks
+from infra.offline import run_offline
 from policies.facts.charges import gib
 from policies.facts.prices import fixed_price, memory_usd_per_gib_hour
 from policies.graph import Resource
-from policies.registry import ALL_RULES, GROUPS, judge
+from policies.registry import ALL_RULES, GROUPS, judge, judge_rule
 from policies.rules.capacity.gpu_pools import gpu_pools
 from policies.rules.cost.burn_ceiling import burn_ceiling
 from policies.rules.exposure.exposure import exposure
+from policies.rules.kubernetes.unique_names import RULE, unique_names
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from tests.policies.graphs import DIGEST, INTERNAL, deployment, good, pool, resources
@@ -37,6 +40,7 @@ def test_the_good_stack_passes_every_rule():
         ("burn-ceiling", True),
         ("gpu-pools", True),
         ("exposure", True),
+        ("unique-names", True),
     ]
 
 
@@ -216,6 +220,41 @@ def test_an_internal_load_balancer_and_an_authenticated_gateway_pass():
     assert messages(exposure, graph) == []
 
 
+def test_two_owners_of_one_object_are_named_whatever_version_they_write():
+    graph = good()
+    again = {"metadata": {"name": "chat", "namespace": "serving"}}
+    graph["old-chat"] = ("kubernetes:apps/v1beta1:Deployment", again)
+    (found,) = unique_names(resources(graph))
+    assert found.resource == "urn:old-chat"
+    assert found.message == "Deployment chat in serving is also chat; limit: one owner; hint: give one another name"
+
+
+@pytest.mark.parametrize(
+    ("token", "metadata"),
+    [
+        ("apps/v1:Deployment", {"name": "chat", "namespace": "other"}),
+        ("apps/v1:Deployment", {"namespace": "serving"}),
+        ("apps/v1:StatefulSet", {"name": "chat", "namespace": "serving"}),
+        ("serving.knative.dev/v1:Service", {"name": "chat", "namespace": "serving"}),
+    ],
+)
+def test_objects_of_another_namespace_kind_or_group_or_without_a_name_are_apart(token, metadata):
+    graph = good()
+    graph["chat-2"] = (f"kubernetes:{token}", {"metadata": metadata})
+    assert messages(unique_names, graph) == []
+
+
+@pytest.mark.parametrize("stack", stacks())
+def test_every_object_of_the_shipped_stacks_has_one_owner_before_and_after_they_are_deployed(stack):
+    for preview in (True, False):
+        found = [
+            Resource(type=one.type, name=one.name, urn=one.urn, props=one.props)
+            for one in run_offline(stack, preview=preview).resources
+        ]
+        verdict = judge_rule(RULE, found)
+        assert verdict.passed, verdict
+
+
 def test_a_secret_value_is_never_repeated():
     graph = good()
     container(graph)["env"] = [{"name": "HF_TOKEN", "value": "hf_very_secret"}]
@@ -229,6 +268,7 @@ def test_a_secret_value_is_never_repeated():
         ("burn-ceiling", lambda graph: graph["budget"][1].update({"limitAmount": UNKNOWN})),
         ("gpu-pools", lambda graph: graph["scaler"][1]["spec"].update({"maxReplicaCount": UNKNOWN})),
         ("exposure", lambda graph: container(graph).update({"image": UNKNOWN})),
+        ("unique-names", lambda graph: graph["chat"][1]["metadata"].update({"name": UNKNOWN})),
     ],
 )
 def test_a_rule_that_met_an_unknown_value_did_not_pass(rule, change):
@@ -248,7 +288,7 @@ def test_verdicts_are_plain_documents():
 
 
 def test_every_rule_has_a_name_a_description_and_a_level():
-    assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 3
+    assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 4
     assert all(rule.description.endswith(".") and rule.level == "mandatory" for rule in ALL_RULES)
     assert len(DIGEST) == 72
 

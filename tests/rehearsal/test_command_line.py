@@ -165,6 +165,22 @@ def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
     assert environment.leftovers() == []
 
 
+def test_a_protected_cluster_is_destroyed_only_after_its_protection_was_lifted(pulumi, live):
+    environment, _ = live
+    pulumi("stack init dev-cluster")
+    pulumi("config set --stack dev-cluster tonnage:protect true")
+    pulumi("up --yes --stack dev-cluster --skip-preview")
+    objects, cloud = environment.everything(), sorted(one.name for one in environment.aws.resources)
+    refused = pulumi("destroy --yes --stack dev-cluster --skip-preview", status=255)
+    assert "protected" in refused
+    assert objects <= environment.everything()
+    assert sorted(one.name for one in environment.aws.resources) == cloud
+    pulumi("config set --stack dev-cluster tonnage:protect false")
+    pulumi("up --yes --stack dev-cluster --skip-preview")
+    pulumi("destroy --yes --stack dev-cluster --skip-preview")
+    assert environment.leftovers() == []
+
+
 def test_the_serving_stack_before_its_cluster_stack_is_one_clear_line(pulumi, executor):
     pulumi.start_programs_with(executor)
     pulumi("stack init dev")

@@ -200,7 +200,7 @@ def test_a_part_that_crashes_at_the_start_is_named_in_one_line(toolbox, tmp_path
 RUN = """
 import sys, time
 from pathlib import Path
-from rehearsal.control_plane import ControlPlane
+from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.process import Supervisor
 from rehearsal.tools import ensure_tools
 toolbox = ensure_tools(lambda _: None)
@@ -217,6 +217,7 @@ def test_a_command_ended_at_any_moment_leaves_no_process_and_no_file(toolbox, tm
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as owner:
         run_dir = Path(owner.stdout.readline().strip())
+        assert run_dir.is_absolute(), "the command did not start"
         time.sleep(after_s)
         owner.send_signal(number)
     eventually(lambda: marked(run_dir), [], timeout_s=5)

@@ -1,4 +1,4 @@
-from rehearsal.simulated.nodes import NodeSpec, Taint, node_document, system_nodes
+from rehearsal.simulated.nodes import NodeSpec, Taint, node_document, system_nodes, zone_name
 from rehearsal.simulated.volumes import volume_for
 from sizing.catalogue import load_catalogue
 from sizing.nodes.labels import GPU_RESOURCE
@@ -30,7 +30,8 @@ def test_a_node_says_what_the_scheduler_and_the_pods_look_at():
     assert document["spec"]["taints"] == [{"key": GPU_RESOURCE, "value": "true", "effect": "NoSchedule"}]
     wanted = {
         "node.kubernetes.io/instance-type": "g6e.12xlarge",
-        "topology.kubernetes.io/zone": "use1-az1",
+        "topology.kubernetes.io/zone": zone_name("use1-az1"),
+        "topology.k8s.aws/zone-id": "use1-az1",
         "karpenter.sh/capacity-type": "spot",
         "eks.amazonaws.com/capacityType": "SPOT",
         "tonnage.dev/pool": "spot",
@@ -58,3 +59,9 @@ def test_a_volume_is_bound_to_its_claim_and_zone():
     assert spec["csi"] == {"driver": "ebs.csi.aws.com", "volumeHandle": "pvc-u1"}
     match = spec["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"]
     assert match == [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["use1-az1"]}]
+
+
+def test_a_zone_is_called_otherwise_than_its_id_and_no_two_alike():
+    names = [zone_name(f"use1-az{number}") for number in range(1, 7)]
+    assert len(set(names)) == 6
+    assert not [name for name in names if name.startswith("use1-az")]

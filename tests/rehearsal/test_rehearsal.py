@@ -60,7 +60,7 @@ def test_a_small_environment_comes_up_changes_nothing_twice_and_leaves_nothing()
     assert report.first_problem() == ""
     assert report.passed
     assert report.second_up == {"dev-cluster": 0, "dev": 0}
-    assert {one.rule for one in report.policies} == {"burn-ceiling", "gpu-pools", "exposure"}
+    assert {one.rule for one in report.policies} == {"burn-ceiling", "gpu-pools", "exposure", "unique-names"}
     assert report.leftovers == []
 
 

@@ -51,7 +51,7 @@ def node(name, pool, instance_type, zone, *, capacity="spot", gpus=1):
     labels = {
         "tonnage.dev/pool": pool,
         "node.kubernetes.io/instance-type": instance_type,
-        "topology.kubernetes.io/zone": zone,
+        "topology.k8s.aws/zone-id": zone,
         "karpenter.sh/capacity-type": capacity,
     }
     return {"metadata": {"name": name, "labels": labels}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}

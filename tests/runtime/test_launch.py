@@ -155,7 +155,7 @@ def test_an_engine_that_is_asked_before_it_listens_ends_in_order(pod):
         assert launcher.stderr.read() == "engine: ended as asked; exit code 0\n"
 
 
-@pytest.mark.parametrize("code", ["400", "500", "503"])
+@pytest.mark.parametrize("code", ["500", "503"])
 def test_an_engine_that_answers_the_warm_up_with_an_error_ends_the_launcher_and_is_never_ready(pod, code):
     pod.env["FAKE_PROMPT"] = code
     done = pod.run("launch")
@@ -167,6 +167,16 @@ def test_an_engine_that_answers_the_warm_up_with_an_error_ends_the_launcher_and_
     assert said[0].endswith("hint: the engine's log above says why; exit code 71")
     assert ("EngineCore" in said[0]) == (code == "500"), "the engine's own words"
     assert "warm-up" not in "".join(each for each in said if each.startswith("{")), "no line that says: done"
+
+
+@pytest.mark.parametrize("code", ["400", "404", "501"])
+def test_an_engine_that_refuses_a_completion_because_it_only_embeds_serves(pod, code):
+    pod.env["FAKE_PROMPT"] = code
+    with pod.running() as launcher:
+        wait_for(pod.marker().exists)
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(timeout=10) == 0
+        assert f"was answered with HTTP {code}" in json.loads(launcher.stderr.readline())["note"]
 
 
 def test_an_engine_that_ignores_its_end_after_a_failed_warm_up_is_killed(pod):

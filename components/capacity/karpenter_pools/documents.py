@@ -13,7 +13,7 @@ from components.common.kubernetes import minutes
 from components.common.node import node_labels
 from components.common.tags import DISCOVERY_TAG, named
 from sizing.errors import BadInput
-from sizing.nodes.labels import GPU_RESOURCE
+from sizing.nodes.labels import GPU_RESOURCE, ZONE_ID_LABEL
 from sizing.plan import NodePoolPlan
 from sizing.plan.operation import NodeLifetime
 
@@ -53,7 +53,7 @@ def requirements(pool: NodePoolPlan) -> list[dict[str, object]]:
         "kubernetes.io/arch": ["amd64"],
         "karpenter.sh/capacity-type": [pool.capacity_type],
         "node.kubernetes.io/instance-type": [offer.instance_type for offer in pool.offers],
-        "topology.k8s.aws/zone-id": sorted(pool.zones),
+        ZONE_ID_LABEL: sorted(pool.zones),
     }
     if pool.karpenter_gpu_name:
         values["karpenter.k8s.aws/instance-gpu-name"] = [pool.karpenter_gpu_name]

@@ -28,10 +28,12 @@ from sizing.serving.launch import weights_prefix
 COMPONENT = "model-ingest"
 INGEST_SERVICE_ACCOUNT = "model-ingest"
 HUB_SECRET = "model-hub"  # noqa: S105 - the name of the Secret
+OBJECT_NAMES = (INGEST_SERVICE_ACCOUNT, HUB_SECRET)
+"""Names of all objects of the component but the jobs, which carry the model's."""
 HUB_KEY = "HF_TOKEN"
 """Property of the Secrets Manager entry, key of the Secret and environment variable of the job: one name."""
-KEEP_FINISHED_S = 86_400
-"""A finished job stays a day, so that its log can be read."""
+TRY_AGAIN = {"pulumi.com/replaceUnready": "true"}
+"""Annotation of the jobs: the next update makes a failed one anew and does not wait for it (pulumi-kubernetes, Job)."""
 CONTAINER = "ingest"
 FINAL_EXIT = 2
 """Exit code of the copy when running it again changes nothing: no access, no such revision, no weights to stream."""
@@ -107,7 +109,10 @@ def job_name(model: StoredModel) -> str:
 
 
 def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str, hub_secret: str | None) -> Document:
-    """Return the Job's spec; ``image`` is the tools image by digest, ``bucket`` a name; both are only placed."""
+    """Return the Job's spec; ``image`` is the tools image by digest, ``bucket`` a name; both are only placed.
+
+    No time to live: the job is the record that its copy is complete, and what the cluster deletes is created again.
+    """
     return {
         "backoffLimit": 3,
         "podFailurePolicy": {
@@ -119,7 +124,6 @@ def ingest_job(model: StoredModel, *, image: object, bucket: object, region: str
             ]
         },
         "activeDeadlineSeconds": model.ingest.deadline_s,
-        "ttlSecondsAfterFinished": KEEP_FINISHED_S,
         "template": {
             "metadata": {"labels": labels(model.name, COMPONENT)},
             "spec": {

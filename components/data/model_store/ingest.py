@@ -87,7 +87,7 @@ def _job(
     deadline = seconds(model.ingest.deadline_s)
     return kubernetes.batch.v1.Job(
         f"{name}-{model.name}",
-        metadata=_metadata(args, documents.job_name(model)),
+        metadata={**_metadata(args, documents.job_name(model)), "annotations": documents.TRY_AGAIN},
         spec=documents.ingest_job(
             model, image=args.image, bucket=args.bucket, region=args.region, hub_secret=args.hub_secret
         ),

@@ -32,8 +32,8 @@ class VectorStoreArgs:
     snapshot_image: pulumi.Input[str]
     snapshot_bucket: pulumi.Input[str]
     region: str
-    api_key_secret: str = "qdrant-api-key"  # noqa: S105 - the name of a Secret
-    service_account: str = "qdrant"
+    api_key_secret: str = documents.KEY_SECRET
+    service_account: str = documents.SERVICE_ACCOUNT
     client_namespaces: tuple[str, ...] = ()
     monitoring_namespace: str = MONITORING_NAMESPACE
     snapshot_schedule: str = "17 2 * * *"
@@ -99,7 +99,7 @@ class VectorStore(pulumi.ComponentResource):
         skip = {"annotations": {"pulumi.com/skipAwait": "true"}}
         peers = kubernetes.core.v1.Service(
             f"{self._name}-peers",
-            metadata=self._meta(f"{self._name}-peers", **skip),
+            metadata=self._meta(documents.peers_name(self._name), **skip),
             spec=documents.peer_service(self._name),
             opts=self._child,
         )
@@ -162,7 +162,7 @@ class VectorStore(pulumi.ComponentResource):
         )
         kubernetes.networking.v1.NetworkPolicy(
             f"{self._name}-snapshot-network",
-            metadata=self._meta(f"{self._name}-snapshot"),
+            metadata=self._meta(documents.snapshot_name(self._name)),
             spec=documents.snapshot_network_policy(self._name, args.https_egress_cidrs),
             opts=self._child,
         )
@@ -171,7 +171,7 @@ class VectorStore(pulumi.ComponentResource):
         args = self._args
         kubernetes.batch.v1.CronJob(
             f"{self._name}-snapshots",
-            metadata=self._meta(f"{self._name}-snapshot"),
+            metadata=self._meta(documents.snapshot_name(self._name)),
             spec=documents.snapshot_job(
                 self._name,
                 args.plan,

@@ -18,6 +18,7 @@ from components.common.kubernetes import (
     selector,
     tcp,
 )
+from sizing.nodes.labels import ZONE_LABEL
 from sizing.plan import VectorStorePlan
 from sizing.plan.operation import Probe
 
@@ -30,6 +31,23 @@ QDRANT_USER = 1000
 
 STORAGE_FOLDER, SNAPSHOT_FOLDER = "/qdrant/storage", "/qdrant/snapshots"
 KEY_ENTRY = "api-key"
+KEY_SECRET = "qdrant-api-key"  # noqa: S105 - the name of the Secret
+SERVICE_ACCOUNT = "qdrant"
+
+
+def peers_name(name: str) -> str:
+    """Return the name of the headless Service through which the nodes find each other."""
+    return f"{name}-peers"
+
+
+def snapshot_name(name: str) -> str:
+    """Return the name of the snapshot job and of its NetworkPolicy."""
+    return f"{name}-snapshot"
+
+
+def object_names(name: str) -> tuple[str, ...]:
+    """Return the names of all objects of the component in its namespace, where account and key have theirs."""
+    return name, peers_name(name), snapshot_name(name), SERVICE_ACCOUNT, KEY_SECRET
 
 
 def storage_class(tags: Mapping[str, str] | None = None) -> Document:
@@ -152,7 +170,7 @@ def _spread(name: str, replicas: int) -> Document:
         "topologySpreadConstraints": [
             {
                 "maxSkew": 1,
-                "topologyKey": "topology.kubernetes.io/zone",
+                "topologyKey": ZONE_LABEL,
                 "whenUnsatisfiable": "ScheduleAnyway",
                 "labelSelector": chosen,
             }

@@ -11,6 +11,7 @@ from typing import Any
 from components.common.kubernetes import Document
 from components.serving.model_service.pod import PORT, key_secret
 from sizing.errors import BadInput
+from sizing.nodes.labels import ZONE_LABEL
 from sizing.plan.operation import GatewayPlan, RoutePlan
 
 REQUEST_BUFFER = "4Mi"
@@ -94,7 +95,7 @@ def _service_annotations(
 def _proxy_pods(replicas: int) -> Document:
     spread = {
         "maxSkew": 1,
-        "topologyKey": "topology.kubernetes.io/zone",
+        "topologyKey": ZONE_LABEL,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": {"app.kubernetes.io/component": "proxy"}},
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from components.common.kubernetes import (
@@ -22,7 +22,7 @@ from components.common.kubernetes import (
     selector,
 )
 from sizing.errors import BadInput
-from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
+from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL, ZONE_ID_LABEL
 from sizing.plan import NodePoolPlan, ServingPlan
 from sizing.plan.operation import Probe
 from sizing.serving.launch import launch_document
@@ -30,7 +30,6 @@ from sizing.serving.launch import launch_document
 COMPONENT = "model"
 PORT = 8000
 """Port of vLLM's OpenAI server; the engine listens nowhere else."""
-ZONE_LABEL = "topology.kubernetes.io/zone"
 LAUNCH_FOLDER = "/etc/tonnage"
 HOME = "/var/lib/tonnage"
 KEY_ENTRY = "api-key"
@@ -129,17 +128,24 @@ def _container(plan: ServingPlan, image: Any, bucket: Any, region: str, mounts: 
     }
 
 
-def node_affinity(pools: Sequence[str], weights: Sequence[int]) -> Document:
-    """Return the node affinity: only the plan's pools, preferred by its weights."""
+def node_affinity(pools: Sequence[NodePoolPlan], weights: Sequence[int]) -> Document:
+    """Return the node affinity: only the plan's pools in their zones, preferred by its weights.
 
-    def term(values: Sequence[str]) -> Document:
-        return {"matchExpressions": [{"key": POOL_LABEL, "operator": "In", "values": list(values)}]}
+    The zones are named because pools of other models with other zones may carry the same taint: without them the spread
+    would count zones in which no pool of this model buys.
+    """
 
-    required = {"nodeSelectorTerms": [term(sorted(pools))]}
+    def among(key: str, values: Iterable[str]) -> Document:
+        return {"key": key, "operator": "In", "values": sorted(values)}
+
+    zones = {zone for pool in pools for zone in pool.zones}
+    names = [pool.name for pool in pools]
+    required = {"nodeSelectorTerms": [{"matchExpressions": [among(POOL_LABEL, names), among(ZONE_ID_LABEL, zones)]}]}
     affinity: Document = {"requiredDuringSchedulingIgnoredDuringExecution": required}
     if weights:
         affinity["preferredDuringSchedulingIgnoredDuringExecution"] = [
-            {"weight": weight, "preference": term([pool])} for pool, weight in zip(pools, weights, strict=True)
+            {"weight": weight, "preference": {"matchExpressions": [among(POOL_LABEL, [name])]}}
+            for name, weight in zip(names, weights, strict=True)
         ]
     return affinity
 
@@ -154,7 +160,7 @@ def zone_spread(plan: ServingPlan) -> list[Document]:
     return [
         {
             "maxSkew": plan.placement.max_skew,
-            "topologyKey": ZONE_LABEL,
+            "topologyKey": ZONE_ID_LABEL,
             "whenUnsatisfiable": plan.placement.when_unsatisfiable,
             "nodeAffinityPolicy": "Honor",
             "nodeTaintsPolicy": "Honor",
@@ -198,7 +204,7 @@ def pod_template(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": plan.drain.grace_period_s,
             "securityContext": pod_security_context(),
-            "affinity": {"nodeAffinity": node_affinity(plan.pools, plan.placement.pool_weights)},
+            "affinity": {"nodeAffinity": node_affinity(own_pools, plan.placement.pool_weights)},
             "tolerations": _tolerations(own_pools),
             "topologySpreadConstraints": zone_spread(plan),
             "containers": [_container(plan, image, bucket, region, mounts)],

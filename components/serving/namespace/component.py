@@ -48,14 +48,14 @@ class Namespace(pulumi.ComponentResource):
         inside = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
         kubernetes.networking.v1.NetworkPolicy(
             f"{name}-deny",
-            metadata={"name": "default-deny", "namespace": args.namespace},
+            metadata={"name": documents.DENY, "namespace": args.namespace},
             spec=documents.default_deny(),
             opts=inside,
         )
         if args.gpu_quota is not None:
             kubernetes.core.v1.ResourceQuota(
                 f"{name}-gpus",
-                metadata={"name": "gpus", "namespace": args.namespace},
+                metadata={"name": documents.QUOTA, "namespace": args.namespace},
                 spec=documents.gpu_quota(args.gpu_quota),
                 opts=inside,
             )

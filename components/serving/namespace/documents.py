@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from components.common.kubernetes import Document
 from sizing.nodes.labels import GPU_RESOURCE
 
+DENY, QUOTA = "default-deny", "gpus"
+OBJECT_NAMES = (DENY, QUOTA)
+"""Names of all objects of the component inside the namespace."""
+
 
 def namespace_labels(pod_security: str, extra: Mapping[str, str]) -> dict[str, str]:
     """Return the labels that make the API server refuse pods below the given Pod Security Standard."""

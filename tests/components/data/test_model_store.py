@@ -86,6 +86,12 @@ def test_the_ingest_job_is_the_committed_one():
     assert_golden("model_ingest", job)
 
 
+def test_a_job_stays_when_it_has_ended_and_is_made_anew_where_it_has_failed(engine):
+    job = record(engine).one("kubernetes:batch/v1:Job", "models-chat").props
+    assert "ttlSecondsAfterFinished" not in job["spec"]
+    assert job["metadata"]["annotations"] == {"pulumi.com/replaceUnready": "true"}
+
+
 def test_the_hub_token_is_a_reference_and_never_text(engine):
     job = record(engine).one("kubernetes:batch/v1:Job", "models-chat").props
     (container,) = job["spec"]["template"]["spec"]["containers"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from components.capacity.karpenter_pools.documents import requirements
 from components.serving.model_service import documents
 from components.serving.model_service.component import ModelService, ModelServiceArgs
 from components.serving.model_service.pod import launch_config, node_affinity, pod_template
@@ -90,14 +91,26 @@ def test_only_listed_folders_can_be_written():
 
 
 def test_pools_are_preferred_in_the_order_of_the_plan_and_no_other_is_allowed():
-    affinity = node_affinity(("b-floor", "a-spot", "c-burst"), (100, 67, 34))
-    required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    (expression,) = required[0]["matchExpressions"]
-    assert expression == {"key": "tonnage.dev/pool", "operator": "In", "values": ["a-spot", "b-floor", "c-burst"]}
+    named = zip(("b-floor", "a-spot", "c-burst"), (("use1-az4",), ("use1-az2", "use1-az4"), ("use1-az2",)), strict=True)
+    pools = [replace(pools_for(serving_plan())[0], name=name, zones=zones) for name, zones in named]
+    affinity = node_affinity(pools, (100, 67, 34))
+    (required,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert required["matchExpressions"] == [
+        {"key": "tonnage.dev/pool", "operator": "In", "values": ["a-spot", "b-floor", "c-burst"]},
+        {"key": "topology.k8s.aws/zone-id", "operator": "In", "values": ["use1-az2", "use1-az4"]},
+    ]
     preferred = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
-    pools = [each["preference"]["matchExpressions"][0]["values"] for each in preferred]
+    names = [each["preference"]["matchExpressions"][0]["values"] for each in preferred]
     assert [each["weight"] for each in preferred] == [100, 67, 34]
-    assert pools == [["b-floor"], ["a-spot"], ["c-burst"]]
+    assert names == [["b-floor"], ["a-spot"], ["c-burst"]]
+
+
+def test_replicas_spread_over_the_label_by_which_pools_buy() -> None:
+    plan = serving_plan()
+    (spread,) = template(plan)["spec"]["topologySpreadConstraints"]
+    bought_by = {each["key"] for each in requirements(pools_for(plan)[1])}
+    assert spread["topologyKey"] == "topology.k8s.aws/zone-id"
+    assert spread["topologyKey"] in bought_by
 
 
 def test_the_taint_of_its_pools_is_tolerated_once():

@@ -1,0 +1,101 @@
+"""What valid settings must also mean: things that exist, free names, one region. A refusal is one line with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from components.common.iam import parse_arn
+from infra.settings.cluster import ClusterSettings
+from infra.settings.names import CLUSTER_NAMESPACES, KUBERNETES, OWN_OBJECTS
+from infra.settings.schema import NAMESPACE, REGION_KEY, StackSettings
+from infra.settings.serving import ServingSettings
+from sizing.catalogue import load_catalogue
+from sizing.errors import BadInput
+
+
+def check_meaning(settings: StackSettings, where: str) -> None:
+    """Refuse what no cluster could hold; ``where`` is the file, with which every message starts."""
+    _check_catalogue(settings, where)
+    if isinstance(settings, ServingSettings):
+        _check_names(settings, where)
+        _check_arns(settings, where)
+    else:
+        _check_zones(settings, where)
+
+
+def _check_catalogue(settings: StackSettings, where: str) -> None:
+    """Refuse regions, GPUs, models and instance types that the catalogue does not know, with the nearest ones."""
+    catalogue = load_catalogue()
+    lookups: list[tuple[str, Callable[[str], object], str]] = [(REGION_KEY, catalogue.region, settings.region)]
+    if isinstance(settings, ServingSettings):
+        gpus = settings.capacity.gpus or ()
+        lookups += [(f"{NAMESPACE}:capacity.gpus[{i}]", catalogue.gpu, gpu) for i, gpu in enumerate(gpus)]
+        for index, entry in enumerate(settings.models):
+            place = f"{NAMESPACE}:models[{index}]"
+            lookups.append((f"{place}.model", catalogue.model, entry.model))
+            if entry.engine.gpu is not None:
+                lookups.append((f"{place}.engine.gpu", catalogue.gpu, entry.engine.gpu))
+    else:
+        instance_type = settings.system_nodes.instance_type
+        lookups.append((f"{NAMESPACE}:systemNodes.instanceType", catalogue.instance, instance_type))
+    for place, look_up, value in lookups:
+        try:
+            look_up(value)
+        except BadInput as error:
+            raise BadInput(f"{where}: {place}", error.problem, limit=error.limit, way_out=error.way_out) from None
+
+
+def _check_names(settings: ServingSettings, where: str) -> None:
+    """Refuse names that others have: two owners of one object overwrite each other, and one destroys it for both."""
+    name = settings.namespace
+    if name in CLUSTER_NAMESPACES or name.startswith(KUBERNETES):
+        raise BadInput(
+            f"{where}: {NAMESPACE}:namespace",
+            f"{name!r} is a namespace of the cluster, which this stack would own and on destroy delete",
+            limit=f"not {KUBERNETES}..., {', '.join(CLUSTER_NAMESPACES)}",
+            way_out="choose another, or leave the key out",
+        )
+    for index, entry in enumerate(settings.models):
+        if entry.name in OWN_OBJECTS:
+            raise BadInput(
+                f"{where}: {NAMESPACE}:models[{index}].name",
+                f"{entry.name!r} is the name of another object in the models' namespace",
+                limit=f"not {', '.join(OWN_OBJECTS)}",
+                way_out=f"choose another, for example {entry.name}-model",
+            )
+
+
+def _check_arns(settings: ServingSettings, where: str) -> None:
+    """Refuse what lies in another region: load balancer and secret store look in their own only."""
+    declared = {
+        "gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
+        "gateway.certificateArn": settings.gateway.certificate_arn,
+        "hubSecretArn": settings.hub_secret_arn,
+    }
+    for key, arn in declared.items():
+        region = parse_arn(arn).region if arn else settings.region
+        if region != settings.region:
+            raise BadInput(
+                f"{where}: {NAMESPACE}:{key}",
+                f"is in {region}, where this stack does not look",
+                limit=f"{REGION_KEY} {settings.region}",
+                way_out=f"make one in {settings.region} and give its ARN",
+            )
+
+
+def _check_zones(settings: ClusterSettings, where: str) -> None:
+    """Refuse zones of another region, which is what the first part of a zone's id names."""
+    starts = sorted({_start(zone) for zone in load_catalogue().region(settings.region).zone_ids})
+    for index, zone in enumerate(settings.zone_ids or ()):
+        if _start(zone) not in starts:
+            raise BadInput(
+                f"{where}: {NAMESPACE}:zoneIds[{index}]",
+                f"{zone!r} is not a zone of {settings.region}",
+                limit=f"ids that start with {' or '.join(starts)}",
+                way_out=f"name zones of {REGION_KEY} {settings.region}",
+            )
+
+
+def _start(zone_id: str) -> str:
+    """Return the part of a zone's id that stands for its region: ``use1-az`` of ``use1-az4``."""
+    return zone_id.rstrip("0123456789")
