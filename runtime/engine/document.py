@@ -15,6 +15,8 @@ DEFAULT_PATH = "/etc/tonnage/launch.json"
 PORT = 8000
 READY_MARKER = ".tonnage-ready"
 """File in the temporary folder that says: the warm-up has ended."""
+PROGRESS = ".tonnage-progress"
+"""File beside it with the engine's figures that the last probes saw, and since when they have not moved."""
 
 OWNED_FLAGS = frozenset({"--api-key", "--host", "--model", "--port", "--root-path", "--ssl-keyfile", "--uds"})
 """Flags that decide where the engine listens, with which key and with which weights: the launcher's alone."""
@@ -155,3 +157,8 @@ def base_url() -> str:
 def ready_marker() -> Path:
     """Return the path of the file that exists once the engine has been warmed up."""
     return Path(os.environ.get("TMPDIR", "/tmp")) / READY_MARKER  # noqa: S108 - a volume of the pod alone
+
+
+def progress_file() -> Path:
+    """Return the path of the file in which one readiness probe tells the next what it saw."""
+    return ready_marker().with_name(PROGRESS)

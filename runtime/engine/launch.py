@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from types import FrameType
 
 from . import warm_up
-from .document import PORT, BadDocument, Launch, load, ready_marker
+from .document import PORT, BadDocument, Launch, load, progress_file, ready_marker
 from .warm_up import WarmUpFailed
 
 BAD_INPUT = 2
@@ -89,6 +89,12 @@ def _check_environment(environ: Mapping[str, str]) -> str:
     return bucket
 
 
+def _forget() -> None:
+    """Remove what probes read of an engine that has ended; the folder outlives the container."""
+    for file in (ready_marker(), progress_file()):
+        file.unlink(missing_ok=True)
+
+
 def _end(engine: subprocess.Popen[bytes]) -> None:
     engine.terminate()
     try:
@@ -142,7 +148,7 @@ def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
     code = engine.wait()
     asked = stopping.is_set()
     stopping.set()
-    ready_marker().unlink(missing_ok=True)
+    _forget()
     shown, reason = _verdict(code, asked=asked, failure=failures[0] if failures else None)
     print(f"{reason}; exit code {shown}", file=sys.stderr, flush=True)
     return shown
@@ -154,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         launch = load(given[0] if given else None)
         bucket = _check_environment(os.environ)
-        ready_marker().unlink(missing_ok=True)
+        _forget()
         return _supervise(command(launch, bucket), environment(launch, os.environ), launch)
     except BadDocument as error:
         print(error, file=sys.stderr)

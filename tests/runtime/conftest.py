@@ -35,10 +35,13 @@ ENGINE = """
             if code == 500:
                 self.wfile.write(b'{"error": {"message": "EngineCore\\nencountered an issue"}}')
             if self.path == "/metrics":
-                self.wfile.write(b'vllm:num_requests_running{a="b"} 3.0\\nvllm:num_requests_waiting 2.0\\n')
+                self.wfile.write(open(os.environ["FAKE_LOG"] + ".metrics", "rb").read())
         def _first_prompt(self, code):
             kind = os.environ.get("FAKE_PROMPT", "")
-            if kind == "slow":
+            refusal = os.environ["FAKE_LOG"] + ".refusal"
+            if os.path.exists(refusal):
+                return int(open(refusal).read())
+            if kind == "slow" or os.path.exists(os.environ["FAKE_LOG"] + ".frozen"):
                 time.sleep(60)
             if kind == "reset" and not os.path.exists(os.environ["FAKE_LOG"] + ".reset"):
                 open(os.environ["FAKE_LOG"] + ".reset", "w").close()
@@ -78,6 +81,7 @@ class Pod:
         vllm = folder / "bin" / "vllm"
         vllm.write_text(f"#!{sys.executable}\n" + textwrap.dedent(ENGINE))
         vllm.chmod(0o755)
+        self.shows()
         self.document = launch_document(serving_plan(start_up={"warm_up_s": 5.0}, drain={"pre_stop_s": 0}))
         self.env = {
             "FAKE_LOG": str(self.log),
@@ -124,6 +128,28 @@ class Pod:
 
     def engine(self):
         return json.loads(self.log.read_text())
+
+    def shows(self, running=3, **marks):
+        """Let the engine's figures be these from now on, as its core last reported them."""
+        given = {"num_requests_waiting": 2, "generation_tokens_total": 100, "prompt_tokens_total": 900, **marks}
+        lines = [f'vllm:num_requests_running{{a="b"}} {running}.0', *(f"vllm:{key} {given[key]}" for key in given)]
+        Path(f"{self.log}.metrics").write_text("".join(f"{line}\n" for line in lines))
+
+    def freezes(self):
+        """Let no prompt be answered any more; the API server answers everything else."""
+        Path(f"{self.log}.frozen").touch()
+
+    def refuses(self, code):
+        """Let every prompt be answered by the API server, with this code."""
+        Path(f"{self.log}.refusal").write_text(str(code))
+
+    def ages(self, seconds):
+        """Let what the last probe saw be that much older."""
+        state = json.loads(self.progress().read_text())
+        self.progress().write_text(json.dumps({**state, "since": state["since"] - seconds}))
+
+    def progress(self):
+        return self.folder / "tmp" / ".tonnage-progress"
 
     def marker(self):
         return self.folder / "tmp" / ".tonnage-ready"
