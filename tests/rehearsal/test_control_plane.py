@@ -20,7 +20,7 @@ from rehearsal.control_plane.crds import install_crds, install_schemaless
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.errors import RehearsalFailed
 from rehearsal.process import Supervisor, marked, sweep
-from rehearsal.simulated.nodes import NodeSpec, Taint, make_nodes, remove_nodes
+from rehearsal.simulated.nodes import NodeSpec, Taint, make_nodes, remove_nodes, zone_name
 from sizing.nodes.labels import GPU_RESOURCE
 
 pytestmark = pytest.mark.rehearsal
@@ -122,7 +122,7 @@ def test_a_volume_comes_in_the_zone_of_its_pod_and_goes_with_its_claim(api):
     eventually(lambda: condition(api, "keeper", "Ready"), "True: ")
     (volume,) = request(api, "GET", volumes)["items"]
     terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    assert terms[0]["matchExpressions"][0]["values"] == ["use1-az2"]
+    assert terms[0]["matchExpressions"][0]["values"] == [zone_name("use1-az2")]
     request(api, "DELETE", f"{PODS}/keeper", query={"gracePeriodSeconds": "0"})
     request(api, "DELETE", f"{claims}/data")
     eventually(lambda: request(api, "GET", volumes)["items"], [])
