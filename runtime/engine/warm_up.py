@@ -24,6 +24,8 @@ PROMPT_WORDS = (1, 64, 512)
 SERVER_ERROR, NOT_IMPLEMENTED = 500, 501
 """From the first on the engine failed. Below, and with the second, it refused the prompt as one that embeds refuses a
 completion: it is well."""
+LEAST_S = 5.0
+"""The warm-up has at least this long: a plan that expects next to nothing may be wrong."""
 SHOWN_BYTES = 300
 """How much of the answer to a failed prompt is printed."""
 
@@ -110,7 +112,7 @@ def run(launch: Launch, stopping: threading.Event, failed: Callable[[WarmUpFaile
         return
     began = time.monotonic()
     try:
-        note = _prompts(launch, began + max(5.0, 2 * launch.warm_up_budget_s), stopping)
+        note = _prompts(launch, began + max(LEAST_S, 2 * launch.warm_up_budget_s), stopping)
     except WarmUpFailed as failure:
         if not stopping.is_set():
             failed(failure)

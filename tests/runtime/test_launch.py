@@ -181,12 +181,14 @@ def test_an_engine_that_refuses_a_completion_because_it_only_embeds_serves(pod, 
 
 def test_an_engine_that_ignores_its_end_after_a_failed_warm_up_is_killed(pod):
     pod.env |= {"FAKE_PROMPT": "500", "FAKE_DEAF": "1"}
+    pod.sets("launch", LEAVE_S=0.5)
     assert pod.run("launch").returncode == 71
 
 
 def test_a_warm_up_that_runs_out_of_time_lets_the_replica_serve(pod):
     pod.env["FAKE_PROMPT"] = "slow"
     pod.document["warm_up"]["budget_s"] = 0.1
+    pod.sets("warm_up", LEAST_S=0.5)
     with pod.running() as launcher:
         wait_for(pod.marker().exists)
         assert pod.run("ready").returncode == 0

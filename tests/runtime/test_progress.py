@@ -16,6 +16,7 @@ BOUND_S = 60
 @pytest.fixture
 def served(pod):
     """A pod whose engine is warmed up."""
+    pod.sets("ready", TIMEOUT_S=1.5)
     with pod.running():
         wait_for(pod.marker().exists)
         yield pod
