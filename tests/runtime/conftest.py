@@ -94,6 +94,7 @@ class Pod:
             "TONNAGE_PORT": str(free_port()),
             "VLLM_API_KEY": "a-test-key",
         }
+        self.sets("warm_up", POLL_S=0.05)
 
     def sets(self, module, **constants):
         """Give a program of this pod other constants, in its own copy of the image: a test need not wait as long."""
