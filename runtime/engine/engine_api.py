@@ -6,12 +6,16 @@ import json
 import os
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.client import HTTPException
+from urllib.error import HTTPError
 
 from .document import base_url
 
 UNREACHABLE = (OSError, HTTPException, ValueError)
 """What a call raises while the engine does not answer, or answers nonsense."""
+REFUSALS = frozenset(range(400, 500)) - {HTTPStatus.TOO_MANY_REQUESTS} | {HTTPStatus.NOT_IMPLEMENTED}
+"""Answers that the API server gives without its core."""
 
 
 def call(path: str, *, timeout_s: float, body: Mapping[str, object] | None = None) -> bytes:
@@ -29,3 +33,11 @@ def in_flight(metrics: str) -> int:
     names = ("vllm:num_requests_running", "vllm:num_requests_waiting")
     lines = [line.rpartition(" ") for line in metrics.splitlines()]
     return round(sum(float(value) for series, _, value in lines if series.partition("{")[0] in names))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Say whether the API server refused a prompt without its core, as one that only embeds refuses a completion.
+
+    It proves neither that the core works nor that it fails. A full queue (429) is none.
+    """
+    return isinstance(error, HTTPError) and error.code in REFUSALS

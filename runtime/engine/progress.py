@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
-from http import HTTPStatus
-from urllib.error import HTTPError
 
 from .document import Launch, progress_file
-from .engine_api import UNREACHABLE, call, in_flight
+from .engine_api import UNREACHABLE, call, in_flight, is_refusal
 
 MARKS = (
     "vllm:generation_tokens_total",
@@ -25,9 +23,6 @@ MARKS = (
 )
 """Series of which at least one moves in a working engine; the cache fills with each chunk of a long prefill, whose
 tokens are counted only at its end."""
-
-REFUSALS = frozenset(range(400, 500)) - {HTTPStatus.TOO_MANY_REQUESTS} | {HTTPStatus.NOT_IMPLEMENTED}
-"""Answers that the API server gives without its core."""
 
 LEAST_STILL_S = 60.0
 """The least time without a move that is suspect: kernels compiled for a new shape, grammars of structured output."""
@@ -55,17 +50,12 @@ def _unmoved_since(marks: list[str], now: float) -> float:
     return now
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Say whether the server refused the prompt, as one that only embeds does; a full queue (429) is none."""
-    return isinstance(error, HTTPError) and error.code in REFUSALS
-
-
 def _lets_a_token_stand(launch: Launch, timeout_s: float) -> bool:
     """Ask for one token; a refusal proves nothing about the core, so it is none that stands still."""
     try:
         call("/v1/completions", timeout_s=timeout_s, body={"model": launch.name, "prompt": "a", "max_tokens": 1})
     except UNREACHABLE as error:
-        return not _is_refusal(error)
+        return not is_refusal(error)
     return False
 
 

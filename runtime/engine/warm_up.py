@@ -12,18 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from urllib.error import HTTPError
 
 from .document import Launch, ready_marker
-from .engine_api import UNREACHABLE, call
+from .engine_api import UNREACHABLE, call, is_refusal
 
 POLL_S = 0.5
 ANSWER_TOKENS = 8
 PROMPT_WORDS = (1, 64, 512)
 """Prompt lengths in words: a single token, a usual prompt, one that fills a prefill step."""
-SERVER_ERROR, NOT_IMPLEMENTED = 500, 501
-"""From the first on the engine failed. Below, and with the second, it refused the prompt as one that embeds refuses a
-completion: it is well."""
 LEAST_S = 5.0
 """The warm-up has at least this long: a plan that expects next to nothing may be wrong."""
 SHOWN_BYTES = 300
@@ -80,11 +78,11 @@ def _prompt(launch: Launch, words: int, deadline: float, stopping: threading.Eve
         except UNREACHABLE as error:
             if _is_time_out(error):
                 return "given up, out of time"
-            if isinstance(error, HTTPError):
-                if error.code < SERVER_ERROR or error.code == NOT_IMPLEMENTED:
-                    return f"given up, {_problem(error)}"
+            if is_refusal(error):
+                return f"given up, {_problem(error)}"
+            if isinstance(error, HTTPError) and error.code != HTTPStatus.TOO_MANY_REQUESTS:
                 raise WarmUpFailed(words, _problem(error)) from error
-            problem = error  # no connection: the engine restarts or ends, the launcher sees which
+            problem = error  # no connection, or a full queue: the launcher sees whether the engine ends
             stopping.wait(POLL_S)
         else:
             return None
