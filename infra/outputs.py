@@ -30,6 +30,8 @@ class ClusterOutputs:
     region: str
     cluster_name: str
     cluster_arn: str
+    kubernetes_version: str
+    """Version of the control plane: node groups and the image of Karpenter's nodes follow it."""
     endpoint: str
     certificate_authority: str
     security_group_id: str

@@ -1,8 +1,7 @@
 """Every version that a deployment installs, one line each; images by digest.
 
-Nothing else in the repository names a version of a cluster component. A test refuses floating names. The versions of
-the EKS add-ons are those that EKS resolved for Kubernetes 1.36; ``aws eks describe-addon-versions
---kubernetes-version 1.36`` lists newer ones.
+Nothing else in the repository names a version of a cluster component but ``kubernetes_versions.json``: what follows
+the Kubernetes version (EKS add-ons, node image) is there. A test refuses floating names.
 """
 
 from __future__ import annotations
@@ -10,19 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from components.common.charts import ChartVersion
+from infra.kubernetes_versions import newest_version
 
-KUBERNETES = "1.36"
-AMI_ALIAS = "al2023@v20260714"
+KUBERNETES = newest_version()
 GPU_AMI_TYPE = "AL2023_x86_64_NVIDIA"
-
-ADDONS: Mapping[str, str] = {
-    "aws-ebs-csi-driver": "v1.63.1-eksbuild.1",
-    "coredns": "v1.14.3-eksbuild.16",
-    "eks-node-monitoring-agent": "v1.6.7-eksbuild.1",
-    "eks-pod-identity-agent": "v1.3.10-eksbuild.3",
-    "kube-proxy": "v1.36.0-eksbuild.21",
-    "vpc-cni": "v1.22.4-eksbuild.3",
-}
 
 KARPENTER = ChartVersion(chart="oci://public.ecr.aws/karpenter/karpenter", version="1.14.1")
 CHARTS: Mapping[str, ChartVersion] = {

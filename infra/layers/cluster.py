@@ -12,6 +12,7 @@ from components.cluster.network.component import Network, NetworkArgs
 from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
+from infra.kubernetes_versions import kubernetes_version
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
@@ -82,6 +83,7 @@ def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -
     return {
         "cluster_name": cluster.cluster_name,
         "cluster_arn": cluster.cluster_arn,
+        "kubernetes_version": cluster.kubernetes_version,
         "endpoint": cluster.endpoint,
         "certificate_authority": cluster.certificate_authority,
         "security_group_id": cluster.security_group_id,
@@ -117,7 +119,7 @@ def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, s
         routes=network.routes,
         admin_role_arns=settings.admin_role_arns,
         public_access_cidrs=settings.public_access_cidrs,
-        addons=versions.ADDONS,
+        addons=kubernetes_version(settings.kubernetes_version, "tonnage:kubernetesVersion").addons,
         system_instance_type=settings.system_nodes.instance_type,
         system_nodes=settings.system_nodes.count,
         system_disk_gib=settings.system_nodes.disk_gib,

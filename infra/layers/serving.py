@@ -24,6 +24,7 @@ from components.serving.gateway.component import Gateway, GatewayArgs
 from components.serving.model_service.component import ModelService, ModelServiceArgs
 from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
+from infra.kubernetes_versions import KubernetesVersion, kubernetes_version
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.names import VECTOR_STORE
@@ -35,9 +36,12 @@ from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
     _check_zones(plan, cluster)
+    nodes = kubernetes_version(cluster.kubernetes_version, f"Kubernetes of {cluster.cluster_name}")
     _check_secrets(settings, cluster)
     _warn(settings)
-    layer = _Layer(settings=settings, plan=plan, cluster=cluster, options=_options(settings, plan, cluster))
+    layer = _Layer(
+        settings=settings, plan=plan, cluster=cluster, nodes=nodes, options=_options(settings, plan, cluster)
+    )
     space = layer.namespace()
     store = layer.store(space)
     pools = layer.pools(store)
@@ -126,6 +130,8 @@ class _Layer:
     settings: ServingSettings
     plan: StackPlan
     cluster: ClusterOutputs
+    nodes: KubernetesVersion
+    """What the nodes of this cluster run."""
     options: pulumi.ResourceOptions
 
     @property
@@ -152,7 +158,7 @@ class _Layer:
                 pools=bought,
                 cluster_name=self.cluster.cluster_name,
                 node_role_name=self.cluster.node_role_name,
-                ami_alias=versions.AMI_ALIAS,
+                ami_alias=self.nodes.ami_alias,
                 tags=self.tags,
             )
             made.append(KarpenterPools("pools", args, self.options))
@@ -165,6 +171,7 @@ class _Layer:
             node_role_arn=self.cluster.node_role_arn,
             subnet_ids=self.cluster.private_subnet_ids,
             ami_type=versions.GPU_AMI_TYPE,
+            kubernetes_version=self.nodes.version,
             tags=self.tags,
         )
         return GpuNodeGroup(pool.name, args, self._after(*store.ready))

@@ -47,7 +47,10 @@ class ClusterSettings(Stated):
         " example ecr.api or sts; each is billed per zone and hour. The endpoint of S3 is free and always there",
     )
     kubernetes_version: str = Field(
-        versions.KUBERNETES, pattern=r"^1\.\d{2}$", description="minor version of Kubernetes on EKS"
+        versions.KUBERNETES,
+        pattern=r"^1\.\d{2}$",
+        description="minor version of Kubernetes on EKS, one of infra/kubernetes_versions.json; add-ons, node image and"
+        " node groups follow it",
     )
     admin_role_arns: tuple[RoleArn, ...] = Field(
         min_length=1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from components.common.iam import parse_arn
+from infra.kubernetes_versions import kubernetes_version, outside_window
 from infra.settings.cluster import ClusterSettings
 from infra.settings.names import CLUSTER_NAMESPACES, KUBERNETES, OWN_OBJECTS
 from infra.settings.schema import NAMESPACE, REGION_KEY, StackSettings
@@ -20,6 +21,7 @@ def check_meaning(settings: StackSettings, where: str) -> None:
         _check_names(settings, where)
         _check_arns(settings, where)
     else:
+        _check_kubernetes(settings, where)
         _check_zones(settings, where)
 
 
@@ -81,6 +83,14 @@ def _check_arns(settings: ServingSettings, where: str) -> None:
                 limit=f"{REGION_KEY} {settings.region}",
                 way_out=f"make one in {settings.region} and give its ARN",
             )
+
+
+def _check_kubernetes(settings: ClusterSettings, where: str) -> None:
+    """Refuse a Kubernetes version for which no add-ons and node image are known, or that a chart is not made for."""
+    place = f"{where}: {NAMESPACE}:kubernetesVersion"
+    version = kubernetes_version(settings.kubernetes_version, place).version
+    for problem in outside_window(version):
+        raise BadInput(place, f"{version} is not what {problem}", way_out="choose a version that every chart is for")
 
 
 def _check_zones(settings: ClusterSettings, where: str) -> None:

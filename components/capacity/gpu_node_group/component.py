@@ -20,7 +20,8 @@ from sizing.plan import NodePoolPlan
 class GpuNodeGroupArgs:
     """One managed pool of the plan.
 
-    ``subnet_ids`` maps zone ids to private subnets and must hold every zone of the pool. ``ami_release_version``
+    ``subnet_ids`` maps zone ids to private subnets and must hold every zone of the pool. ``kubernetes_version`` is
+    that of the control plane: without it a group stays on the version that it was made with. ``ami_release_version``
     pins the node image; without it EKS takes the newest at creation and keeps it until the Kubernetes version changes.
     """
 
@@ -28,6 +29,7 @@ class GpuNodeGroupArgs:
     cluster_name: pulumi.Input[str]
     node_role_arn: pulumi.Input[str]
     subnet_ids: Mapping[str, pulumi.Input[str]]
+    kubernetes_version: pulumi.Input[str]
     tags: Mapping[str, str]
     ami_type: str = GPU_AMI_TYPE
     ami_release_version: str | None = None
@@ -76,6 +78,7 @@ def _node_group(
         node_group_name=documents.node_group_name(name, pool, args.ami_type),
         node_role_arn=args.node_role_arn,
         ami_type=args.ami_type,
+        version=args.kubernetes_version,
         release_version=args.ami_release_version,
         capacity_type="SPOT" if pool.capacity_type == "spot" else "ON_DEMAND",
         instance_types=documents.instance_types(pool),

@@ -67,6 +67,7 @@ class Cluster(pulumi.ComponentResource):
 
     cluster_name: pulumi.Output[str]
     cluster_arn: pulumi.Output[str]
+    kubernetes_version: pulumi.Output[str]
     endpoint: pulumi.Output[str]
     certificate_authority: pulumi.Output[str]
     security_group_id: pulumi.Output[str]
@@ -91,6 +92,7 @@ class Cluster(pulumi.ComponentResource):
     def _set_outputs(self, node_role: aws.iam.Role) -> None:
         self.cluster_name = self.eks_cluster.name
         self.cluster_arn = self.eks_cluster.arn
+        self.kubernetes_version = self.eks_cluster.version
         self.endpoint = self.eks_cluster.endpoint
         self.certificate_authority = self.eks_cluster.certificate_authority.data
         self.security_group_id = self.eks_cluster.vpc_config.cluster_security_group_id
@@ -100,6 +102,7 @@ class Cluster(pulumi.ComponentResource):
             {
                 "clusterName": self.cluster_name,
                 "clusterArn": self.cluster_arn,
+                "kubernetesVersion": self.kubernetes_version,
                 "endpoint": self.endpoint,
                 "certificateAuthority": self.certificate_authority,
                 "securityGroupId": self.security_group_id,
@@ -253,6 +256,8 @@ class Cluster(pulumi.ComponentResource):
             node_group_name=documents.system_node_group_name(name, args.system_instance_type),
             node_role_arn=role.arn,
             ami_type=SYSTEM_AMI_TYPE,
+            # The output, not the setting: a group cannot be newer than its control plane.
+            version=self.eks_cluster.version,
             release_version=args.system_release_version,
             capacity_type="ON_DEMAND",
             instance_types=[args.system_instance_type],

@@ -17,6 +17,7 @@ ARGS = GpuNodeGroupArgs(
     pool=POOL,
     cluster_name="tonnage-prod",
     node_role_arn="arn:aws:iam::123456789012:role/tonnage-prod-node",
+    kubernetes_version="1.36",
     subnet_ids={**SUBNETS, "use1-az9": "subnet-elsewhere"},
     tags={"tonnage:stack": "prod"},
 )

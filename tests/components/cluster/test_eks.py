@@ -9,7 +9,7 @@ import pytest
 from components.cluster.eks.component import Cluster, ClusterArgs
 from components.cluster.eks.documents import ADDON_IDENTITIES, AFTER_NODES, BEFORE_NODES, addon_configuration
 from components.cluster.network.component import Network, NetworkArgs
-from infra import versions
+from infra.kubernetes_versions import table
 from sizing.errors import BadInput
 
 ADDONS = dict.fromkeys((*BEFORE_NODES, "coredns", "aws-ebs-csi-driver"), "v1.2.3-eksbuild.1")
@@ -142,4 +142,4 @@ def test_node_repair_has_the_agent_that_sees_broken_gpus():
     assert json.loads(addon_configuration("eks-node-monitoring-agent")) == {
         "dcgmAgent": {"tolerations": [{"operator": "Exists"}]}
     }
-    assert "eks-node-monitoring-agent" in versions.ADDONS
+    assert all("eks-node-monitoring-agent" in row["addons"] for row in table()["versions"].values())
