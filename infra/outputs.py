@@ -25,7 +25,7 @@ READ_OUTPUTS = "pulumi:pulumi:readStackOutputs"
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOutputs:
-    """What the serving stack needs to know of its cluster. Every value is plain text."""
+    """What the serving stack needs to know of its cluster. Every value is plain: text, or a mapping of it."""
 
     region: str
     cluster_name: str
@@ -39,6 +39,11 @@ class ClusterOutputs:
     node_role_name: str
     private_subnet_ids: Mapping[str, str]
     """Zone id -> private subnet."""
+    private_cidrs: Mapping[str, str]
+    """Zone id -> addresses of its private subnet."""
+    system_nodes: Mapping[str, int]
+    """Zone id -> nodes without GPU; zones that have none are left out."""
+    system_instance_type: str
     repository_url: str
     secret_store: str
     """ClusterSecretStore with which External Secrets reads Secrets Manager."""

@@ -9,6 +9,7 @@ import pulumi
 from components.cluster.eks.component import Cluster, ClusterArgs
 from components.cluster.karpenter_controller.component import KarpenterController, KarpenterControllerArgs
 from components.cluster.network.component import Network, NetworkArgs
+from components.cluster.network.documents import subnet_layout
 from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
@@ -18,6 +19,7 @@ from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
+from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, nodes_by_zone
 from sizing.nodes.zones import network_zones as zones_by_offer
 
 Exports = dict[str, Any]
@@ -33,6 +35,27 @@ def network_zones(settings: ClusterSettings) -> tuple[str, ...]:
     return tuple(sorted(ranked[: settings.zones]))
 
 
+def system_nodes_of(settings: ClusterSettings) -> SystemNodes:
+    """Return the system nodes by zone; BadInput for a type that has GPUs or that a zone does not sell."""
+    nodes = settings.system_nodes
+    by_zone = nodes_by_zone(network_zones(settings), nodes.count)
+    instance = load_catalogue().instance(nodes.instance_type)
+    check_instance(instance, settings.region, tuple(by_zone), "tonnage:systemNodes.instanceType")
+    return SystemNodes(instance=instance, by_zone=by_zone)
+
+
+def _checked_by_serving(settings: ClusterSettings) -> Exports:
+    """Return what a serving stack compares its plan with before it makes anything."""
+    nodes = system_nodes_of(settings)
+    return {
+        "system_instance_type": nodes.instance.instance_type,
+        "system_nodes": nodes.by_zone,
+        "private_cidrs": {
+            pair.zone_id: pair.private_cidr for pair in subnet_layout(settings.cidr, network_zones(settings))
+        },
+    }
+
+
 def environment(stack: str) -> str:
     """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
     return stack.removesuffix("-cluster")
@@ -40,6 +63,7 @@ def environment(stack: str) -> str:
 
 def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
+    check_fit(system_nodes_of(settings), store=None, proxies=0)
     tags = {"tonnage:stack": stack}
     name = f"tonnage-{environment(stack)}"
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
@@ -71,6 +95,7 @@ def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
             {
                 **_cluster_exports(network, cluster, operators),
                 "region": settings.region,
+                **_checked_by_serving(settings),
                 "repository_url": registry.repository_url,
                 "secrets_prefix": secrets_prefix(stack),
                 "karpenter_role_name": karpenter.role_name,
@@ -115,13 +140,13 @@ def _network_args(settings: ClusterSettings, cluster_name: str, tags: dict[str, 
 def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, str]) -> ClusterArgs:
     return ClusterArgs(
         kubernetes_version=settings.kubernetes_version,
-        private_subnet_ids=network.private_subnet_ids,
+        private_subnet_ids=network.private_subnet_ids_by_zone,
         routes=network.routes,
         admin_role_arns=settings.admin_role_arns,
         public_access_cidrs=settings.public_access_cidrs,
         addons=kubernetes_version(settings.kubernetes_version, "tonnage:kubernetesVersion").addons,
         system_instance_type=settings.system_nodes.instance_type,
-        system_nodes=settings.system_nodes.count,
+        system_nodes=system_nodes_of(settings).by_zone,
         system_disk_gib=settings.system_nodes.disk_gib,
         deletion_protection=settings.protect,
         tags=tags,

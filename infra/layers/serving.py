@@ -13,7 +13,6 @@ import pulumi
 
 from components.capacity.gpu_node_group.component import GpuNodeGroup, GpuNodeGroupArgs
 from components.capacity.karpenter_pools.component import KarpenterPools, KarpenterPoolsArgs
-from components.common.iam import parse_arn
 from components.common.well_known import GATEWAY_NAMESPACE
 from components.data.model_store.component import ModelStore, ModelStoreArgs
 from components.data.model_store.documents import StoredModel
@@ -24,20 +23,18 @@ from components.serving.gateway.component import Gateway, GatewayArgs
 from components.serving.model_service.component import ModelService, ModelServiceArgs
 from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
-from infra.kubernetes_versions import KubernetesVersion, kubernetes_version
+from infra.kubernetes_versions import KubernetesVersion
+from infra.layers.cross_stack import check_against_cluster
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.names import VECTOR_STORE
 from infra.settings.serving import ServingSettings
-from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 
 
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
-    _check_zones(plan, cluster)
-    nodes = kubernetes_version(cluster.kubernetes_version, f"Kubernetes of {cluster.cluster_name}")
-    _check_secrets(settings, cluster)
+    nodes = check_against_cluster(settings, plan, cluster)
     _warn(settings)
     layer = _Layer(
         settings=settings, plan=plan, cluster=cluster, nodes=nodes, options=_options(settings, plan, cluster)
@@ -56,36 +53,6 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
         "burnUsdPerHour": asdict(plan.burn_usd_per_hour),
         "budgetUsdPerMonth": plan.budget.monthly_usd,
     }
-
-
-def _check_zones(plan: StackPlan, cluster: ClusterOutputs) -> None:
-    """Refuse pools in zones where the cluster has no subnet: the node group would fail during ``up``."""
-    for pool in plan.pools:
-        missing = sorted(set(pool.zones) - set(cluster.private_subnet_ids))
-        if missing:
-            raise BadInput(
-                f"pools.{pool.name}.zones",
-                f"{', '.join(missing)} have no subnet in {cluster.cluster_name}",
-                limit=f"zones of the cluster: {', '.join(sorted(cluster.private_subnet_ids))}",
-                way_out="add them to tonnage:zoneIds of the cluster stack",
-            )
-
-
-def _check_secrets(settings: ServingSettings, cluster: ClusterOutputs) -> None:
-    """Refuse secrets that the External Secrets of this cluster may not read: pods would wait for them forever."""
-    declared = {
-        "tonnage:gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
-        "tonnage:hubSecretArn": settings.hub_secret_arn,
-    }
-    for key, arn in sorted(declared.items()):
-        name = parse_arn(arn).resource.removeprefix("secret:") if arn else ""
-        if arn and not name.startswith(f"{cluster.secrets_prefix}/"):
-            raise BadInput(
-                key,
-                f"{name} cannot be read by {cluster.cluster_name}",
-                limit=f"secrets named {cluster.secrets_prefix}/...",
-                way_out="copy the secret to a name under that prefix",
-            )
 
 
 def _warn(settings: ServingSettings) -> None:

@@ -28,15 +28,16 @@ class ClusterArgs:
 
     The component's name is the cluster's name. ``admin_role_arns`` must include the role that deploys: nobody else
     gets access, also not the creator. ``public_access_cidrs`` empty means that only the VPC reaches the API.
+    ``private_subnet_ids`` and ``system_nodes`` go by zone id: each zone that has system nodes has a group of its own.
     ``addons`` maps add-on names to exact versions. ``routes`` is the way out of the subnets, which nodes wait for.
     """
 
     kubernetes_version: str
-    private_subnet_ids: Sequence[pulumi.Input[str]]
+    private_subnet_ids: Mapping[str, pulumi.Input[str]]
     admin_role_arns: tuple[str, ...]
     addons: Mapping[str, str]
     system_instance_type: str
-    system_nodes: int
+    system_nodes: Mapping[str, int]
     system_disk_gib: int
     tags: Mapping[str, str]
     public_access_cidrs: tuple[str, ...] = ()
@@ -49,10 +50,10 @@ class ClusterArgs:
     def __post_init__(self) -> None:
         """Refuse bad lists, open networks and unpinned add-ons before anything is registered."""
         require_text("cluster.kubernetesVersion", self.kubernetes_version)
-        require_list("cluster.privateSubnetIds", self.private_subnet_ids, at_least=2, wired=True)
+        documents.check_system_nodes(self.system_nodes, self.private_subnet_ids)
+        require_list("cluster.privateSubnetIds", [*self.private_subnet_ids.values()], at_least=2, wired=True)
         require_list("cluster.adminRoleArns", self.admin_role_arns, at_least=1)
         require_list("cluster.publicAccessCidrs", self.public_access_cidrs)
-        require_number("cluster.systemNodes", self.system_nodes, at_least=2, at_most=100)
         require_number("cluster.systemDiskGib", self.system_disk_gib, at_least=20, at_most=16384)
         require_tags("cluster.tags", self.tags)
         documents.check_admin_roles(self.admin_role_arns)
@@ -85,7 +86,7 @@ class Cluster(pulumi.ComponentResource):
         trust = assume_role_by_service("ec2.amazonaws.com")
         node_role, attached = self._role("node", trust, documents.NODE_POLICIES)
         nodes = self._system_nodes(node_role, after=[*before, *attached, *args.routes])
-        self.ready = [nodes, *self._addons(documents.AFTER_NODES, after=[nodes])]
+        self.ready = [*nodes, *self._addons(documents.AFTER_NODES, after=nodes)]
         self._tag_security_group()
         self._set_outputs(node_role)
 
@@ -189,7 +190,7 @@ class Cluster(pulumi.ComponentResource):
     def _vpc_config(self) -> aws.eks.ClusterVpcConfigArgs:
         cidrs = list(self._args.public_access_cidrs)
         return aws.eks.ClusterVpcConfigArgs(
-            subnet_ids=list(self._args.private_subnet_ids),
+            subnet_ids=list(self._args.private_subnet_ids.values()),
             endpoint_private_access=True,
             endpoint_public_access=bool(cidrs),
             public_access_cidrs=cidrs or None,
@@ -244,16 +245,25 @@ class Cluster(pulumi.ComponentResource):
             opts=self._after([*after, *attached]),
         )
 
-    def _system_nodes(self, role: aws.iam.Role, *, after: Sequence[pulumi.Resource]) -> aws.eks.NodeGroup:
+    def _system_nodes(self, role: aws.iam.Role, *, after: Sequence[pulumi.Resource]) -> list[pulumi.Resource]:
         args, name = self._args, f"{self._name}-system"
         disk = Disk(size_gib=args.system_disk_gib, iops=3000, throughput_mib_per_s=125)
         template = node_launch_template(
             name, physical_name=name, disk=disk, config=node_config(local_disks=False), tags=args.tags, opts=self._child
         )
+        return [self._system_group(zone, role, template, after) for zone in args.system_nodes]
+
+    def _system_group(
+        self, zone: str, role: aws.iam.Role, template: aws.ec2.LaunchTemplate, after: Sequence[pulumi.Resource]
+    ) -> aws.eks.NodeGroup:
+        """Register the group of one zone: volumes are zonal, so a node that is replaced must come back there."""
+        args, name, count = self._args, f"{self._name}-system", self._args.system_nodes[zone]
+        # Until groups went by zone there was one; the first of them takes its place.
+        former = [pulumi.Alias(name=name)] if zone == next(iter(args.system_nodes)) else []
         return aws.eks.NodeGroup(
-            name,
+            f"{name}-{zone}",
             cluster_name=self.eks_cluster.name,
-            node_group_name=documents.system_node_group_name(name, args.system_instance_type),
+            node_group_name=documents.system_node_group_name(name, zone, args.system_instance_type),
             node_role_arn=role.arn,
             ami_type=SYSTEM_AMI_TYPE,
             # The output, not the setting: a group cannot be newer than its control plane.
@@ -261,18 +271,16 @@ class Cluster(pulumi.ComponentResource):
             release_version=args.system_release_version,
             capacity_type="ON_DEMAND",
             instance_types=[args.system_instance_type],
-            subnet_ids=list(args.private_subnet_ids),
+            subnet_ids=[args.private_subnet_ids[zone]],
             launch_template=aws.eks.NodeGroupLaunchTemplateArgs(
                 id=template.id, version=template.latest_version.apply(str)
             ),
-            scaling_config=aws.eks.NodeGroupScalingConfigArgs(
-                min_size=args.system_nodes, desired_size=args.system_nodes, max_size=args.system_nodes
-            ),
+            scaling_config=aws.eks.NodeGroupScalingConfigArgs(min_size=count, desired_size=count, max_size=count),
             update_config=aws.eks.NodeGroupUpdateConfigArgs(max_unavailable=1),
             node_repair_config=aws.eks.NodeGroupNodeRepairConfigArgs(enabled=True),
             labels=dict(SYSTEM_NODE_SELECTOR),
-            tags=self._tags("-system"),
-            opts=self._after(after),
+            tags=self._tags(f"-system-{zone}"),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after), aliases=former),
         )
 
     def _tag_security_group(self) -> None:

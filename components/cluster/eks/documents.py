@@ -104,6 +104,18 @@ def addon_configuration(addon: str) -> str | None:
     return json.dumps(values[addon], sort_keys=True) if addon in values else None
 
 
-def system_node_group_name(name: str, instance_type: str) -> str:
+def system_node_group_name(name: str, zone: str, instance_type: str) -> str:
     """Return a name that changes when the group must be replaced, so that the new one can exist beside the old."""
-    return with_digest(name, instance_type, MOST_NODE_GROUP_NAME)
+    return with_digest(f"{name}-{zone}", f"{name}|{zone}|{instance_type}", MOST_NODE_GROUP_NAME)
+
+
+def check_system_nodes(nodes: object, zones: object) -> None:
+    """Raise ``BadInput`` unless ``nodes`` maps zones that have a subnet to at least one node."""
+    where = "cluster.systemNodes"
+    if not isinstance(nodes, Mapping) or not isinstance(zones, Mapping):
+        raise BadInput(where, f"{nodes!r} is not by zone", way_out="map zone ids to nodes, and to their subnets")
+    missing = sorted(set(nodes) - set(zones))
+    if missing:
+        raise BadInput(where, f"{', '.join(missing)} have no subnet", limit=f"zones {', '.join(sorted(zones))}")
+    if not nodes or any(count < 1 for count in nodes.values()):
+        raise BadInput(where, f"{dict(nodes)}", limit="at least one node in each zone that is named")

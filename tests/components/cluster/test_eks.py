@@ -15,11 +15,11 @@ from sizing.errors import BadInput
 ADDONS = dict.fromkeys((*BEFORE_NODES, "coredns", "aws-ebs-csi-driver"), "v1.2.3-eksbuild.1")
 ARGS = ClusterArgs(
     kubernetes_version="1.36",
-    private_subnet_ids=("subnet-1", "subnet-2"),
+    private_subnet_ids={"use1-az1": "subnet-1", "use1-az2": "subnet-2"},
     admin_role_arns=("arn:aws:iam::123456789012:role/ops",),
     addons=ADDONS,
     system_instance_type="m7i.large",
-    system_nodes=2,
+    system_nodes={"use1-az1": 1, "use1-az2": 1},
     system_disk_gib=50,
     tags={"tonnage:stack": "dev-cluster"},
 )
@@ -48,11 +48,11 @@ def test_the_control_plane_is_private_encrypted_logged_and_in_standard_support(r
 
 
 def test_networking_addons_come_before_nodes_and_scheduled_ones_after(recording):
-    nodes = recording.one("aws:eks/nodeGroup:NodeGroup")
+    nodes = recording.one("aws:eks/nodeGroup:NodeGroup", "tonnage-dev-system-use1-az2")
     assert {f"aws:eks/addon:Addon::tonnage-dev-{name}" for name in BEFORE_NODES} <= needs(nodes)
     for name in set(AFTER_NODES) & set(ADDONS):
         addon = recording.one("aws:eks/addon:Addon", f"tonnage-dev-{name}")
-        assert "aws:eks/nodeGroup:NodeGroup::tonnage-dev-system" in needs(addon)
+        assert "aws:eks/nodeGroup:NodeGroup::tonnage-dev-system-use1-az1" in needs(addon)
         assert addon.props["addonVersion"] == "v1.2.3-eksbuild.1"
 
 
@@ -84,6 +84,17 @@ def test_nodes_keep_their_credentials_from_pods_and_their_disks_encrypted(record
     assert "FastImagePull" in base64.b64decode(template["userData"]).decode()
 
 
+def test_each_zone_with_system_nodes_has_a_group_of_its_own_to_which_a_volume_can_come_back(engine):
+    groups = engine.run(lambda: Cluster("tonnage-dev", replace(ARGS, system_nodes={"use1-az1": 2, "use1-az2": 1})))
+    made = {one.name: one for one in groups.resources if one.type == "aws:eks/nodeGroup:NodeGroup"}
+    assert [(one.props["subnetIds"], one.props["scalingConfig"]["desiredSize"]) for one in made.values()] == [
+        (["subnet-1"], 2),
+        (["subnet-2"], 1),
+    ]
+    assert len({one.props["nodeGroupName"] for one in made.values()}) == 2
+    assert [len(one.aliases) for one in made.values()] == [1, 0]
+
+
 def test_only_the_named_roles_administrate(recording):
     entry = recording.one("aws:eks/accessEntry:AccessEntry").props
     assert entry["principalArn"] == ARGS.admin_role_arns[0]
@@ -112,13 +123,14 @@ def test_the_security_group_of_eks_is_found_by_karpenter(recording):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"private_subnet_ids": "subnet-1"}, "cluster.privateSubnetIds: 'subnet-1' is str, not a list"),
+        ({"private_subnet_ids": "subnet-1"}, "is not by zone; hint: map zone ids to nodes, and to their subnets"),
         ({"admin_role_arns": ()}, "limit: at least 1"),
         ({"admin_role_arns": ("ops",)}, "'ops' is not a role"),
         ({"public_access_cidrs": ("0.0.0.0/0",)}, "opens the API to everybody"),
         ({"addons": {**ADDONS, "coredns": "latest"}}, "cluster.addons.coredns: 'latest' is not one version"),
         ({"addons": {}}, "vpc-cni, kube-proxy, coredns, eks-pod-identity-agent missing"),
-        ({"system_nodes": 1}, "limit: a whole number from 2 to 100"),
+        ({"system_nodes": {"use1-az1": 0}}, "limit: at least one node in each zone that is named"),
+        ({"system_nodes": {"use1-az1": 1, "use1-az9": 1}}, "use1-az9 have no subnet; limit: zones use1-az1, use1-az2"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_registered(changes, line):
@@ -134,7 +146,8 @@ def test_nodes_wait_for_the_way_out_of_their_subnets(engine):
     recording = engine.run(
         lambda: Cluster("tonnage-dev", replace(ARGS, routes=tuple(Network("network", network).routes)))
     )
-    needed = {urn.rsplit("::", 1)[-1] for urn in recording.one("aws:eks/nodeGroup:NodeGroup").dependencies}
+    group = recording.one("aws:eks/nodeGroup:NodeGroup", "tonnage-dev-system-use1-az1")
+    needed = {urn.rsplit("::", 1)[-1] for urn in group.dependencies}
     assert {"network-private-use1-az1-nat", "network-private-use1-az2-nat", "network-public-use1-az1"} <= needed
 
 
