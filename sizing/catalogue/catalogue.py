@@ -110,9 +110,11 @@ class Catalogue:
         found = self._model_name(name) or name
         return _model(self.folder, found, self)
 
-    def has_safetensors(self, name: str) -> bool:
-        """Return False where a model's catalogued revision is known to hold no weights in that format."""
-        return name in self.added_models or self.model_document(name).get("safetensors") is not False
+    def has_safetensors(self, name: str, revision: str) -> bool:
+        """Return False where this revision of a model is known to hold no weights in that format."""
+        if name in self.added_models:
+            return True
+        return revision not in self.model_document(name).get("revisions_without_safetensors", ())
 
     def _model_name(self, name: str) -> str:
         wanted = name.strip().lower()

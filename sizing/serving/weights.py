@@ -26,10 +26,11 @@ def ingest_problems(entry: ModelEntry, catalogue: Catalogue, *, only: str = "") 
 def _problem(name: str, stated: str | None, catalogue: Catalogue) -> str:
     hub = f"git ls-remote https://huggingface.co/{name}"
     known = catalogue.model(name).revision
-    if re.fullmatch(COMMIT, stated or known) is None:
+    revision = stated or known
+    if re.fullmatch(COMMIT, revision) is None:
         way_out = f"state `revision:` (40 hex digits) in the entry; find it with: {hub} HEAD"
         return f"model {name} has no pinned commit in the catalogue; {way_out}"
-    if (stated or known) == known and not catalogue.has_safetensors(name):
-        way_out = f"state `revision:` of one that has, such as a conversion's; find it with: {hub} 'refs/pr/*'"
-        return f"model {name} has no .safetensors at its commit in the catalogue; {way_out}"
+    if not catalogue.has_safetensors(name, revision):
+        way_out = "leave `revision:` out" if catalogue.has_safetensors(name, known) else f"find one: {hub} 'refs/pr/*'"
+        return f"model {name} has no .safetensors at {revision}; {way_out}"
     return ""

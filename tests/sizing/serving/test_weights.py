@@ -16,28 +16,11 @@ from sizing.workload.workload import Workload
 from tests.support.plans import plan_request
 
 CATALOGUE = load_catalogue()
-PINNED, MOVING, WITHOUT = "Qwen/Qwen3-32B", "nvidia/Gemma-4-31B-IT-NVFP4", "BAAI/bge-m3"
+PINNED, MOVING, WITHOUT = "Qwen/Qwen3-32B", "nvidia/Nemotron-H-56B-Base-8K", "BAAI/bge-m3"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-WITHOUT_COMMIT = (
-    "MiniMaxAI/MiniMax-M2.5",
-    "Qwen/Qwen2-VL-7B-Instruct",
-    "Qwen/Qwen3-VL-30B-A3B-Instruct",
-    "Qwen/Qwen3.5-397B-A17B",
-    "RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8",
-    "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8",
-    "deepseek-ai/DeepSeek-V3",
-    "deepseek-ai/DeepSeek-V3.2",
-    "google/gemma-4-26B-A4B",
-    "meta-llama/Llama-4-Scout-17B-16E-Instruct",
-    "moonshotai/Kimi-K2-Instruct",
-    "moonshotai/Kimi-Linear-48B-A3B-Instruct",
-    "nvidia/Gemma-4-31B-IT-NVFP4",
-    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
-    "nvidia/Nemotron-H-56B-Base-8K",
-    "rednote-hilab/dots.ocr",
-    "zai-org/GLM-5-FP8",
-)
-WITHOUT_SAFETENSORS = ("BAAI/bge-m3",)
+WITHOUT_COMMIT = ("RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8", "nvidia/Nemotron-H-56B-Base-8K")
+VARIANT = WITHOUT_COMMIT[0]
+HEAD_OF_WITHOUT = "5617a9f61b028005a4858fdac845db406aefb181"
 
 
 def entry(model: str, **more: object) -> ModelEntry:
@@ -49,56 +32,43 @@ def entry(model: str, **more: object) -> ModelEntry:
     )
 
 
-def test_the_models_of_the_catalogue_that_the_ingest_would_refuse_are_these() -> None:
-    problems = {name: ingest_problems(entry(name), CATALOGUE) for name in CATALOGUE.models}
-    found = {word: tuple(n for n, lines in problems.items() if any(word in one for one in lines)) for word in
-             ("has no pinned commit", "has no .safetensors")}  # fmt: skip
-    assert found == {"has no pinned commit": WITHOUT_COMMIT, "has no .safetensors": WITHOUT_SAFETENSORS}
-    assert sum(map(len, problems.values())) == len(WITHOUT_COMMIT) + len(WITHOUT_SAFETENSORS)
+def test_the_ingest_takes_every_model_of_the_catalogue_but_these_two_which_say_what_they_need() -> None:
+    problems = {name: lines for name in CATALOGUE.models if (lines := ingest_problems(entry(name), CATALOGUE))}
+    assert problems == {name: (needs_commit(name),) for name in WITHOUT_COMMIT}
 
 
-def test_what_the_catalogue_says_of_weights_has_a_source() -> None:
+def needs_commit(name: str) -> str:
+    way_out = "state `revision:` (40 hex digits) in the entry; find it with: git ls-remote https://huggingface.co"
+    return f"model {name} has no pinned commit in the catalogue; {way_out}/{name} HEAD"
+
+
+def test_what_the_catalogue_says_of_commits_and_weights_has_a_source() -> None:
     for name in CATALOGUE.models:
         document = CATALOGUE.model_document(name)
-        assert ("safetensors" in document) is bool(re.match("https://", document.get("safetensors_source", ""))), name
+        without = document.get("revisions_without_safetensors", ())
+        assert bool(without) is bool(re.match("https://", document.get("safetensors_source", ""))), name
+        assert document["revision_source"], name
+        assert document["revision"] not in without, name
 
 
-@pytest.mark.parametrize(
-    ("model", "line"),
-    [
-        (
-            "gemma-4-31b-it-nvfp4",
-            (
-                f"model {MOVING} has no pinned commit in the catalogue; state `revision:` (40 hex digits) in the "
-                f"entry; find it with: git ls-remote https://huggingface.co/{MOVING} HEAD"
-            ),
-        ),
-        (
-            "bge-m3",
-            (
-                f"model {WITHOUT} has no .safetensors at its commit in the catalogue; state `revision:` of one that "
-                f"has, such as a conversion's; find it with: git ls-remote https://huggingface.co/{WITHOUT} 'refs/pr/*'"
-            ),
-        ),
-    ],
-)
-def test_a_problem_says_what_to_state_and_how_to_find_it_and_a_stated_commit_solves_it(model: str, line: str) -> None:
-    assert ingest_problems(entry(model), CATALOGUE) == (line,)
-    assert ingest_problems(entry(model, revision=COMMIT), CATALOGUE) == ()
+def test_a_problem_says_what_to_state_and_how_to_find_it_and_a_stated_commit_solves_it() -> None:
+    assert ingest_problems(entry("nemotron-h-56b-base-8k"), CATALOGUE) == (needs_commit(MOVING),)
+    assert ingest_problems(entry(MOVING, revision=COMMIT), CATALOGUE) == ()
 
 
-def test_stating_the_commit_that_is_known_to_lack_weights_solves_nothing() -> None:
-    (line,) = ingest_problems(entry(WITHOUT, revision=CATALOGUE.model(WITHOUT).revision), CATALOGUE)
-    assert "has no .safetensors" in line
+def test_a_stated_commit_that_is_known_to_hold_no_safetensors_is_no_way_out() -> None:
+    line = f"model {WITHOUT} has no .safetensors at {HEAD_OF_WITHOUT}; leave `revision:` out"
+    assert ingest_problems(entry(WITHOUT, revision=HEAD_OF_WITHOUT), CATALOGUE) == (line,)
+    assert ingest_problems(entry(WITHOUT, revision=COMMIT), CATALOGUE) == ()
 
 
 def test_a_stated_revision_says_nothing_about_a_variant() -> None:
-    one = entry("meta-llama/Llama-3.1-8B-Instruct", revision=COMMIT, allowed_variants=(WITHOUT_COMMIT[5],))
+    one = entry("meta-llama/Llama-3.1-70B-Instruct", revision=COMMIT, allowed_variants=(VARIANT,))
     (line,) = ingest_problems(one, CATALOGUE)
-    assert line.startswith(f"model {WITHOUT_COMMIT[5]} has no pinned commit in the catalogue; ")
+    assert line.startswith(f"model {VARIANT} has no pinned commit in the catalogue; ")
     assert line.endswith("HEAD, as the entry's model: that of a variant is the catalogue's")
     assert ingest_problems(one, CATALOGUE, only=one.model) == ()
-    assert ingest_problems(one, CATALOGUE, only=WITHOUT_COMMIT[5]) == (line,)
+    assert ingest_problems(one, CATALOGUE, only=VARIANT) == (line,)
 
 
 def test_a_model_that_the_user_brings_needs_a_commit_and_nothing_else() -> None:
@@ -123,12 +93,13 @@ def test_the_stated_revision_is_that_of_the_entrys_model_and_never_of_a_variant(
 
 def test_the_plan_of_a_stack_warns_of_the_checkpoint_that_was_chosen_and_of_no_other() -> None:
     def warnings(one: ModelEntry) -> list[str]:
-        plan = plan_stack(plan_request([one], capacity=Capacity(zones=1, gpus=("L4",)), budget=Budget(monthly_usd=1e6)))
+        capacity, budget = Capacity(zones=1, gpus=("H100",)), Budget(monthly_usd=1e6)
+        plan = plan_stack(plan_request([one], capacity=capacity, budget=budget))
         return [text for text in plan.warnings if "will not be copied" in text]
 
-    small, variant = "meta-llama/Llama-3.1-8B-Instruct", "RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8"
-    assert warnings(entry(small)) == []
-    (line,) = warnings(entry(variant))
-    assert line.startswith(f"served: its weights will not be copied: model {variant} has no pinned commit in the cat")
-    (line,) = warnings(entry(small, revision=COMMIT, allowed_variants=(variant,)))
+    large = "meta-llama/Llama-3.1-70B-Instruct"
+    assert warnings(entry(large)) == []
+    (line,) = warnings(entry(VARIANT))
+    assert line.startswith(f"served: its weights will not be copied: model {VARIANT} has no pinned commit in the cat")
+    (line,) = warnings(entry(large, revision=COMMIT, allowed_variants=(VARIANT,)))
     assert line.endswith("HEAD, as the entry's model: that of a variant is the catalogue's")
