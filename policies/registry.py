@@ -35,7 +35,7 @@ class Verdict:
         }
 
 
-GROUPS = ("cost", "capacity", "exposure", "kubernetes")
+GROUPS = ("cost", "capacity", "exposure", "kubernetes", "names")
 """Folders of ``policies/rules``, in the order in which verdicts are shown."""
 
 

@@ -209,7 +209,7 @@ class Budget(Stated):
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
             local, _, domain = address.partition("@")
-            if not local or "." not in domain or " " in address:
+            if not local or "." not in domain or "@" in domain or " " in address:
                 msg = f"{address!r} is not an e-mail address"
                 raise ValueError(msg)
         return value

@@ -17,6 +17,7 @@ from infra.kubernetes_versions import kubernetes_version
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
+from infra.settings.names import CLUSTER_SUFFIX
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, nodes_by_zone
@@ -58,7 +59,7 @@ def _checked_by_serving(settings: ClusterSettings) -> Exports:
 
 def environment(stack: str) -> str:
     """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix("-cluster")
+    return stack.removesuffix(CLUSTER_SUFFIX)
 
 
 def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from components.common.iam import parse_arn
 from infra.kubernetes_versions import KubernetesVersion, kubernetes_version
 from infra.outputs import ClusterOutputs
+from infra.provider_outputs import ACCOUNT_ID
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
@@ -23,6 +24,7 @@ def check_against_cluster(settings: ServingSettings, plan: StackPlan, cluster: C
     nodes = system_nodes(cluster)
     check_fit(nodes, plan.vector_store, plan.gateway.proxies)
     check_addresses(cluster.private_cidrs, nodes, plan.pools)
+    _check_account(settings, cluster)
     _check_secrets(settings, cluster)
     return kubernetes_version(cluster.kubernetes_version, f"Kubernetes of {cluster.cluster_name}")
 
@@ -54,6 +56,24 @@ def _check_zones(plan: StackPlan, cluster: ClusterOutputs) -> None:
                 f"{', '.join(missing)} have no subnet in {cluster.cluster_name}",
                 limit=f"zones of the cluster: {', '.join(sorted(cluster.private_subnet_ids))}",
                 way_out="add them to tonnage:zoneIds of the cluster stack",
+            )
+
+
+def _check_account(settings: ServingSettings, cluster: ClusterOutputs) -> None:
+    """Refuse what lies in another account than the cluster; an offline preview has the account of the examples."""
+    own = parse_arn(cluster.cluster_arn).account
+    declared = {
+        "tonnage:gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
+        "tonnage:gateway.certificateArn": settings.gateway.certificate_arn,
+        "tonnage:hubSecretArn": settings.hub_secret_arn,
+    }
+    for key, arn in declared.items():
+        if arn and own not in {ACCOUNT_ID, parse_arn(arn).account}:
+            raise BadInput(
+                key,
+                f"is in account {parse_arn(arn).account}, {cluster.cluster_name} in {own}",
+                limit="the account of the cluster",
+                way_out=f"make one in {own} and give its ARN",
             )
 
 

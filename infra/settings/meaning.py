@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from components.common.iam import parse_arn
+from components.common.iam import Arn, parse_arn
 from infra.kubernetes_versions import kubernetes_version, outside_window
 from infra.settings.cluster import ClusterSettings
 from infra.settings.names import CLUSTER_NAMESPACES, KUBERNETES, OWN_OBJECTS
+from infra.settings.networks import check_callers, check_endpoints, check_public_access
 from infra.settings.schema import NAMESPACE, REGION_KEY, StackSettings
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
+
+PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+"""Partition by the start of a region's name; every other region is of ``aws``."""
 
 
 def check_meaning(settings: StackSettings, where: str) -> None:
@@ -20,9 +25,14 @@ def check_meaning(settings: StackSettings, where: str) -> None:
     if isinstance(settings, ServingSettings):
         _check_names(settings, where)
         _check_arns(settings, where)
+        networks, place = settings.gateway.allowed_cidrs, f"{where}: {NAMESPACE}:gateway.allowedCidrs"
+        check_callers(networks, settings.gateway.scheme, place)
     else:
         _check_kubernetes(settings, where)
         _check_zones(settings, where)
+        _check_admins(settings, where)
+        check_public_access(settings.public_access_cidrs, f"{where}: {NAMESPACE}:publicAccessCidrs")
+        check_endpoints(settings.interface_endpoints, f"{where}: {NAMESPACE}:interfaceEndpoints")
 
 
 def _check_catalogue(settings: StackSettings, where: str) -> None:
@@ -68,20 +78,50 @@ def _check_names(settings: ServingSettings, where: str) -> None:
 
 
 def _check_arns(settings: ServingSettings, where: str) -> None:
-    """Refuse what lies in another region: load balancer and secret store look in their own only."""
+    """Refuse what lies in another region, account or partition: load balancer and secret store look in their own."""
     declared = {
         "gateway.apiKeysSecretArn": settings.gateway.api_keys_secret_arn,
         "gateway.certificateArn": settings.gateway.certificate_arn,
         "hubSecretArn": settings.hub_secret_arn,
     }
-    for key, arn in declared.items():
-        region = parse_arn(arn).region if arn else settings.region
-        if region != settings.region:
+    known = {key: parse_arn(arn) for key, arn in declared.items() if arn}
+    for key, arn in known.items():
+        place, first = f"{where}: {NAMESPACE}:{key}", next(iter(known))
+        _check_partition(arn, settings.region, place)
+        if arn.region != settings.region:
             raise BadInput(
-                f"{where}: {NAMESPACE}:{key}",
-                f"is in {region}, where this stack does not look",
+                place,
+                f"is in {arn.region}, where this stack does not look",
                 limit=f"{REGION_KEY} {settings.region}",
                 way_out=f"make one in {settings.region} and give its ARN",
+            )
+        if arn.account != known[first].account:
+            raise BadInput(
+                place,
+                f"is in account {arn.account}, {first} in {known[first].account}",
+                limit="one account: that of the cluster",
+                way_out=f"make one in {known[first].account} and give its ARN",
+            )
+
+
+def _check_partition(arn: Arn, region: str, place: str) -> None:
+    wanted = next((part for start, part in PARTITIONS.items() if region.startswith(start)), "aws")
+    if arn.partition != wanted:
+        problem = f"is of the partition {arn.partition}"
+        raise BadInput(place, problem, limit=f"{wanted}, that of {region}", way_out=f"write arn:{wanted}:...")
+
+
+def _check_admins(settings: ClusterSettings, where: str) -> None:
+    """Refuse roles that EKS gives no access: those of another partition and those that belong to AWS services."""
+    for index, text in enumerate(settings.admin_role_arns):
+        place, arn = f"{where}: {NAMESPACE}:adminRoleArns[{index}]", parse_arn(text)
+        _check_partition(arn, settings.region, place)
+        if arn.resource.startswith("role/aws-service-role/"):
+            raise BadInput(
+                place,
+                "is the role of an AWS service, which nobody can take on",
+                limit="roles of people and CI",
+                way_out="name the role that you deploy with",
             )
 
 
@@ -94,16 +134,27 @@ def _check_kubernetes(settings: ClusterSettings, where: str) -> None:
 
 
 def _check_zones(settings: ClusterSettings, where: str) -> None:
-    """Refuse zones of another region, which is what the first part of a zone's id names."""
+    """Refuse zones of another region, which a zone's id begins with, zones without EKS, and a zone named twice."""
     starts = sorted({_start(zone) for zone in load_catalogue().region(settings.region).zone_ids})
-    for index, zone in enumerate(settings.zone_ids or ()):
+    without, zones = serving_facts("zones")["without_eks_subnets"], settings.zone_ids or ()
+    for index, zone in enumerate(zones):
+        place = f"{where}: {NAMESPACE}:zoneIds[{index}]"
         if _start(zone) not in starts:
             raise BadInput(
-                f"{where}: {NAMESPACE}:zoneIds[{index}]",
+                place,
                 f"{zone!r} is not a zone of {settings.region}",
                 limit=f"ids that start with {' or '.join(starts)}",
                 way_out=f"name zones of {REGION_KEY} {settings.region}",
             )
+        if zone in without:
+            raise BadInput(
+                place,
+                f"{zone!r} takes no subnet of an EKS cluster",
+                limit=f"any zone but {', '.join(without)}",
+                way_out="name another zone of the region",
+            )
+        if zone in zones[:index]:
+            raise BadInput(place, f"{zone!r} is named twice", way_out="name each zone once")
 
 
 def _start(zone_id: str) -> str:

@@ -30,8 +30,8 @@ class SystemNodes:
     @property
     def room(self) -> tuple[float, float]:
         """CPU and GiB of one node beside the pods that every node has."""
-        every = serving_facts("daemonsets")
-        return self.instance.allocatable_cpu - every["cpu"], self.instance.allocatable_memory_gib - every["memory_gib"]
+        facts, one = serving_facts("operators"), self.instance
+        return one.allocatable_cpu - facts["node_cpu"], one.allocatable_memory_gib - facts["node_memory_gib"]
 
     def __str__(self) -> str:
         return f"{self.count} x {self.instance.instance_type}"

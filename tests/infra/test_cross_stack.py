@@ -23,10 +23,11 @@ def cluster() -> ClusterOutputs:
     return parse(run_offline("prod-cluster").outputs["cluster"], "prod-cluster")
 
 
-def checked(**changes) -> str:
+def checked(hub_secret_arn: str | None = None, **changes) -> str:
     """Return the refusal of the prod stack on a cluster with these outputs."""
     settings = settings_from_file(stack_file("prod"))
     assert isinstance(settings, ServingSettings)
+    settings = settings.model_copy(update={"hub_secret_arn": hub_secret_arn})
     with pytest.raises(BadInput) as refused:
         check_against_cluster(settings, plan_for(settings, "prod"), replace(cluster(), **changes))
     assert "\n" not in refused.value.line()
@@ -65,6 +66,17 @@ def checked(**changes) -> str:
 )
 def test_what_a_cluster_cannot_hold_is_refused(changes, line):
     assert checked(**changes).startswith(line)
+
+
+def test_a_secret_of_another_account_than_the_cluster_is_refused_but_for_the_account_of_the_examples():
+    secret = "arn:aws:secretsmanager:us-east-1:{}:secret:tonnage/prod/hub"
+    arn = "arn:aws:eks:us-east-1:111111111111:cluster/tonnage-prod"
+    assert checked(secret.format("222222222222"), cluster_arn=arn) == (
+        "tonnage:hubSecretArn: is in account 222222222222, tonnage-prod in 111111111111; "
+        "limit: the account of the cluster; hint: make one in 111111111111 and give its ARN"
+    )
+    elsewhere = secret.format("222222222222").replace("tonnage/prod", "other")
+    assert "cannot be read by tonnage-prod" in checked(elsewhere)
 
 
 def test_a_proxy_asks_for_what_the_check_counts():

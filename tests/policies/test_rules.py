@@ -41,6 +41,8 @@ def test_the_good_stack_passes_every_rule():
         ("gpu-pools", True),
         ("exposure", True),
         ("unique-names", True),
+        ("name-limits", True),
+        ("unique-cloud-names", True),
     ]
 
 
@@ -288,7 +290,7 @@ def test_verdicts_are_plain_documents():
 
 
 def test_every_rule_has_a_name_a_description_and_a_level():
-    assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 4
+    assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 6
     assert all(rule.description.endswith(".") and rule.level == "mandatory" for rule in ALL_RULES)
     assert len(DIGEST) == 72
 

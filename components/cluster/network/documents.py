@@ -21,6 +21,9 @@ ZONE_ID = re.compile(r"^[a-z]{2,4}\d-az(\d)$")
 ZONES_PER_VPC = 6
 """Blocks 0 to 5 of 8; the last is for public subnets, one stays free."""
 
+PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")))
+"""What a VPC may be made of (VPC User Guide, VPC CIDR blocks); loopback, link-local and test ranges are not."""
+
 WIDEST_PREFIX, NARROWEST_PREFIX = 16, 20
 """AWS allows no VPC wider than /16; below /20 a private subnet has fewer than 507 addresses and pods use them too."""
 
@@ -45,8 +48,10 @@ def address_space(cidr: str) -> ipaddress.IPv4Network:
         raise BadInput(
             where, f"{cidr} has prefix /{network.prefixlen}", limit=f"/{WIDEST_PREFIX} to /{NARROWEST_PREFIX}"
         )
-    if not network.is_private:
-        raise BadInput(where, f"{cidr} is public address space", way_out="use a range of RFC 1918, as 10.20.0.0/16")
+    if not any(network.subnet_of(private) for private in PRIVATE):
+        raise BadInput(
+            where, f"{cidr} is no private range", limit="RFC 1918 or 100.64.0.0/10", way_out="for example 10.20.0.0/16"
+        )
     return network
 
 

@@ -89,7 +89,9 @@ def test_flow_logs_are_kept_as_long_as_asked_and_off_by_default(engine):
         ({"zone_ids": ("use1-az1", "use1-az1")}, "use1-az1 is listed twice"),
         ({"cidr": "10.40.0.0/24"}, "limit: /16 to /20"),
         ({"cidr": "10.40.0.1/16"}, "has host bits set"),
-        ({"cidr": "8.8.0.0/16"}, "public address space"),
+        ({"cidr": "8.8.0.0/16"}, "8.8.0.0/16 is no private range; limit: RFC 1918 or 100.64.0.0/10"),
+        ({"cidr": "127.0.0.0/16"}, "127.0.0.0/16 is no private range"),
+        ({"cidr": "169.254.0.0/16"}, "169.254.0.0/16 is no private range"),
         ({"interface_endpoints": "sts"}, "network.interfaceEndpoints: 'sts' is str, not a list"),
     ],
 )

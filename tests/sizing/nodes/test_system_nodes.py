@@ -35,6 +35,8 @@ def test_nodes_are_as_even_over_the_zones_as_it_gets_and_no_group_is_empty(count
 def test_what_fits_is_let_through():
     check_fit(nodes(), STORE, 2)
     check_fit(nodes("m7i.large", 2), None, 2)
+    smallest = plan_vector_store(VectorStore(vectors=1000, dimensions=8, replicas=1))
+    check_fit(nodes("m7i.large", 2), smallest, 2)
 
 
 def test_more_replicas_than_nodes_are_refused():
@@ -48,11 +50,11 @@ def test_a_replica_larger_than_a_node_is_refused_by_memory_and_by_cpu():
     way_out = "hint: a larger tonnage:systemNodes.instanceType in the cluster stack, more replicas or onDisk: true"
     assert refusal(nodes("m7i.xlarge")) == (
         "tonnage:vectorStore: a replica needs 19.25 GiB, and no node of 3 x m7i.xlarge has it; "
-        f"limit: 12.83 GiB beside the pods of every node; {way_out}"
+        f"limit: 13.33 GiB beside the pods of every node; {way_out}"
     )
     assert refusal(nodes("m7i.large"), replace(STORE, memory_gib=4.0)) == (
         "tonnage:vectorStore: a replica needs 2.5 CPU, and no node of 3 x m7i.large has it; "
-        f"limit: 1.43 CPU beside the pods of every node; {way_out}"
+        f"limit: 1.68 CPU beside the pods of every node; {way_out}"
     )
 
 
@@ -66,7 +68,7 @@ def test_a_volume_larger_than_ebs_makes_is_refused():
 def test_a_store_that_leaves_the_operators_no_room_is_refused():
     assert refusal(nodes(), replace(STORE, memory_gib=27.0)) == (
         "tonnage:systemNodes: operators, 2 proxies and 3 replicas of the vector store need 86.75 GiB of "
-        "3 x m7i.2xlarge; limit: 82.89 GiB beside the pods of every node; "
+        "3 x m7i.2xlarge; limit: 84.39 GiB beside the pods of every node; "
         "hint: more nodes or a larger instanceType in the cluster stack, or fewer replicas"
     )
 
