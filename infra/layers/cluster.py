@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
+import pulumi_aws as aws
 
 from components.cluster.eks.component import Cluster, ClusterArgs
 from components.cluster.karpenter_controller.component import KarpenterController, KarpenterControllerArgs
@@ -12,8 +13,9 @@ from components.cluster.network.component import Network, NetworkArgs
 from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
+from infra.environment import environment, secrets_prefix
 from infra.outputs import EXPORT, to_exports
-from infra.providers import aws_provider, kubernetes_provider
+from infra.providers import kubernetes_provider
 from infra.settings.cluster import ClusterSettings
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
@@ -32,17 +34,17 @@ def network_zones(settings: ClusterSettings) -> tuple[str, ...]:
     return tuple(sorted(ranked[: settings.zones]))
 
 
-def environment(stack: str) -> str:
-    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix("-cluster")
+def cluster_tags(stack: str) -> dict[str, str]:
+    """Return the tags of everything in a cluster stack."""
+    return {"tonnage:stack": stack}
 
 
-def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
+def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Provider) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
-    tags = {"tonnage:stack": stack}
+    tags = cluster_tags(stack)
     name = f"tonnage-{environment(stack)}"
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
-    cloud = pulumi.ResourceOptions(providers=[aws_provider(settings.region, tags)], protect=settings.protect)
+    cloud = pulumi.ResourceOptions(providers=[aws_account], protect=settings.protect)
     network = Network("network", _network_args(settings, name, tags), cloud)
     cluster = Cluster(name, _cluster_args(settings, network, tags), cloud)
     registry = Registry("registry", RegistryArgs(repository=f"tonnage/{environment(stack)}", tags=tags), cloud)
@@ -93,11 +95,6 @@ def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -
     }
 
 
-def secrets_prefix(stack: str) -> str:
-    """Return the prefix of the secrets that the stacks of an environment may read."""
-    return f"tonnage/{environment(stack)}"
-
-
 def _network_args(settings: ClusterSettings, cluster_name: str, tags: dict[str, str]) -> NetworkArgs:
     return NetworkArgs(
         cluster_name=cluster_name,
@@ -117,6 +114,7 @@ def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, s
         routes=network.routes,
         admin_role_arns=settings.admin_role_arns,
         public_access_cidrs=settings.public_access_cidrs,
+        api_access_cidrs=settings.api_access_cidrs,
         addons=versions.ADDONS,
         system_instance_type=settings.system_nodes.instance_type,
         system_nodes=settings.system_nodes.count,
@@ -135,6 +133,6 @@ def _operators_args(
         cluster_arn=cluster.cluster_arn,
         vpc_id=network.vpc_id,
         region=settings.region,
-        secrets_prefix=f"tonnage/{name.removeprefix('tonnage-')}",
+        secrets_prefix=secrets_prefix(name.removeprefix("tonnage-")),
         tags=tags,
     )

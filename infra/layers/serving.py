@@ -36,7 +36,6 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
     _check_zones(plan, cluster)
     _check_secrets(settings, cluster)
-    _warn(settings)
     layer = _Layer(settings=settings, plan=plan, cluster=cluster, options=_options(settings, plan, cluster))
     space = layer.namespace()
     store = layer.store(space)
@@ -81,16 +80,6 @@ def _check_secrets(settings: ServingSettings, cluster: ClusterOutputs) -> None:
                 f"{name} cannot be read by {cluster.cluster_name}",
                 limit=f"secrets named {cluster.secrets_prefix}/...",
                 way_out="copy the secret to a name under that prefix",
-            )
-
-
-def _warn(settings: ServingSettings) -> None:
-    runtime = settings.runtime
-    for key, digest in (("imageDigest", runtime.image_digest), ("toolsDigest", runtime.tools_digest)):
-        if digest == versions.PLACEHOLDER_DIGEST:
-            pulumi.log.warn(
-                f"tonnage:runtime.{key} is the placeholder: its pods cannot start until CI has built "
-                "runtime/Dockerfile and the digest stands in the stack file"
             )
 
 
