@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
+from infra.before_up import Step, cluster_steps, in_order, serving_steps
 from infra.config import STACKS_DIR, cluster_stack_file, config_values, settings_from_values, stack_file
+from infra.environment import cluster_stack
 from infra.provider_outputs import Properties, synthesise
 from infra.recording import RecordedResource, Recording, record
 from infra.sdk import collector_paused, load_only_what_is_named
@@ -39,6 +41,8 @@ class OfflineGraph:
     component_outputs: Mapping[str, Properties]
     messages: tuple[tuple[str, str], ...]
     """(level, text) of ``pulumi.log`` calls, from ``warning`` upwards."""
+    before_up: tuple[Step, ...]
+    """What must be settled before ``pulumi up``: of the cluster stack first, where the stack is a serving stack."""
 
     @property
     def plan(self) -> StackPlan | None:
@@ -76,14 +80,20 @@ def _run(
     catalogue: Catalogue,
 ) -> OfflineGraph:  # fmt: skip
     load_only_what_is_named()
-    from infra.program import cluster_stack, main, planned_for  # noqa: PLC0415 (bad settings are refused before the SDK)
+    from infra.program import main, planned_for  # noqa: PLC0415 (bad settings are refused before the SDK)
 
     planned = None
     cluster: Properties = {}
     if isinstance(settings, ServingSettings):
         planned = planned_for(settings, stack, catalogue)
-        cluster = _cluster_outputs(cluster_stack(settings, stack), settings, stacks_dir)
-    recording = _record(stack, values, settings, cluster, preview=preview, main=partial(main, stacks_dir, catalogue))
+        below = cluster_stack(settings, stack)
+        founded, cluster = _cluster(below, settings, stacks_dir)
+        own = serving_steps(stack, settings, planned.plan, catalogue)
+        steps = in_order((*cluster_steps(below, founded), *own))
+    else:
+        steps = cluster_steps(stack, settings)
+    program = partial(main, stacks_dir, catalogue, offline=True)
+    recording = _record(stack, values, settings, cluster, preview=preview, main=program)
     return OfflineGraph(
         stack=stack,
         settings=settings,
@@ -93,11 +103,12 @@ def _run(
         outputs=recording.outputs,
         component_outputs=recording.component_outputs,
         messages=recording.messages,
+        before_up=steps,
     )
 
 
-def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) -> Properties:
-    """Return the exports of the cluster stack; BadInput when there is none or it does not suit the serving stack."""
+def _cluster(stack: str, settings: ServingSettings, stacks_dir: Path) -> tuple[ClusterSettings, Properties]:
+    """Return settings and exports of the cluster stack; BadInput when it is missing or does not suit."""
     path = cluster_stack_file(stack, stacks_dir)
     values = config_values(path)
     cluster = _settings(values, path)
@@ -105,7 +116,7 @@ def _cluster_outputs(stack: str, settings: ServingSettings, stacks_dir: Path) ->
         raise BadInput(f"cluster stack {stack}", "is not of the layer cluster", way_out="set tonnage:clusterStack")
     if cluster.region != settings.region:
         raise BadInput("aws:region", f"{settings.region}, but {stack} is in {cluster.region}")
-    return _exports(stack, tuple(sorted(values.items())), cluster)
+    return cluster, _exports(stack, tuple(sorted(values.items())), cluster)
 
 
 @lru_cache(maxsize=4)
@@ -113,7 +124,7 @@ def _exports(stack: str, values: tuple[tuple[str, str], ...], settings: ClusterS
     """Return the exports of a cluster stack, which depend on its configuration alone."""
     from infra.program import main  # noqa: PLC0415
 
-    return _record(stack, dict(values), settings, {}, preview=False, main=main).outputs
+    return _record(stack, dict(values), settings, {}, preview=False, main=partial(main, offline=True)).outputs
 
 
 def _record(

@@ -76,10 +76,16 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "budget": _budget(plan, burn) if plan else None,
         "resources": _resources(graph.resources),
         "policies": [dict(verdict) for verdict in verdicts],
-        "warnings": list(plan.warnings) if plan else [],
+        "warnings": [*(plan.warnings if plan else ()), *_messages(graph.messages)],
+        "before_up": [asdict(step) for step in graph.before_up],
         "difference": None,
     }
     return {**document, "summary": _summary(document)}
+
+
+def _messages(messages: Sequence[tuple[str, str]]) -> list[str]:
+    """Return what the program logged from warnings upwards, each once: the engine would show it, so a preview does."""
+    return sorted({" ".join(text.split()) for _, text in messages})
 
 
 def _cluster_bill(

@@ -13,10 +13,19 @@ from typing import Any
 
 import pulumi
 
+from infra.before_up import (
+    cluster_steps,
+    refuse_foreign_caller,
+    refuse_missing_commands,
+    refuse_what_stops,
+    serving_steps,
+)
 from infra.config import STACKS_DIR, settings_from_pulumi
-from infra.layers.cluster import compose_cluster
+from infra.environment import cluster_stack
+from infra.layers.cluster import cluster_tags, compose_cluster
 from infra.layers.serving import compose_serving
 from infra.outputs import from_reference
+from infra.providers import aws_provider, caller_arn
 from infra.request import plan_request
 from infra.settings.cluster import ClusterSettings
 from infra.settings.names import check_stack_name
@@ -33,26 +42,44 @@ ALTERNATIVES = 3
 """Alternatives per model in a preview; ``tonnage plan`` shows all."""
 
 
-def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None) -> None:
+def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None, *, offline: bool = False) -> None:
     """Read the settings of the running stack and compose its layer; input errors end it with one line.
 
-    ``catalogue`` has the facts and prices, by default those of this repository.
+    ``catalogue`` has the facts and prices, by default those of this repository. ``offline`` says that no account is
+    reached (a preview of this project, a rehearsal): what stops an ``up`` is then listed elsewhere and not refused.
     """
     _told(lambda: check_stack_name(pulumi.get_stack()))
     settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
-        exports = _told(lambda: compose_cluster(settings, pulumi.get_stack()))
-        for name, value in sorted(exports.items()):
-            pulumi.export(name, value)
-        return
-    pulumi.run(lambda: _serve(settings, catalogue))
+        pulumi.run(lambda: _found(settings, offline=offline))
+    else:
+        pulumi.run(lambda: _serve(settings, catalogue, offline=offline))
 
 
-async def _serve(settings: ServingSettings, catalogue: Catalogue | None) -> Exports:
-    """Compose the serving layer once the outputs of its cluster are read."""
+async def _found(settings: ClusterSettings, *, offline: bool) -> Exports:
+    """Compose the cluster layer, on an account once its caller is known to get into the cluster."""
+    stack = pulumi.get_stack()
     try:
-        plan = plan_for(settings, pulumi.get_stack(), catalogue)
-        outputs = await from_reference(cluster_stack(settings, pulumi.get_stack()))
+        if not offline:
+            refuse_what_stops(cluster_steps(stack, settings))
+            refuse_missing_commands()
+        account = aws_provider(settings.region, cluster_tags(stack))
+        if not offline:
+            refuse_foreign_caller(await caller_arn(account), settings.admin_role_arns)
+        return dict(sorted(compose_cluster(settings, stack, account).items()))
+    except TonnageError as error:
+        raise _run_error(error) from error
+
+
+async def _serve(settings: ServingSettings, catalogue: Catalogue | None, *, offline: bool) -> Exports:
+    """Compose the serving layer once the outputs of its cluster are read."""
+    stack, known = pulumi.get_stack(), catalogue or load_catalogue()
+    try:
+        plan = plan_for(settings, stack, known)
+        if not offline:
+            refuse_what_stops(serving_steps(stack, settings, plan, known))
+            refuse_missing_commands()
+        outputs = await from_reference(cluster_stack(settings, stack))
         return compose_serving(settings, plan, outputs)
     except TonnageError as error:
         raise _run_error(error) from error
@@ -68,11 +95,6 @@ def _told(work: Callable[[], Any]) -> Any:
 def _run_error(error: TonnageError) -> pulumi.RunError:
     """Turn a TonnageError into a RunError, which the engine reports without a traceback."""
     return pulumi.RunError(error.line())
-
-
-def cluster_stack(settings: ServingSettings, stack: str) -> str:
-    """Return the name of the stack that holds the cluster of a serving stack."""
-    return settings.cluster_stack or f"{stack}-cluster"
 
 
 def plan_for(settings: ServingSettings, stack: str, catalogue: Catalogue | None = None) -> StackPlan:

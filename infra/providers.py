@@ -8,11 +8,27 @@ from collections.abc import Mapping
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
+from pulumi.runtime import invoke_async
+
+from sizing.errors import BadInput
+
+CALLER_IDENTITY = "aws:index/getCallerIdentity:getCallerIdentity"
+"""Function of the AWS provider: account and ARN of its credentials."""
 
 
 def aws_provider(region: str, tags: Mapping[str, str]) -> aws.Provider:
     """Return the provider of one region; ``tags`` are put on every AWS resource."""
     return aws.Provider("aws", region=region, default_tags=aws.ProviderDefaultTagsArgs(tags=dict(tags)))
+
+
+async def caller_arn(provider: aws.Provider) -> str:
+    """Return who AWS says is calling; BadInput when it does not answer, for want of credentials for example."""
+    try:
+        answer = await invoke_async(CALLER_IDENTITY, {}, pulumi.InvokeOptions(provider=provider))
+    except Exception as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput("AWS", f"does not say who calls: {problem}", way_out="aws sts get-caller-identity") from error
+    return str(answer["arn"])
 
 
 def kubernetes_provider(

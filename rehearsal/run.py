@@ -127,11 +127,12 @@ def read_rehearsal_plan(
     stack: str, scenario: str | None, stacks_dir: Path, gpu_limits: Mapping[str, int] | None = None
 ) -> RehearsalPlan:
     """Read and validate the stack file and that of its cluster stack, and plan; raises before anything is started."""
-    from infra.program import cluster_stack, main, plan_for
+    from infra.environment import cluster_stack
+    from infra.program import main, plan_for
 
     if scenario is not None:
         scenario_named(scenario)
-    path, program = stack_file(stack, stacks_dir), partial(main, stacks_dir)
+    path, program = stack_file(stack, stacks_dir), partial(main, stacks_dir, offline=True)
     settings = settings_from_file(path)
     if not isinstance(settings, ServingSettings):
         if scenario is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from cli.render import before_up
 from cli.render.bars import MEMORY_TERMS, SVG_COLOURS, burn_svg, memory_svg
 from cli.render.preview import (
     BILL_HEADS,
@@ -55,6 +56,7 @@ def html(document: Document) -> str:
         "<h2>Policies</h2>" + table(POLICY_HEADS, policy_rows(document)),
         "".join(f"<p>Warning: {escape(warning)}</p>" for warning in document["warnings"]),
         folded("Resources", table(("count", "type"), [(count, kind) for kind, count in resource_counts(document)])),
+        f"<h2>{escape(before_up.title(document))}</h2>" + table(before_up.HEADS, before_up.rows(document)),
         f"<p>Prices of {escape(document['prices_of'])}, {escape(document['region'])}.</p>",
     ]
     return whole(title, "".join(body))

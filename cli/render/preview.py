@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.render import costs
+from cli.render import before_up, costs
 from cli.render.bars import against_limit, memory_bar, memory_legend
 from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd, zones
 from cli.render.markdown import bullets, folded, safe
@@ -43,7 +43,7 @@ def text(document: Document) -> RenderableType:
     if document["warnings"]:
         parts.append(heading("Warnings"))
         parts += [Text(f"- {warning}", style="yellow") for warning in document["warnings"]]
-    return Group(*parts)
+    return Group(*parts, *before_up.text(document))
 
 
 def plan_and_bill(document: Document) -> RenderableType:
@@ -245,7 +245,8 @@ def markdown(document: Document) -> str:
         parts.append(bullets(one["says"] for one in document["shared"]))
     if document["warnings"]:
         parts.append(bullets(document["warnings"]))
-    return "\n\n".join([*parts, *_markdown_details(document)])
+    last = [f"**{before_up.title(document)}**", markdown_table(before_up.HEADS, before_up.rows(document))]
+    return "\n\n".join([*parts, *_markdown_details(document), *last])
 
 
 def _markdown_burn(document: Document) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
+import pulumi_aws as aws
 
 from components.cluster.eks.component import Cluster, ClusterArgs
 from components.cluster.karpenter_controller.component import KarpenterController, KarpenterControllerArgs
@@ -13,11 +14,11 @@ from components.cluster.network.documents import subnet_layout
 from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
+from infra.environment import environment, secrets_prefix
 from infra.kubernetes_versions import kubernetes_version
 from infra.outputs import EXPORT, to_exports
-from infra.providers import aws_provider, kubernetes_provider
+from infra.providers import kubernetes_provider
 from infra.settings.cluster import ClusterSettings
-from infra.settings.names import CLUSTER_SUFFIX
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, nodes_by_zone
@@ -57,18 +58,18 @@ def _checked_by_serving(settings: ClusterSettings) -> Exports:
     }
 
 
-def environment(stack: str) -> str:
-    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix(CLUSTER_SUFFIX)
+def cluster_tags(stack: str) -> dict[str, str]:
+    """Return the tags of everything in a cluster stack."""
+    return {"tonnage:stack": stack}
 
 
-def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
+def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Provider) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
     check_fit(system_nodes_of(settings), store=None, proxies=0)
-    tags = {"tonnage:stack": stack}
+    tags = cluster_tags(stack)
     name = f"tonnage-{environment(stack)}"
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
-    cloud = pulumi.ResourceOptions(providers=[aws_provider(settings.region, tags)], protect=settings.protect)
+    cloud = pulumi.ResourceOptions(providers=[aws_account], protect=settings.protect)
     network = Network("network", _network_args(settings, name, tags), cloud)
     cluster = Cluster(name, _cluster_args(settings, network, tags), cloud)
     registry = Registry("registry", RegistryArgs(repository=f"tonnage/{environment(stack)}", tags=tags), cloud)
@@ -121,11 +122,6 @@ def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -
     }
 
 
-def secrets_prefix(stack: str) -> str:
-    """Return the prefix of the secrets that the stacks of an environment may read."""
-    return f"tonnage/{environment(stack)}"
-
-
 def _network_args(settings: ClusterSettings, cluster_name: str, tags: dict[str, str]) -> NetworkArgs:
     return NetworkArgs(
         cluster_name=cluster_name,
@@ -145,6 +141,7 @@ def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, s
         routes=network.routes,
         admin_role_arns=settings.admin_role_arns,
         public_access_cidrs=settings.public_access_cidrs,
+        api_access_cidrs=settings.api_access_cidrs,
         addons=kubernetes_version(settings.kubernetes_version, "tonnage:kubernetesVersion").addons,
         system_instance_type=settings.system_nodes.instance_type,
         system_nodes=system_nodes_of(settings).by_zone,
@@ -163,6 +160,6 @@ def _operators_args(
         cluster_arn=cluster.cluster_arn,
         vpc_id=network.vpc_id,
         region=settings.region,
-        secrets_prefix=f"tonnage/{name.removeprefix('tonnage-')}",
+        secrets_prefix=secrets_prefix(name.removeprefix("tonnage-")),
         tags=tags,
     )

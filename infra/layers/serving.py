@@ -35,7 +35,6 @@ from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
     nodes = check_against_cluster(settings, plan, cluster)
-    _warn(settings)
     layer = _Layer(
         settings=settings, plan=plan, cluster=cluster, nodes=nodes, options=_options(settings, plan, cluster)
     )
@@ -53,16 +52,6 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
         "burnUsdPerHour": asdict(plan.burn_usd_per_hour),
         "budgetUsdPerMonth": plan.budget.monthly_usd,
     }
-
-
-def _warn(settings: ServingSettings) -> None:
-    runtime = settings.runtime
-    for key, digest in (("imageDigest", runtime.image_digest), ("toolsDigest", runtime.tools_digest)):
-        if digest == versions.PLACEHOLDER_DIGEST:
-            pulumi.log.warn(
-                f"tonnage:runtime.{key} is the placeholder: its pods cannot start until CI has built "
-                "runtime/Dockerfile and the digest stands in the stack file"
-            )
 
 
 def _options(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> pulumi.ResourceOptions:

@@ -60,6 +60,12 @@ class ClusterSettings(Stated):
     public_access_cidrs: tuple[str, ...] = Field(
         (), strict=False, description="networks that reach the Kubernetes API from outside; none: private endpoint only"
     )
+    api_access_cidrs: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="networks that reach the private endpoint of the Kubernetes API by port 443: of a VPN, of a peered"
+        " network with the runner, of the bastion that people come through",
+    )
     system_nodes: SystemNodes = SystemNodes()
     protect: bool = Field(
         False,
@@ -72,7 +78,7 @@ class ClusterSettings(Stated):
     def _cidr(cls, value: str) -> str:
         return check_network(value)
 
-    @field_validator("public_access_cidrs")
+    @field_validator("public_access_cidrs", "api_access_cidrs")
     @classmethod
     def _cidrs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:

@@ -12,7 +12,8 @@ from infra.settings.networks import check_callers, check_endpoints, check_public
 from infra.settings.schema import NAMESPACE, REGION_KEY, StackSettings
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import load_catalogue
-from sizing.catalogue.files import serving_facts
+from sizing.catalogue.files import engine_rules, serving_facts
+from sizing.engine.versions import version_tuple
 from sizing.errors import BadInput
 
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
@@ -23,6 +24,7 @@ def check_meaning(settings: StackSettings, where: str) -> None:
     """Refuse what no cluster could hold; ``where`` is the file, with which every message starts."""
     _check_catalogue(settings, where)
     if isinstance(settings, ServingSettings):
+        _check_engines(settings, where)
         _check_names(settings, where)
         _check_arns(settings, where)
         networks, place = settings.gateway.allowed_cidrs, f"{where}: {NAMESPACE}:gateway.allowedCidrs"
@@ -55,6 +57,20 @@ def _check_catalogue(settings: StackSettings, where: str) -> None:
             look_up(value)
         except BadInput as error:
             raise BadInput(f"{where}: {place}", error.problem, limit=error.limit, way_out=error.way_out) from None
+
+
+def _check_engines(settings: ServingSettings, where: str) -> None:
+    """Refuse versions of vLLM that are known to be unsafe to serve with; estimates of them are made all the same."""
+    least = engine_rules("least_safe")
+    for index, entry in enumerate(settings.models):
+        version = entry.engine.vllm_version
+        if version is not None and version_tuple(version) < version_tuple(least["version"]):
+            raise BadInput(
+                f"{where}: {NAMESPACE}:models[{index}].engine.vllmVersion",
+                f"{version} is not safe: {least['reason']}",
+                limit=f"{least['version']} or later",
+                way_out="leave the key out, which plans with the newest of the catalogue",
+            )
 
 
 def _check_names(settings: ServingSettings, where: str) -> None:

@@ -16,6 +16,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2
 
 from infra.provider_outputs import synthesise
+from infra.providers import CALLER_IDENTITY
 from rehearsal.providers.base import StandIn, refuse, urn_parts
 from rehearsal.providers.wire import changed_keys, from_struct, has_unknown, to_struct
 
@@ -52,8 +53,15 @@ class AwsStandIn(StandIn):
     version = "7.51.0"
 
     def __init__(
-        self, *, created: Observer | None = None, deleted: Observer | None = None, fault: Fault | None = None
+        self,
+        *,
+        created: Observer | None = None,
+        deleted: Observer | None = None,
+        fault: Fault | None = None,
+        caller: str = "",
     ) -> None:
+        """``caller`` is the ARN that STS would name; without one the question is refused."""
+        self.caller = caller
         self._created = created
         self._deleted = deleted
         self._fault = fault
@@ -66,6 +74,14 @@ class AwsStandIn(StandIn):
         """What exists now, sorted by URN."""
         with self._lock:
             return tuple(sorted(self._resources.values(), key=lambda one: one.urn))
+
+    def Invoke(self, request, context):  # noqa: N802
+        """Say who calls; nothing else is asked of the cloud."""
+        if request.tok != CALLER_IDENTITY or not self.caller:
+            return super().Invoke(request, context)
+        answer = provider_pb2.InvokeResponse()
+        getattr(answer, "return").CopyFrom(to_struct({"arn": self.caller}))
+        return answer
 
     def Diff(self, request, context):  # noqa: N802
         """Compare inputs; names and addresses replace, everything else is changed in place."""

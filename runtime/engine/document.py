@@ -45,6 +45,7 @@ class Launch:
     """One engine: its name at the API, its flags, how it leaves, how it warms up."""
 
     name: str
+    vllm_version: str
     engine_args: tuple[str, ...]
     weights: Weights
     pre_stop_s: int
@@ -121,6 +122,7 @@ def parse(content: str) -> Launch:
         raise BadDocument(msg)
     launch = Launch(
         name=_name(document, "name"),
+        vllm_version=_get(document, "engine.version", str),
         engine_args=_engine_args(document),
         weights=_weights(document),
         pre_stop_s=_positive(document, "drain.pre_stop_s"),

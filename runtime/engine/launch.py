@@ -10,6 +10,7 @@ Exit code   What happened; one line on stderr says the same
 2           launch.json or the environment cannot be used, or the engine refused its command line
 70          the engine ended by itself with 0, as ``vllm serve`` does when its core dies
 71          the engine answered a prompt of the warm-up with an error
+72          the image's vLLM is not the version that the stack was planned for; nothing was started
 137         the engine was killed (SIGKILL): often for want of memory
 128 + n     the engine was ended by signal n
 any other   the engine's own code
@@ -20,11 +21,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from importlib import metadata
 from types import FrameType
 
 from . import warm_up
@@ -37,6 +40,8 @@ ENGINE_ENDED = 70
 """The engine ended by itself and calls it success; to Kubernetes it is none."""
 WARM_UP_FAILED = 71
 """The engine listened, but answered a prompt of the warm-up with an error."""
+WRONG_VERSION = 72
+"""Memory, flags and speed were planned for another release of vLLM than the image has; nothing was started."""
 LEAVE_S = 10.0
 """How long an engine that failed its warm-up may take to end; then it is killed, nobody waits for its answers."""
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
@@ -87,6 +92,32 @@ def _check_environment(environ: Mapping[str, str]) -> str:
         msg = "VLLM_API_KEY: is empty; an engine without a key is not started; hint: reference the engine's Secret"
         raise BadDocument(msg)
     return bucket
+
+
+class WrongVersion(Exception):
+    """The image does not have the release of vLLM that the stack was planned for."""
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version: ``0.32.1.dev3+cu129`` is (0, 32, 1)."""
+    match = re.match(r"\d+(?:\.\d+){0,2}", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _check_version(planned: str, installed: str) -> None:
+    """Refuse another minor version than planned, or an older patch of it: fixes are counted on, changes are not."""
+    if _release(installed)[:2] != _release(planned)[:2] or _release(installed) < _release(planned):
+        msg = f"vllm: the image has {installed}, the stack was planned for {planned}"
+        hint = "build runtime/Dockerfile from that release, or state engine.vllmVersion"
+        raise WrongVersion(f"{msg}; hint: {hint}")
+
+
+def _installed() -> str:
+    """Return the version of vLLM in this image; FileNotFoundError when it has none."""
+    try:
+        return metadata.version("vllm")
+    except metadata.PackageNotFoundError:
+        raise FileNotFoundError from None
 
 
 def _forget() -> None:
@@ -155,17 +186,21 @@ def _supervise(line: list[str], env: Mapping[str, str], launch: Launch) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check everything, then run the engine; 2 for a document or environment that cannot be used."""
+    """Check everything, then run the engine; 2 for a document or environment of no use, 72 for another vLLM."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         launch = load(given[0] if given else None)
         bucket = _check_environment(os.environ)
+        _check_version(launch.vllm_version, _installed())
         _forget()
         return _supervise(command(launch, bucket), environment(launch, os.environ), launch)
     except BadDocument as error:
         print(error, file=sys.stderr)
+    except WrongVersion as error:
+        print(f"{error}; exit code {WRONG_VERSION}", file=sys.stderr)
+        return WRONG_VERSION
     except FileNotFoundError:
-        print("vllm: not on PATH; hint: build the image from runtime/Dockerfile", file=sys.stderr)
+        print("vllm: not in the image; hint: build the image from runtime/Dockerfile", file=sys.stderr)
     return BAD_INPUT
 
 

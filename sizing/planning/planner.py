@@ -33,7 +33,6 @@ from sizing.planning.serving_plan import own_plan, serving_plan
 from sizing.planning.sharing.fleet_search import Combination, combinations
 from sizing.planning.sharing.fleets import fleet_names, own_fleet, shared_nodes_of
 from sizing.serving.gateway import gateway_plan
-from sizing.serving.weights import ingest_problems
 from sizing.units import HOURS_PER_MONTH
 
 
@@ -212,9 +211,6 @@ def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
     bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
     burn = total(bill)
     warnings = [text for entry, plan in zip(request.models, plans, strict=True) for text in warnings_of(entry, plan)]
-    for entry, plan in zip(request.models, plans, strict=True):
-        problems = ingest_problems(entry, request.catalogue, only=plan.model)
-        warnings += [f"{entry.name}: its weights will not be copied: {problem}" for problem in problems]
     shared = shared_nodes_of(combination.fleets)
     warnings += [sharing_warning(one) for one in shared]
     warnings += [text for plan in plans for text in spot_warnings(plan, pools)]

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_text_and_markdown_show_every_model_pool_and_verdict(
     names = [*(m["name"] for m in prod["models"]), *(p["name"] for p in prod["pools"])]
     assert [name for name in [*names, *(p["rule"] for p in prod["policies"])] if name not in called.out] == []
     assert called.code == 0
+
+
+@pytest.mark.usefixtures("as_prod")
+@pytest.mark.parametrize("output_format", ["text", "markdown", "html"])
+def test_every_format_ends_with_what_must_be_settled_before_up(
+    tonnage: Tonnage, prod: dict[str, object], tmp_path: Path, output_format: str
+) -> None:
+    page = tmp_path / "page.html"
+    if output_format == "html":
+        tonnage("preview", "prod", "--html", str(page))
+        shown = unescape(page.read_text())
+    else:
+        shown = tonnage("preview", "prod", "--format", output_format).out
+    last = "".join(shown.rpartition("Before you run up: 5 of 14 stop it")[2].split()).replace("'", "`")
+    assert [step for step in prod["before_up"] if "".join(step["settle"].split()).replace("'", "`") not in last] == []
+    assert [step["key"] for step in prod["before_up"] if step["key"] not in shown] == []
+    assert "Why:" not in last
 
 
 @pytest.mark.usefixtures("as_prod")

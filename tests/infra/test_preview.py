@@ -42,13 +42,29 @@ def graph(plan: Any, settings: Any, resources: tuple[RecordedResource, ...] = ()
     """Return what an offline run of a serving stack returns, as far as a preview reads it."""
     planned = SimpleNamespace(plan=plan, alone=dict(alone))
     return SimpleNamespace(
-        plan=plan, planned=planned, settings=settings, resources=resources, catalogue=load_catalogue()
+        plan=plan,
+        planned=planned,
+        settings=settings,
+        resources=resources,
+        catalogue=load_catalogue(),
+        messages=(),
+        before_up=(),
     )
 
 
 def test_the_document_has_the_keys_of_the_contract() -> None:
     keys = {"schema", "stack", "models", "pools", "burn", "budget", "resources", "policies", "difference"}
     assert keys <= preview().keys()
+
+
+def test_what_the_program_logs_as_a_warning_or_error_is_a_warning_of_the_preview_once() -> None:
+    logged = (("warning", "a key\n is deprecated"), ("error", "b"), ("warning", "a key is deprecated"))
+    told = graph(
+        replace(stack_plan(), warnings=("of the plan",)),
+        SimpleNamespace(layer="serving", region="us-east-1", models=()),
+    )
+    told.messages = logged
+    assert build_preview("test", told, [])["warnings"] == ["of the plan", "a key is deprecated", "b"]
 
 
 def test_burn_is_given_per_hour_and_per_month_of_730_hours() -> None:

@@ -53,6 +53,17 @@ def refusal(folder: Path, text: str, name: str = "dev") -> str:
     return line.removeprefix(f"stacks/Pulumi.{name}.yaml: ")
 
 
+@pytest.mark.parametrize("version", ["0.14.0", "0.8.5"])
+def test_an_engine_that_is_known_to_be_unsafe_is_refused_and_the_least_safe_one_is_not(tmp_path, version):
+    text = SERVING.replace("1500}\n", f"1500}}\n      engine: {{vllmVersion: {version}}}\n")
+    told = refusal(tmp_path, text)
+    assert told.startswith(f"tonnage:models[0].engine.vllmVersion: {version} is not safe: CVE-2026-22778: ")
+    assert "; limit: 0.14.1 or later; hint: leave the key out" in told
+    path = tmp_path / "stacks" / "Pulumi.dev.yaml"
+    path.write_text(text.replace(version, "0.14.1"))
+    assert settings_from_file(path).models[0].engine.vllm_version == "0.14.1"
+
+
 @pytest.mark.parametrize("stack", stacks())
 def test_the_shipped_stack_files_are_valid_and_match_the_schema(stack):
     path = stack_file(stack)

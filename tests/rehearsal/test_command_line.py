@@ -30,6 +30,7 @@ from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.support import language_host
+from tests.support.filled import ADMIN, fill
 
 pytestmark = pytest.mark.rehearsal
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def live(toolbox):
             provisioner=provisioner,
             built_in=built_in,
         )
-        environment.aws = AwsStandIn(created=environment.cloud_created, deleted=environment.cloud_deleted)
+        environment.aws = AwsStandIn(created=environment.cloud_created, deleted=environment.cloud_deleted, caller=ADMIN)
         environment.kubernetes = KubernetesStandIn(
             client, unschedulable=provisioner.unschedulable, before_apply=environment.ensure_kind
         )
@@ -81,9 +82,11 @@ class CommandLine:
         for name in READ_BY_THE_CLI:
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, self.project / name)
+        fill(ROOT / "stacks", self.project / "stacks")
         (self.project / ".venv").symlink_to(sys.prefix, target_is_directory=True)
         self.executable("pulumi-language-python", f'exec "{sys.executable}" -P "{language_host.__file__}" "$@"\n')
         (self.bin / "pulumi").symlink_to(toolbox.pulumi)
+        self.executable("aws", "exit 1\n")  # looked for on the path, called by nobody: the providers are stand-ins
         self.env = {
             **supervisor.environment(),
             "PATH": os.pathsep.join([str(self.bin), str(toolbox.policy_launcher_dir), os.defpath]),
@@ -165,6 +168,34 @@ def test_preview_up_and_destroy_of_both_layers_by_hand(pulumi, live):
     assert environment.leftovers() == []
 
 
+def test_a_stack_that_is_not_ready_is_refused_before_anything_is_created(pulumi, live, executor):
+    environment, _ = live
+    pulumi.start_programs_with(executor)
+    for stack, key in (("dev-cluster", "tonnage:publicAccessCidrs"), ("dev", "tonnage:runtime.imageDigest")):
+        shutil.copyfile(ROOT / "stacks" / f"Pulumi.{stack}.yaml", pulumi.project / "stacks" / f"Pulumi.{stack}.yaml")
+        pulumi(f"stack init {stack}")
+        for command in ("preview", "up --yes --skip-preview"):
+            told = pulumi(f"{command} --stack {stack}", status=255)
+            assert re.match(rf"stack {stack}: \d things stop it before anything is created: {key}: ", errors(told)[0])
+            assert "Traceback" not in told
+    (pulumi.bin / "aws").unlink()
+    fill(ROOT / "stacks", pulumi.project / "stacks")
+    assert errors(pulumi("preview --stack dev-cluster", status=255))[0].startswith("PATH: has no command `aws`")
+    assert environment.aws.resources == ()
+
+
+def test_a_caller_without_rights_in_the_cluster_is_refused_before_anything_is_created(pulumi, live):
+    environment, _ = live
+    environment.aws.caller = "arn:aws:iam::210987654321:user/me"
+    try:
+        pulumi("stack init dev-cluster")
+        told = pulumi("up --yes --stack dev-cluster --skip-preview", status=255)
+    finally:
+        environment.aws.caller = ADMIN
+    assert errors(told)[0].startswith("tonnage:adminRoleArns: arn:aws:iam::210987654321:user/me runs this")
+    assert environment.aws.resources == ()
+
+
 def test_a_protected_cluster_is_destroyed_only_after_its_protection_was_lifted(pulumi, live):
     environment, _ = live
     pulumi("stack init dev-cluster")
@@ -207,11 +238,12 @@ def test_a_setting_that_is_refused_is_one_line_too(pulumi, executor):
 
 
 def test_what_the_command_line_writes_into_a_stack_file_changes_no_setting(pulumi):
-    pulumi("stack init dev")
     written = pulumi.project / "stacks" / "Pulumi.dev.yaml"
+    before = settings_from_file(written)
+    pulumi("stack init dev")
     assert "encryptionsalt" in written.read_text()
     assert written.read_text().startswith("# yaml-language-server")
-    assert settings_from_file(written) == settings_from_file(ROOT / "stacks" / "Pulumi.dev.yaml")
+    assert settings_from_file(written) == before
 
 
 PUBLIC_SERVICE = """

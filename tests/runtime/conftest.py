@@ -94,7 +94,14 @@ class Pod:
             "TONNAGE_PORT": str(free_port()),
             "VLLM_API_KEY": "a-test-key",
         }
+        self.has_vllm(self.document["engine"]["version"])
         self.sets("warm_up", POLL_S=0.05)
+
+    def has_vllm(self, version):
+        """Say that this version of vLLM is installed in the image."""
+        told = self.folder / "image" / "vllm-0.dist-info"
+        told.mkdir(exist_ok=True)
+        (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
 
     def sets(self, module, **constants):
         """Give a program of this pod other constants, in its own copy of the image: a test need not wait as long."""

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from runtime.engine.document import BadDocument, parse
-from runtime.engine.launch import command
+from runtime.engine.launch import WrongVersion, _check_version, command
 from sizing.serving.launch import launch_document
 from tests.runtime.conftest import wait_for
 from tests.support.plans import large_serving_plan, serving_plan
@@ -94,7 +94,7 @@ def test_text_that_is_not_json_is_refused_with_its_line():
         ("VLLM_API_KEY", "", "VLLM_API_KEY: is empty; an engine without a key is not started"),
         ("TONNAGE_BUCKET", "a/b", "TONNAGE_BUCKET: 'a/b' is not a bucket's name"),
         ("TONNAGE_LAUNCH", "/nowhere/launch.json", "cannot be read at /nowhere/launch.json, FileNotFoundError"),
-        ("PATH", "/nowhere", "vllm: not on PATH"),
+        ("PATH", "/nowhere", "vllm: not in the image"),
     ],
 )
 def test_an_environment_that_cannot_work_ends_with_two_and_one_line(pod, variable, value, said):
@@ -103,6 +103,36 @@ def test_an_environment_that_cannot_work_ends_with_two_and_one_line(pod, variabl
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1, "one line, no traceback"
+    assert not pod.log.exists(), "the engine was not started"
+
+
+@pytest.mark.parametrize(
+    ("planned", "installed", "fits"),
+    [
+        ("0.32.0", "0.32.0", True),
+        ("0.32.0", "0.32.1+cu129", True),
+        ("0.32.0", "0.32.0.dev7", True),
+        ("0.14.1", "0.14.0", False),
+        ("0.32.0", "0.33.0", False),
+        ("0.32.0", "1.32.0", False),
+        ("0.32.0", "dev", False),
+    ],
+)
+def test_an_image_with_another_vllm_than_planned_is_refused(planned, installed, fits):
+    if fits:
+        _check_version(planned, installed)
+        return
+    with pytest.raises(WrongVersion, match=f"^vllm: the image has {installed}, the stack was planned for {planned}; h"):
+        _check_version(planned, installed)
+
+
+def test_an_image_with_another_vllm_ends_with_a_code_of_its_own_and_one_line(pod):
+    pod.has_vllm("0.11.0")
+    done = pod.run("launch")
+    assert (done.returncode, done.stdout) == (72, "")
+    assert done.stderr.startswith("vllm: the image has 0.11.0, the stack was planned for ")
+    assert done.stderr.endswith("; exit code 72\n")
+    assert done.stderr.count("\n") == 1
     assert not pod.log.exists(), "the engine was not started"
 
 

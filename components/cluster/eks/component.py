@@ -27,7 +27,8 @@ class ClusterArgs:
     """The control plane and the nodes that run operators; GPU nodes come later.
 
     The component's name is the cluster's name. ``admin_role_arns`` must include the role that deploys: nobody else
-    gets access, also not the creator. ``public_access_cidrs`` empty means that only the VPC reaches the API.
+    gets access, also not the creator. ``public_access_cidrs`` empty means a private endpoint only, which admits nodes
+    and ``api_access_cidrs``.
     ``private_subnet_ids`` and ``system_nodes`` go by zone id: each zone that has system nodes has a group of its own.
     ``addons`` maps add-on names to exact versions. ``routes`` is the way out of the subnets, which nodes wait for.
     """
@@ -41,6 +42,7 @@ class ClusterArgs:
     system_disk_gib: int
     tags: Mapping[str, str]
     public_access_cidrs: tuple[str, ...] = ()
+    api_access_cidrs: tuple[str, ...] = ()
     deletion_protection: bool = True
     log_retention_days: int = 30
     service_cidr: str | None = None
@@ -54,10 +56,12 @@ class ClusterArgs:
         require_list("cluster.privateSubnetIds", [*self.private_subnet_ids.values()], at_least=2, wired=True)
         require_list("cluster.adminRoleArns", self.admin_role_arns, at_least=1)
         require_list("cluster.publicAccessCidrs", self.public_access_cidrs)
+        require_list("cluster.apiAccessCidrs", self.api_access_cidrs)
         require_number("cluster.systemDiskGib", self.system_disk_gib, at_least=20, at_most=16384)
         require_tags("cluster.tags", self.tags)
         documents.check_admin_roles(self.admin_role_arns)
-        documents.check_public_access(self.public_access_cidrs)
+        documents.check_networks("cluster.publicAccessCidrs", self.public_access_cidrs)
+        documents.check_networks("cluster.apiAccessCidrs", self.api_access_cidrs)
         documents.check_addons(self.addons)
         if self.system_instance_type.count(".") != 1:
             raise BadInput("cluster.systemInstanceType", f"{self.system_instance_type!r} is not an instance type")
@@ -86,7 +90,7 @@ class Cluster(pulumi.ComponentResource):
         trust = assume_role_by_service("ec2.amazonaws.com")
         node_role, attached = self._role("node", trust, documents.NODE_POLICIES)
         nodes = self._system_nodes(node_role, after=[*before, *attached, *args.routes])
-        self.ready = [*nodes, *self._addons(documents.AFTER_NODES, after=nodes)]
+        self.ready = [*nodes, *self._addons(documents.AFTER_NODES, after=nodes), *self._api_access()]
         self._tag_security_group()
         self._set_outputs(node_role)
 
@@ -282,6 +286,23 @@ class Cluster(pulumi.ComponentResource):
             tags=self._tags(f"-system-{zone}"),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(after), aliases=former),
         )
+
+    def _api_access(self) -> list[pulumi.Resource]:
+        # The group that EKS makes admits its own members only: nodes.
+        return [
+            aws.vpc.SecurityGroupIngressRule(
+                f"{self._name}-api-{documents.network_name(cidr)}",
+                security_group_id=self.eks_cluster.vpc_config.cluster_security_group_id,
+                description="Kubernetes API",
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                **documents.source(cidr),
+                tags=self._tags("-api"),
+                opts=self._child,
+            )
+            for cidr in self._args.api_access_cidrs
+        ]
 
     def _tag_security_group(self) -> None:
         # EKS makes this group itself; Karpenter finds it by the same tag as the subnets.

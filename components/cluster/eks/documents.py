@@ -59,9 +59,8 @@ def check_admin_roles(arns: Sequence[str]) -> None:
             raise BadInput("cluster.adminRoleArns", f"two roles are called {name}", way_out="rename one of them")
 
 
-def check_public_access(cidrs: Sequence[str]) -> None:
-    """Raise ``BadInput`` for a network that is not one or that is the whole internet."""
-    where = "cluster.publicAccessCidrs"
+def check_networks(where: str, cidrs: Sequence[str]) -> None:
+    """Raise ``BadInput`` for a network that may reach the API and is none or the whole internet."""
     for cidr in cidrs:
         try:
             network = ipaddress.ip_network(cidr)
@@ -71,6 +70,16 @@ def check_public_access(cidrs: Sequence[str]) -> None:
             raise BadInput(
                 where, f"{cidr} opens the API to everybody", way_out="list your own networks, or none for private only"
             )
+
+
+def source(cidr: str) -> dict[str, str]:
+    """Return the argument of a security group's rule that names a network."""
+    return {"cidr_ipv6" if ":" in cidr else "cidr_ipv4": cidr}
+
+
+def network_name(cidr: str) -> str:
+    """Return a network as part of a resource's name: ``10.20.0.0-16``."""
+    return cidr.replace("/", "-").replace(":", ".")
 
 
 def check_addons(addons: object) -> None:

@@ -91,15 +91,15 @@ def test_the_stated_revision_is_that_of_the_entrys_model_and_never_of_a_variant(
     assert chosen.revision == (revision or CATALOGUE.model(chosen.model).revision)
 
 
-def test_the_plan_of_a_stack_warns_of_the_checkpoint_that_was_chosen_and_of_no_other() -> None:
-    def warnings(one: ModelEntry) -> list[str]:
+def test_of_a_plan_only_the_checkpoint_that_was_chosen_is_asked_for() -> None:
+    def problems(one: ModelEntry) -> tuple[str, ...]:
         capacity, budget = Capacity(zones=1, gpus=("H100",)), Budget(monthly_usd=1e6)
         plan = plan_stack(plan_request([one], capacity=capacity, budget=budget))
-        return [text for text in plan.warnings if "will not be copied" in text]
+        return ingest_problems(one, CATALOGUE, only=plan.models[0].model)
 
     large = "meta-llama/Llama-3.1-70B-Instruct"
-    assert warnings(entry(large)) == []
-    (line,) = warnings(entry(VARIANT))
-    assert line.startswith(f"served: its weights will not be copied: model {VARIANT} has no pinned commit in the cat")
-    (line,) = warnings(entry(large, revision=COMMIT, allowed_variants=(VARIANT,)))
+    assert problems(entry(large)) == ()
+    (line,) = problems(entry(VARIANT))
+    assert line.startswith(f"model {VARIANT} has no pinned commit in the catalogue")
+    (line,) = problems(entry(large, revision=COMMIT, allowed_variants=(VARIANT,)))
     assert line.endswith("HEAD, as the entry's model: that of a variant is the catalogue's")

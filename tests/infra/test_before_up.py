@@ -1,0 +1,243 @@
+"""What must be settled before ``pulumi up``: which step each stack file asks for, and what a real ``up`` refuses."""
+
+from __future__ import annotations
+
+import functools
+import re
+import runpy
+from dataclasses import replace
+
+import pytest
+import yaml
+
+import infra.program
+from infra.before_up import (
+    Step,
+    cluster_steps,
+    in_order,
+    refuse_foreign_caller,
+    refuse_missing_commands,
+    refuse_what_stops,
+    serving_steps,
+)
+from infra.config import STACKS_DIR, config_values, settings_from_file, stack_file
+from infra.offline import run_offline
+from infra.program import main, plan_for
+from infra.recording import record
+from infra.settings.cluster import ClusterSettings
+from infra.settings.serving import ServingSettings
+from sizing.catalogue import load_catalogue
+from sizing.catalogue.gated import is_gated
+from sizing.errors import BadInput
+from tests.support.filled import ADMIN, fill
+
+CATALOGUE = load_catalogue()
+
+
+@functools.cache
+def shipped(stack: str) -> ClusterSettings | ServingSettings:
+    return settings_from_file(stack_file(stack))
+
+
+def of_cluster(**changes: object) -> tuple[Step, ...]:
+    settings = shipped("dev-cluster")
+    return cluster_steps("dev-cluster", settings.model_copy(update=changes))
+
+
+def of_serving(stack: str = "dev", **changes: object) -> tuple[Step, ...]:
+    settings = shipped(stack)
+    return serving_steps(stack, settings.model_copy(update=changes), plan_for(settings, stack), CATALOGUE)
+
+
+def stopping(steps: tuple[Step, ...]) -> list[str]:
+    return [step.key for step in steps if step.stops]
+
+
+def told(steps: tuple[Step, ...], key: str) -> list[tuple[str, str]]:
+    return [(step.says, step.settle) for step in steps if step.key == key]
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_every_step_of_a_shipped_stack_says_what_settles_it_and_those_that_stop_come_first(stack: str) -> None:
+    steps = in_order((*of_cluster(), *of_serving(stack)))
+    assert all(step.says and step.settle for step in steps)
+    assert [step.stops for step in steps] == sorted((step.stops for step in steps), reverse=True)
+    assert len({(step.key, step.says) for step in steps}) == len(steps)
+
+
+def test_the_shipped_stacks_name_all_of_their_placeholders_and_the_missing_token() -> None:
+    assert stopping(of_cluster()) == ["tonnage:publicAccessCidrs", "tonnage:adminRoleArns[0]"]
+    assert stopping(of_serving()) == [
+        "tonnage:runtime.imageDigest", "tonnage:runtime.toolsDigest", "tonnage:hubSecretArn",
+    ]  # fmt: skip
+
+
+def test_an_api_that_nobody_reaches_stops_and_a_network_of_ones_own_settles_it() -> None:
+    assert stopping(of_cluster(public_access_cidrs=("198.18.0.0/24",))) == ["tonnage:adminRoleArns[0]"]
+    assert stopping(of_cluster(api_access_cidrs=("10.20.0.0/16",))) == ["tonnage:adminRoleArns[0]"]
+    assert stopping(of_cluster(public_access_cidrs=("203.0.113.7/32",)))[0] == "tonnage:publicAccessCidrs"
+    (note,) = told(of_cluster(api_access_cidrs=("10.20.0.0/16",)), "tonnage:apiAccessCidrs")
+    assert note[0].startswith("10.20.0.0/16 must be routed to the new network 10.40.0.0/16")
+
+
+@pytest.mark.parametrize("account", ["123456789012", "111122223333", "999999999999", "000000000000"])
+def test_an_account_of_documentation_stops_wherever_an_arn_names_it(account: str) -> None:
+    secret = f"arn:aws:secretsmanager:us-east-1:{account}:secret:tonnage/dev/hub-token"
+    assert "tonnage:hubSecretArn" in stopping(of_serving(hub_secret_arn=secret))
+    assert stopping(of_serving(hub_secret_arn=secret.replace(account, "210987654321"))) == [
+        "tonnage:runtime.imageDigest", "tonnage:runtime.toolsDigest",
+    ]  # fmt: skip
+
+
+def test_any_digest_of_one_digit_is_a_placeholder() -> None:
+    runtime = shipped("dev").runtime
+    same, real = f"sha256:{'a' * 64}", f"sha256:{'ab' * 32}"
+    found = stopping(of_serving(runtime=runtime.model_copy(update={"image_digest": real, "tools_digest": same})))
+    assert found == ["tonnage:runtime.toolsDigest", "tonnage:hubSecretArn"]
+
+
+def test_a_model_without_a_pinned_commit_stops_and_a_stated_commit_settles_it() -> None:
+    settings, name = (
+        shipped("dev"),
+        next(m for m in CATALOGUE.models if not re.fullmatch("[0-9a-f]{40}", CATALOGUE.model(m).revision)),
+    )
+    plan = plan_for(settings, "dev")
+    plan = replace(plan, models=(replace(plan.models[0], model=name),))
+    entry = settings.models[0].model_copy(update={"model": name})
+
+    def found(**changes: object) -> list[tuple[str, str]]:
+        one = settings.model_copy(update={"models": (entry.model_copy(update=changes),)})
+        return told(serving_steps("dev", one, plan, CATALOGUE), "tonnage:models[0].revision")
+
+    ((says, settle),) = found()
+    assert says.startswith(f"chat: its weights cannot be copied: model {name} has no pinned commit")
+    assert settle.endswith(f"git ls-remote https://huggingface.co/{name} HEAD")
+    assert found(revision="0a" * 20) == []
+
+
+def test_only_models_that_are_gated_need_a_token() -> None:
+    gated = [name for name in CATALOGUE.models if is_gated(name)]
+    assert {name.split("/")[0] for name in gated} == {"google", "meta-llama"}
+    assert {name for name in CATALOGUE.models if name.startswith("meta-llama/")} < set(gated)
+    assert not is_gated("google/gemma-4-26B-A4B")
+
+
+@pytest.mark.parametrize(
+    ("notify", "said"),
+    [
+        ((), ["names nobody: alarms of the budget reach no one"]),
+        (("ops@example.com",), ["ops@example.com take no mail: alarms of the budget reach no one"]),
+        (("a@corp.io",), ["AWS writes to a@corp.io once"]),
+        (("a@corp.io", "b@x.test"), ["b@x.test take no mail: they get no alarm", "AWS writes to a@corp.io once"]),
+    ],
+)
+def test_a_budget_says_who_hears_of_it_and_who_must_confirm(notify: tuple[str, ...], said: list[str]) -> None:
+    budget = shipped("dev").budget.model_copy(update={"notify": notify})
+    found = told(of_serving(budget=budget), "tonnage:budget.notify")
+    assert [says.partition(";")[0] for says, _ in found] == said
+
+
+def test_what_a_person_must_do_at_aws_is_told_with_its_command() -> None:
+    steps = {step.key: step for step in of_serving()}
+    assert "TagKey=tonnage:stack,Status=Active" in steps["tonnage:budget"].settle
+    assert "--secret-id tonnage/dev/gateway-api-keys" in steps["tonnage:gateway.apiKeysSecretArn"].settle
+    assert steps["command aws"].settle == "aws --version"
+    assert "--quota-code L-" in steps["tonnage:capacity.quotas"].settle
+    assert not any(steps[key].stops for key in ("tonnage:budget", "command aws", "tonnage:capacity.quotas"))
+
+
+def test_what_two_stacks_ask_for_alike_stands_once() -> None:
+    step = Step(stack="a", key="k", stops=False, says="s", settle="c")
+    assert in_order([step, replace(step, stops=True, key="x"), replace(step, stack="b")]) == (
+        replace(step, stops=True, key="x"), step,
+    )  # fmt: skip
+
+
+def test_a_refusal_is_one_line_with_everything_that_stops_and_nothing_stops_a_settled_stack() -> None:
+    with pytest.raises(BadInput) as refused:
+        refuse_what_stops(of_serving())
+    line = refused.value.line()
+    assert line.startswith("stack dev: 3 things stop it before anything is created: tonnage:runtime.imageDigest: is ")
+    assert "tonnage:hubSecretArn: the hub gives meta-llama/Llama-3.1-8B-Instruct only" in line
+    assert "\n" not in line
+    refuse_what_stops(step for step in of_serving() if not step.stops)
+
+
+def test_a_command_that_up_starts_and_that_is_not_there_is_named() -> None:
+    refuse_missing_commands(lambda name: f"/usr/bin/{name}")
+    with pytest.raises(BadInput, match=r"PATH: has no command `aws`, but every call to Kubernetes .*aws --version"):
+        refuse_missing_commands(lambda name: None)
+
+
+ROLE = "arn:aws:iam::210987654321:role/teams/platform-admin"
+
+
+@pytest.mark.parametrize(
+    ("caller", "admitted"),
+    [
+        ("arn:aws:sts::210987654321:assumed-role/platform-admin/me", True),
+        (ROLE, True),
+        ("arn:aws:sts::210987654321:assumed-role/teams/me", False),
+        ("arn:aws:sts::210987654322:assumed-role/platform-admin/me", False),
+        ("arn:aws:iam::210987654321:user/platform-admin", False),
+        ("arn:aws:iam::210987654321:root", False),
+        ("", False),
+    ],
+)
+def test_only_a_caller_in_an_admin_role_may_found_a_cluster(caller: str, admitted: bool) -> None:
+    if admitted:
+        refuse_foreign_caller(caller, (ROLE,))
+        return
+    with pytest.raises(BadInput, match=r"tonnage:adminRoleArns: .*would get no rights in the cluster; limit: "):
+        refuse_foreign_caller(caller, (ROLE,))
+
+
+@pytest.mark.parametrize("stack", ["dev-cluster", "dev"])
+def test_a_real_run_refuses_a_shipped_stack_before_anything_is_registered(stack: str, monkeypatch) -> None:
+    monkeypatch.chdir(STACKS_DIR.parent)
+    asked: list[str] = []
+
+    def answer(token: str, name: str, inputs: object) -> dict[str, object]:
+        asked.append(token)
+        return {}
+
+    with pytest.raises(BadInput, match=rf"^stack {stack}: \d things stop it before anything is created"):
+        record(
+            lambda: runpy.run_path("infra/__main__.py", run_name="__main__") and None,
+            stack=stack, config=config_values(stack_file(stack)), answer=answer,
+        )  # fmt: skip
+    assert asked == []
+
+
+@pytest.mark.parametrize("admitted", [True, False])
+def test_a_real_run_of_a_settled_cluster_asks_aws_who_calls_before_it_registers_anything(
+    tmp_path, monkeypatch, admitted: bool
+) -> None:
+    async def caller(provider: object) -> str:
+        return ADMIN if admitted else "arn:aws:iam::210987654321:user/me"
+
+    monkeypatch.setattr(infra.program, "caller_arn", caller)
+    monkeypatch.setattr(infra.program, "refuse_missing_commands", lambda: None)
+    fill(STACKS_DIR, tmp_path)
+    values = config_values(stack_file("dev-cluster", tmp_path))
+    if admitted:
+        known = run_offline("dev-cluster", stacks_dir=tmp_path).urns
+        assert record(lambda: main(tmp_path), stack="dev-cluster", config=values).urns == known
+        return
+    with pytest.raises(BadInput, match="arn:aws:iam::210987654321:user/me runs this"):
+        record(lambda: main(tmp_path), stack="dev-cluster", config=values)
+
+
+def test_networks_that_reach_the_private_endpoint_are_rules_of_the_clusters_group(tmp_path) -> None:
+    fill(STACKS_DIR, tmp_path)
+    file = tmp_path / "Pulumi.dev-cluster.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["config"]["tonnage:apiAccessCidrs"] = ["10.20.0.0/16", "fd00:1::/48"]
+    file.write_text(yaml.safe_dump(document))
+    made = run_offline("dev-cluster", stacks_dir=tmp_path).resources
+    rules = [one.props for one in made if one.type == "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"]
+    assert [(one["fromPort"], one.get("cidrIpv4"), one.get("cidrIpv6")) for one in rules] == [
+        (443, "10.20.0.0/16", None), (443, None, "fd00:1::/48"),
+    ]  # fmt: skip
+    operators = next(one for one in made if one.type == "tonnage:index:Operators")
+    assert len([urn for urn in operators.dependencies if "SecurityGroupIngressRule" in urn]) == 2
