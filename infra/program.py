@@ -14,9 +14,9 @@ from typing import Any
 import pulumi
 
 from infra.config import STACKS_DIR, settings_from_pulumi
-from infra.layers.cluster import compose_cluster
-from infra.layers.serving import compose_serving
-from infra.outputs import from_reference
+from infra.layers.cluster import compose_cluster, warn_of_definitions
+from infra.layers.serving import check_growth, compose_serving
+from infra.outputs import deployed_outputs, from_reference
 from infra.request import plan_request
 from infra.settings.cluster import ClusterSettings
 from infra.settings.serving import ServingSettings
@@ -39,11 +39,18 @@ def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None) -> N
     """
     settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
-        exports = _told(lambda: compose_cluster(settings, pulumi.get_stack()))
-        for name, value in sorted(exports.items()):
-            pulumi.export(name, value)
-        return
-    pulumi.run(lambda: _serve(settings, catalogue))
+        pulumi.run(lambda: _cluster(settings))
+    else:
+        pulumi.run(lambda: _serve(settings, catalogue))
+
+
+async def _cluster(settings: ClusterSettings) -> Exports:
+    """Compose the cluster layer once it is known what is deployed."""
+    try:
+        warn_of_definitions(await deployed_outputs())
+        return compose_cluster(settings, pulumi.get_stack())
+    except TonnageError as error:
+        raise _run_error(error) from error
 
 
 async def _serve(settings: ServingSettings, catalogue: Catalogue | None) -> Exports:
@@ -51,6 +58,7 @@ async def _serve(settings: ServingSettings, catalogue: Catalogue | None) -> Expo
     try:
         plan = plan_for(settings, pulumi.get_stack(), catalogue)
         outputs = await from_reference(cluster_stack(settings, pulumi.get_stack()))
+        check_growth(plan, await deployed_outputs())
         return compose_serving(settings, plan, outputs)
     except TonnageError as error:
         raise _run_error(error) from error
