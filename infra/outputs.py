@@ -105,6 +105,18 @@ async def from_reference(cluster_stack: str) -> ClusterOutputs:
     return parse((outputs or {}).get(EXPORT), cluster_stack)
 
 
+async def deployed_outputs() -> Mapping[str, Any]:
+    """Return what the running stack exported when it was deployed last; nothing before the first time."""
+    name = reference_name(pulumi.get_stack())
+    try:
+        answer = await invoke_async(READ_OUTPUTS, {"name": name})
+    except Exception as error:
+        if "unknown stack" in str(error):
+            return {}
+        raise BadInput(f"stack {pulumi.get_stack()}", f"its outputs cannot be read ({error})") from error
+    return dict((answer or {}).get("outputs") or {})
+
+
 async def _must_exist(name: str, cluster_stack: str) -> None:
     """Check that the stack exists: a reference to a missing one ends the engine before the program can give a hint."""
     try:

@@ -22,9 +22,9 @@ from infra.before_up import (
 )
 from infra.config import STACKS_DIR, settings_from_pulumi
 from infra.environment import cluster_stack
-from infra.layers.cluster import cluster_tags, compose_cluster
-from infra.layers.serving import compose_serving
-from infra.outputs import from_reference
+from infra.layers.cluster import cluster_tags, compose_cluster, warn_of_definitions
+from infra.layers.serving import check_growth, compose_serving
+from infra.outputs import deployed_outputs, from_reference
 from infra.providers import aws_provider, caller_arn
 from infra.request import plan_request
 from infra.settings.cluster import ClusterSettings
@@ -63,6 +63,7 @@ async def _found(settings: ClusterSettings, *, offline: bool) -> Exports:
         if not offline:
             refuse_what_stops(cluster_steps(stack, settings))
             refuse_missing_commands()
+        warn_of_definitions(await deployed_outputs())
         account = aws_provider(settings.region, cluster_tags(stack))
         if not offline:
             refuse_foreign_caller(await caller_arn(account), settings.admin_role_arns)
@@ -80,6 +81,7 @@ async def _serve(settings: ServingSettings, catalogue: Catalogue | None, *, offl
             refuse_what_stops(serving_steps(stack, settings, plan, known))
             refuse_missing_commands()
         outputs = await from_reference(cluster_stack(settings, stack))
+        check_growth(plan, await deployed_outputs())
         return compose_serving(settings, plan, outputs)
     except TonnageError as error:
         raise _run_error(error) from error

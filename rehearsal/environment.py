@@ -264,7 +264,7 @@ class Environment:
 
     def leftovers(self, timeout_s: float = 20.0) -> list[str]:
         """Return what is left after ``destroy``: objects, nodes, recorded AWS resources, Helm releases."""
-        self._wait(lambda: not self._objects_left(), timeout_s)
+        self.wait_for(lambda: not self._objects_left(), timeout_s)
         cloud = [f"AWS {one.type} {one.name}" for one in self.aws.resources]
         releases = [f"Helm release {one.get('name')}" for one in self.kubernetes.releases]
         return sorted([*self._objects_left(), *cloud, *releases])
@@ -295,7 +295,8 @@ class Environment:
         )
 
     @staticmethod
-    def _wait(done: Callable[[], bool], timeout_s: float) -> None:
+    def wait_for(done: Callable[[], bool], timeout_s: float = SETTLE_S) -> None:
+        """Return once ``done``, or when the time is over."""
         deadline = time.monotonic() + timeout_s
         while not done() and time.monotonic() < deadline:
             time.sleep(POLL_S)

@@ -7,6 +7,7 @@ and no file remains.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +15,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kubernetes.client.exceptions import ApiException
 from pulumi import automation as auto
 from urllib3.exceptions import HTTPError
 
-from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, stack_file
+from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, settings_from_values, stack_file
 from infra.settings.schema import StackSettings
 from infra.settings.serving import ServingSettings
 from rehearsal.clock import Clock
@@ -39,6 +41,7 @@ from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import Provisioner
 from rehearsal.tools import Toolbox, ensure_tools
 from rehearsal.toolset import Progress
+from rehearsal.upgrades import UPGRADES, Running, grown_in_place, shrink_refused
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.plan import StackPlan
@@ -59,6 +62,17 @@ class RehearsalPlan:
     program: Program
     gpu_limits: Mapping[str, int] = field(default_factory=dict)
     """GPU limits to set on Karpenter pools once the stack is up."""
+
+    def replan(self, config: Mapping[str, Any]) -> StackPlan:
+        """Return the plan of the same stack with another configuration."""
+        from infra.program import plan_for
+
+        path = self.files[self.stack]
+        values = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+        settings = settings_from_values(values, where=path.name, folder=path.parent)
+        if not isinstance(settings, ServingSettings):
+            raise BadInput("--scenario", f"{self.stack} serves no model", way_out="rehearse a serving stack")
+        return plan_for(settings, self.stack)
 
 
 def rehearse(
@@ -130,10 +144,12 @@ def read_rehearsal_plan(
     from infra.environment import cluster_stack
     from infra.program import main, plan_for
 
-    if scenario is not None:
-        scenario_named(scenario)
     path, program = stack_file(stack, stacks_dir), partial(main, stacks_dir, offline=True)
     settings = settings_from_file(path)
+    if scenario is not None and scenario in UPGRADES:
+        UPGRADES[scenario](_config(path))
+    elif scenario is not None:
+        scenario_named(scenario)
     if not isinstance(settings, ServingSettings):
         if scenario is not None:
             raise BadInput("--scenario", f"{stack} serves no model", way_out="rehearse a serving stack")
@@ -250,9 +266,37 @@ class _Rehearsal:
             self._second_up(environment, made_stack)
         if self.rehearsal_plan.plan is not None and self.rehearsal_plan.scenario is not None:
             with self.clock.stage(f"scenario {self.rehearsal_plan.scenario}"):
-                environment.play(self.rehearsal_plan.scenario, self.rehearsal_plan.plan, self.report, self.clock)
+                self._play(environment, self.rehearsal_plan.scenario, self.rehearsal_plan.plan)
         if hold is not None:
             hold(environment.plane.kubeconfig)
+
+    def _play(self, environment: Environment, scenario: str, plan: StackPlan) -> None:
+        if scenario in UPGRADES:
+            self._grow_store(environment, scenario)
+        else:
+            environment.play(scenario, plan, self.report, self.clock)
+
+    def _grow_store(self, environment: Environment, scenario: str) -> None:
+        """Deploy the stack with more vectors, look at its disks, and see the way back refused."""
+        name, config = self.rehearsal_plan.stack, _config(self.rehearsal_plan.files[self.rehearsal_plan.stack])
+        grown = UPGRADES[scenario](config)
+        before = Running.of(environment.client)
+        self._deploy(environment, name, grown)
+        plan = self.rehearsal_plan.replan(grown)
+        environment.wait_for(
+            lambda: all(one.passed for one in grown_in_place(plan, before, Running.of(environment.client)))
+        )
+        self.report.checks += grown_in_place(plan, before, Running.of(environment.client))
+        try:
+            self._deploy(environment, name, config)
+        except BadInput as refused:
+            self.report.checks.append(shrink_refused(refused.line()))
+        else:
+            self.report.checks.append(shrink_refused(""))
+
+    def _deploy(self, environment: Environment, name: str, config: Mapping[str, Any]) -> Run:
+        stack = environment.engine.stack(name, config, self.rehearsal_plan.program)
+        return environment.engine.up(stack)
 
     def _second_up(self, environment: Environment, stack: auto.Stack) -> None:
         with self.clock.stage(f"second up {stack.name}"):
@@ -280,9 +324,12 @@ class _Rehearsal:
             self.clock.note("leftovers", f"{len(self.report.leftovers)}{kept}")
 
 
+def _config(path: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["config"])
+
+
 def _stack(runner: Engine, name: str, path: Path, program: Program) -> auto.Stack:
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return runner.stack(name, document["config"], program)
+    return runner.stack(name, _config(path), program)
 
 
 def _holder(hold: Callable[[Path], None] | None, progress: Progress) -> Callable[[Path], None]:

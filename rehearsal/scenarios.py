@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rehearsal.simulated.pods import Document
 from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import with_spot_closed, with_zone_closed
+from rehearsal.upgrades import UPGRADES
 from sizing.errors import BadInput
 from sizing.nodes.labels import GPU_RESOURCE, ZONE_ID_LABEL
 from sizing.nodes.shared_nodes import nodes_in_any_order
@@ -62,7 +63,9 @@ SCENARIOS: Mapping[str, Callable[[Sequence[Document], CloudMarket], Disruption]]
 def scenario_named(name: str) -> Callable[[Sequence[Document], CloudMarket], Disruption]:
     """Return the scenario; BadInput lists those that exist."""
     if name not in SCENARIOS:
-        raise BadInput("--scenario", f"{name!r} is unknown", way_out=f"there are: {', '.join(sorted(SCENARIOS))}")
+        raise BadInput(
+            "--scenario", f"{name!r} is unknown", way_out=f"there are: {', '.join(sorted([*SCENARIOS, *UPGRADES]))}"
+        )
     return SCENARIOS[name]
 
 

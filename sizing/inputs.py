@@ -222,3 +222,6 @@ class VectorStore(Stated):
     dimensions: int = Field(ge=1, le=65_536, description="numbers in each vector")
     replicas: int = Field(3, ge=1, le=99, description="pods of the store, on the system nodes")
     on_disk: bool = Field(False, description="keep vectors in memory-mapped files instead of RAM")
+    disk_gib: int | None = Field(
+        None, ge=1, le=65_536, description="disk of each replica in GiB, at least the planned one; volumes never shrink"
+    )

@@ -15,7 +15,8 @@ def rehearse(
     stack: o.Stack,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and say how to look around.")] = False,
     scenario: Annotated[
-        str | None, typer.Option("--scenario", metavar="NAME", help="Also play one: spot-reclaim or zone-loss.")
+        str | None,
+        typer.Option("--scenario", metavar="NAME", help="Also play one: spot-reclaim, zone-loss or store-growth."),
     ] = None,
     gpu_limit: Annotated[
         list[str] | None,

@@ -17,6 +17,10 @@ POD_IDENTITY_ENDPOINT = "169.254.170.23/32"
 """Link-local address of the EKS Pod Identity agent (AWS documentation, "How EKS Pod Identity works")."""
 
 
+FORCED = {"pulumi.com/patchForce": "true"}
+"""Annotation of a patch that takes over a field which a controller of Kubernetes has set before."""
+
+
 def labels(name: str, component: str, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the recommended labels of an object; ``extra`` wins nothing over them."""
     own = {

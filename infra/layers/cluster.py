@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -25,6 +26,8 @@ from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, no
 from sizing.nodes.zones import network_zones as zones_by_offer
 
 Exports = dict[str, Any]
+CHARTS_EXPORT = "charts"
+"""Output with the versions of the charts, by which the next run knows which of them changes."""
 
 
 def network_zones(settings: ClusterSettings) -> tuple[str, ...]:
@@ -102,8 +105,19 @@ def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Prov
                 "secrets_prefix": secrets_prefix(stack),
                 "karpenter_role_name": karpenter.role_name,
             }
-        )
+        ),
+        CHARTS_EXPORT: {name: chart.version for name, chart in sorted(versions.CHARTS.items())},
     }
+
+
+def warn_of_definitions(deployed: Mapping[str, Any]) -> None:
+    """Warn of each chart that comes newer than ``deployed``, the exports of this stack, while Helm leaves its CRDs."""
+    for name, was in sorted((deployed.get(CHARTS_EXPORT) or {}).items()):
+        chart = versions.CHARTS.get(name)
+        if chart and chart.crds_command and was != chart.version:
+            command = f"{chart.crds_command.format(chart.version)} | kubectl apply --server-side --force-conflicts -f -"
+            changed = f"chart {name} goes from {was} to {chart.version} and Helm leaves its definitions as they are"
+            pulumi.log.warn(f"{changed}: before up run {command}")
 
 
 def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -> Exports:

@@ -6,6 +6,7 @@ goes in reverse order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,6 +31,10 @@ from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.names import VECTOR_STORE
 from infra.settings.serving import ServingSettings
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
+from sizing.serving.vector_store import check_disk_is_kept
+
+DISK_EXPORT = "vectorStoreDiskGib"
+"""Output with the size of the store's volumes, by which the next run knows that they may not shrink."""
 
 
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
@@ -47,11 +52,19 @@ def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: Cluster
         layer.vector_store(plan.vector_store, store, space)
     layer.budget()
     return {
+        **({DISK_EXPORT: plan.vector_store.disk_gib} if plan.vector_store else {}),
         "gatewayPaths": gateway.paths,
         "models": sorted(model.name for model in plan.models),
         "burnUsdPerHour": asdict(plan.burn_usd_per_hour),
         "budgetUsdPerMonth": plan.budget.monthly_usd,
     }
+
+
+def check_growth(plan: StackPlan, deployed: Mapping[str, Any]) -> None:
+    """Refuse a vector store with smaller disks than ``deployed``, the exports of this stack, says that it has."""
+    volume_gib = deployed.get(DISK_EXPORT)
+    if plan.vector_store is not None and volume_gib:
+        check_disk_is_kept(plan.vector_store.disk_gib, float(volume_gib))
 
 
 def _options(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> pulumi.ResourceOptions:

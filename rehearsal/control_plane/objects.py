@@ -93,11 +93,13 @@ class ObjectClient:
         endpoint = self.endpoint(document["apiVersion"], document["kind"])
         return endpoint.path(metadata.get("namespace") or "default", metadata["name"])
 
-    def apply(self, document: Document, *, dry_run: bool = False) -> Document:
-        """Server-side apply without force: another owner of a field is a conflict, not a silent loss."""
+    def apply(self, document: Document, *, dry_run: bool = False, force: bool = False) -> Document:
+        """Server-side apply; without ``force`` another owner of a field is a conflict, not a silent loss."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Warn"}
         if dry_run:
             query["dryRun"] = "All"
+        if force:
+            query["force"] = "true"
         return self.request("PATCH", self.path_of(document), query=query, body=document, content_type=APPLY)
 
     def read(self, document: Mapping[str, Any]) -> Document | None:

@@ -27,6 +27,8 @@ from rehearsal.simulated.pods import asked, name_of
 from rehearsal.simulated.readiness import pod_selector, waiting_for
 
 RELEASE = "kubernetes:helm.sh/v3:Release"
+PATCH_FORCE = "pulumi.com/patchForce"
+"""Annotation with which a patch takes a field from another owner (provider, ``metadata.AnnotationPatchForce``)."""
 IMMUTABLE = {
     "": ("apiVersion", "kind", "metadata.name", "metadata.namespace"),
     "ConfigMap": ("data", "binaryData", "immutable"),
@@ -36,7 +38,7 @@ IMMUTABLE = {
     "StatefulSet": ("spec.selector", "spec.serviceName", "spec.volumeClaimTemplates", "spec.podManagementPolicy"),
     "DaemonSet": ("spec.selector",),
     "StorageClass": ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"),
-    "PersistentVolumeClaim": ("spec",),
+    "PersistentVolumeClaim": ("spec.accessModes", "spec.selector", "spec.storageClassName", "spec.volumeName"),
 }
 """Fields that the API server or the official provider (``provider/pkg/provider/diff.go``) replaces the object for."""
 POLL_S = 0.1
@@ -172,6 +174,8 @@ class KubernetesStandIn(StandIn):
                 self._releases.pop(request.id, None)
             return empty_pb2.Empty()
         document = _document(properties)
+        if is_patch(request.urn):
+            return empty_pb2.Empty()  # the fields stay as they are: somebody else owns the object
         try:
             self._client.delete(document)
             self._wait_gone(document)
@@ -198,10 +202,16 @@ class KubernetesStandIn(StandIn):
         document = _document(inputs)
         if self._before_apply and not preview:
             self._before_apply(document)
+        patch = is_patch(urn)
         try:
-            if creating and self._client.read(document) is not None:
+            there = self._client.read(document) is not None if creating else True
+            if patch and not there:
+                if preview:
+                    return inputs
+                raise Refused(f"{_called(document)} is not there to be patched")
+            if creating and there and not patch:
                 raise Refused(f"{_called(document)} already exists")
-            live = self._client.apply(document, dry_run=preview)
+            live = self._client.apply(document, dry_run=preview, force=patch and _forced(document))
         except UnknownKind:
             if preview:
                 return inputs
@@ -213,7 +223,7 @@ class KubernetesStandIn(StandIn):
             raise
         for path in dropped_fields(document, live):
             self._note("dropped", document, path)
-        if preview:
+        if preview or patch:
             return live
         with self._lock:
             self._objects[urn] = document
@@ -266,6 +276,15 @@ class KubernetesStandIn(StandIn):
         with self._lock:
             self._findings.add(Finding(kind=kind, object=called, detail=said))
         return f"{called}: {said}"
+
+
+def is_patch(urn: str) -> bool:
+    """Whether the resource sets fields of an object that somebody else owns: ``PersistentVolumeClaimPatch``."""
+    return urn_parts(urn)[0].endswith("Patch")
+
+
+def _forced(document: Mapping[str, Any]) -> bool:
+    return ((document.get("metadata") or {}).get("annotations") or {}).get(PATCH_FORCE) == "true"
 
 
 def _document(properties: Mapping[str, Any]) -> Document:

@@ -33,8 +33,8 @@ def _deployment(spec: Document, status: Document) -> str:
 
 def _stateful_set(spec: Document, status: Document) -> str:
     wanted = spec.get("replicas", 1)
-    ready = status.get("readyReplicas", 0)
-    return "" if ready >= wanted else f"{ready} of {wanted} replicas ready"
+    ready, updated = status.get("readyReplicas", 0), status.get("updatedReplicas", 0)
+    return "" if min(ready, updated) >= wanted else f"{min(ready, updated)} of {wanted} replicas ready"
 
 
 def _daemon_set(_spec: Document, status: Document) -> str:

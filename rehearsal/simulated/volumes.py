@@ -1,13 +1,15 @@
 """Plays the volume driver: a claim gets a volume in the zone of the node that the scheduler chose.
 
 Like the EBS driver it honours ``WaitForFirstConsumer`` and pins the volume to its zone, so that a pod with a volume
-cannot come back in another zone. Released volumes are deleted. Binding itself is the controller manager's.
+cannot come back in another zone; a claim that asks for more gets a larger volume under the running pod. Released
+volumes are deleted. Binding itself is the controller manager's, and whether a claim may grow the API server's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from kubernetes.client import ApiClient
@@ -15,6 +17,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from rehearsal.control_plane.api import request
+from rehearsal.simulated.pods import number
 from sizing.nodes.labels import ZONE_LABEL
 
 _SELECTED = "volume.kubernetes.io/selected-node"
@@ -44,14 +47,15 @@ class VolumeProvisioner:
         while not self._stopping.wait(_POLL_S):
             # the API server may be going away: the supervisor reports that, not this thread
             with contextlib.suppress(ApiException, HTTPError):
-                self._provision()
+                claims = self._list("/api/v1/persistentvolumeclaims")
+                self._provision(claims)
+                self._grow(claims)
                 self._reclaim()
 
     def _list(self, path: str) -> list[dict[str, Any]]:
         return list(request(self._api, "GET", path, timeout_s=5)["items"])
 
-    def _provision(self) -> None:
-        claims = self._list("/api/v1/persistentvolumeclaims")
+    def _provision(self, claims: Sequence[dict[str, Any]]) -> None:
         pending = [claim for claim in claims if not claim["spec"].get("volumeName") and not _leaving(claim)]
         if not pending:
             return
@@ -72,6 +76,21 @@ class VolumeProvisioner:
         except ApiException as error:
             if error.status != 409:  # provisioned in the round before, not bound yet
                 raise
+
+    def _grow(self, claims: Sequence[dict[str, Any]]) -> None:
+        """Enlarge the volume first, as the resizer of the driver does, then say so in the claim's status."""
+        for claim in claims:
+            had, wanted = claim.get("status", {}).get("capacity", {}), claim["spec"]["resources"]["requests"]
+            if had and number(wanted["storage"]) > number(had["storage"]):
+                size, metadata = {"storage": wanted["storage"]}, claim["metadata"]
+                of_claim = (
+                    f"/api/v1/namespaces/{metadata['namespace']}/persistentvolumeclaims/{metadata['name']}/status"
+                )
+                self._merge(f"{_VOLUMES}/{claim['spec']['volumeName']}", {"spec": {"capacity": size}})
+                self._merge(of_claim, {"status": {"capacity": size}})
+
+    def _merge(self, path: str, patch: dict[str, Any]) -> None:
+        request(self._api, "PATCH", path, body=patch, content_type="application/merge-patch+json")
 
     def _reclaim(self) -> None:
         for volume in self._list(_VOLUMES):

@@ -35,7 +35,7 @@ def plan_vector_store(store: VectorStore) -> VectorStorePlan:
             way_out="more replicas, fewer dimensions or onDisk: true",
         )
     cpu = max(math.ceil(memory * facts["cpu_per_memory_gib"] * 2) / 2, facts["cpu_min"])
-    disk_gib = max(math.ceil(raw_gib * facts["disk_factor"] * share / 10) * 10, facts["disk_min_gib"])
+    disk_gib = _disk_gib(store, raw_gib * share)
     shards = max(1, math.ceil(store.replicas / 6)) * 12 if store.replicas >= 3 else store.replicas
     return VectorStorePlan(
         replicas=store.replicas,
@@ -51,6 +51,35 @@ def plan_vector_store(store: VectorStore) -> VectorStorePlan:
         snapshot_version_days=facts["snapshot_version_days"],
         figures=(_figure(store, memory, copies, resident), *_operation_figures(store, copies)),
     )
+
+
+def _disk_gib(store: VectorStore, raw_gib: float) -> int:
+    """Return the disk of a replica that holds ``raw_gib`` of vectors: what is stated, at least what is needed."""
+    facts = serving_facts("vector_store")
+    needed = max(math.ceil(raw_gib * facts["disk_factor"] / 10) * 10, facts["disk_min_gib"])
+    stated = store.disk_gib or needed
+    if stated < needed:
+        raise BadInput(
+            "vectorStore.diskGib",
+            f"{stated} GiB do not hold {store.vectors} vectors",
+            limit=f"at least {needed} GiB per replica",
+            way_out="leave it out, or fewer vectors",
+        )
+    return stated
+
+
+def check_disk_is_kept(planned_gib: int, volume_gib: float) -> None:
+    """Raise ``BadInput`` when the plan's disk is smaller than the volumes that a deployed store has: none can shrink.
+
+    Both in GiB per replica (Kubernetes documentation, "Persistent Volumes": a claim cannot ask for less than it has).
+    """
+    if planned_gib < volume_gib:
+        raise BadInput(
+            "vectorStore",
+            f"a disk of {planned_gib} GiB per replica is planned",
+            limit=f"{volume_gib:g} GiB, the size of its volumes, which cannot shrink",
+            way_out=f"state diskGib: {volume_gib:g}, or restore a snapshot into a new store",
+        )
 
 
 def vector_store_probes() -> Probes:

@@ -17,6 +17,8 @@ import yaml
 
 from infra import versions
 from infra.config import STACKS_DIR, config_values, settings_from_file, stack_file, stacks
+from infra.layers.cluster import warn_of_definitions
+from infra.layers.serving import check_growth
 from infra.offline import OfflineGraph, run_offline
 from infra.outputs import VERSION, ClusterOutputs, parse
 from infra.program import main, plan_for
@@ -211,7 +213,7 @@ def test_the_names_that_models_may_not_take_are_those_of_all_objects_beside_them
         one.props["metadata"]["name"]
         for one in placed
         if one.props["metadata"].get("namespace") == "serving"
-        and not any(owner in one.urn for owner in ("index:ModelService$", "index:Gateway$", ":Job::"))
+        and not any(owner in one.urn for owner in ("index:ModelService$", "index:Gateway$", ":Job::", "ClaimPatch::"))
     }
     assert beside | {"default"} == set(OWN_OBJECTS)
 
@@ -244,6 +246,38 @@ def test_nothing_below_a_node_group_is_asked_for_before_the_jobs_have_answered()
     record(partial(main, offline=True), stack="prod", config=config_values(stack_file("prod")), answer=answer)
     last_job = max(place for place, token in enumerate(asked) if token == JOB)
     assert last_job < asked.index("aws:ec2/launchTemplate:LaunchTemplate") < asked.index("aws:eks/nodeGroup:NodeGroup")
+
+
+IN_TEMPLATES = {"external-secrets", "keda"}  # values installCRDs and crds.install, both on by default
+WITHOUT = {"dcgm-exporter", "nvidia-device-plugin"}
+
+
+def test_helm_updates_the_definitions_of_every_chart_or_the_command_that_does_is_known():
+    for name, chart in {**versions.CHARTS, "karpenter": versions.KARPENTER}.items():
+        known = [chart.crds is not None, bool(chart.crds_command), name in IN_TEMPLATES | WITHOUT]
+        assert sum(known) == 1, name
+        assert chart.crds is None or "keep" in str(chart.crds.values)
+    assert versions.KARPENTER.crds.version == versions.KARPENTER.version
+
+
+def test_a_newer_chart_whose_definitions_helm_leaves_is_warned_of_with_the_command():
+    was = {**graph("dev-cluster").outputs["charts"], "envoy-gateway": "v1.8.0", "keda": "2.20.0"}
+    recording = record(lambda: warn_of_definitions({"charts": was}), stack="dev-cluster", config={})
+    ((level, text),) = recording.messages
+    assert level == "warning"
+    assert "helm show crds oci://docker.io/envoyproxy/gateway-helm --version v1.9.1 | kubectl apply" in text
+
+
+def test_a_store_may_grow_and_smaller_volumes_than_it_has_are_refused_with_the_way_out():
+    plan = graph("prod").plan
+    check_growth(plan, {})
+    check_growth(plan, {"vectorStoreDiskGib": 20})
+    with pytest.raises(BadInput) as refused:
+        check_growth(plan, {"vectorStoreDiskGib": 900})
+    assert refused.value.line() == (
+        "vectorStore: a disk of 40 GiB per replica is planned; limit: 900 GiB, the size of its volumes, which cannot "
+        "shrink; hint: state diskGib: 900, or restore a snapshot into a new store"
+    )
 
 
 def test_versions_are_pinned_and_images_have_digests():

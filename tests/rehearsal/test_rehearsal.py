@@ -130,7 +130,9 @@ def test_a_serving_stack_without_its_cluster_stack_is_refused_before_anything_st
         rehearse("dev", stacks_dir=tmp_path)
 
 
-@pytest.mark.parametrize(("stack", "scenario"), [("dev", "spot-reclaim"), ("prod", "zone-loss")])
+@pytest.mark.parametrize(
+    ("stack", "scenario"), [("dev", "spot-reclaim"), ("prod", "zone-loss"), ("prod", "store-growth")]
+)
 def test_the_shipped_stacks_pass(stack, scenario):
     report = rehearse(stack, scenario=scenario)
     assert report.first_problem() == ""

@@ -187,7 +187,7 @@ def test_the_zone_with_most_gpu_nodes_is_lost():
 
 
 def test_an_unknown_scenario_lists_the_known_ones():
-    with pytest.raises(BadInput, match="spot-reclaim, zone-loss"):
+    with pytest.raises(BadInput, match="spot-reclaim, store-growth, zone-loss"):
         scenario_named("flood")
 
 
@@ -208,7 +208,11 @@ def test_fields_that_a_schema_dropped_are_named_by_path():
             "1 of 2 replicas available",
         ),
         ({"kind": "Deployment", "metadata": {"generation": 2}}, "its controller has not seen it yet"),
-        ({"kind": "StatefulSet", "spec": {"replicas": 3}, "status": {"readyReplicas": 3}}, ""),
+        ({"kind": "StatefulSet", "spec": {"replicas": 3}, "status": {"readyReplicas": 3, "updatedReplicas": 3}}, ""),
+        (
+            {"kind": "StatefulSet", "spec": {"replicas": 3}, "status": {"readyReplicas": 3, "updatedReplicas": 1}},
+            "1 of 3 replicas ready",
+        ),
     ],
 )
 def test_each_kind_is_ready_in_its_own_way(live, missing):

@@ -18,7 +18,7 @@ from components.cluster.karpenter_controller.documents import (
 )
 from components.cluster.karpenter_controller.policy import controller_policy, queue_policy
 from components.common.arguments import require_tags
-from components.common.charts import ChartVersion
+from components.common.charts import ChartVersion, Installed, installed
 from components.common.pod_identity import PodIdentity, pod_identity
 from components.common.tags import named
 from sizing.errors import BadInput
@@ -109,15 +109,10 @@ class KarpenterController(pulumi.ComponentResource):
         )
 
     def _release(self, queue: aws.sqs.Queue, after: Sequence[pulumi.Resource]) -> kubernetes.helm.v3.Release:
-        chart = self._args.chart
-        return kubernetes.helm.v3.Release(
-            self._name,
-            name="karpenter",
+        place = Installed(
+            release="karpenter",
             namespace=NAMESPACE,
-            chart=chart.chart,
-            version=chart.version,
-            repository_opts={"repo": chart.repository} if chart.repository else None,
             values=controller_values(self._args.cluster_name, queue.name),
-            timeout=600,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+            timeout_s=600,
         )
+        return installed(self._name, self._args.chart, place, parent=self, after=after)

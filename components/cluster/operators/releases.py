@@ -9,7 +9,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.cluster.operators import documents
-from components.common.charts import ChartVersion
+from components.common.charts import ChartVersion, Installed, installed
 from components.common.generated_secret import generated_secret
 from components.common.kubernetes import EXTERNAL_SECRETS_API, Document
 from components.common.well_known import SECRET_STORE
@@ -78,18 +78,14 @@ class OperatorReleases:
         )
 
     def _release(self, operator: str) -> kubernetes.helm.v3.Release:
-        chart = self._args.charts[operator]
-        return kubernetes.helm.v3.Release(
-            f"{self._name}-{operator}",
-            name=operator,
+        place = Installed(
+            release=operator,
             namespace=documents.OPERATORS[operator].namespace,
-            chart=chart.chart,
-            version=chart.version,
-            repository_opts={"repo": chart.repository} if chart.repository else None,
             values=self._args.values[operator],
-            timeout=900,
-            opts=self._after(*self._before(operator)),
+            timeout_s=900,
         )
+        chart, parent = self._args.charts[operator], self._child.parent
+        return installed(f"{self._name}-{operator}", chart, place, parent=parent, after=self._before(operator))
 
     def _secret_store(self) -> None:
         kubernetes.apiextensions.CustomResource(

@@ -10,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 
 from components.common.arguments import require_list, require_tags, require_text
 from components.common.generated_secret import generated_secret
-from components.common.kubernetes import labels
+from components.common.kubernetes import FORCED, labels
 from components.common.well_known import EVERYWHERE, MONITORING_NAMESPACE
 from components.data.vector_store import documents
 from sizing.plan import VectorStorePlan
@@ -125,8 +125,13 @@ class VectorStore(pulumi.ComponentResource):
         )
 
     def _stateful_set(self, storage: kubernetes.storage.v1.StorageClass, needed: list[pulumi.Resource]) -> None:
+        """Register the nodes and the size of their disks.
+
+        A template of claims cannot change: the set would be replaced and its volumes keep their size. So the template
+        stays as it was made, and the claims themselves are made to ask for what is planned now.
+        """
         args = self._args
-        kubernetes.apps.v1.StatefulSet(
+        nodes = kubernetes.apps.v1.StatefulSet(
             f"{self._name}-nodes",
             metadata=self._meta(self._name),
             spec=documents.stateful_set(
@@ -138,8 +143,17 @@ class VectorStore(pulumi.ComponentResource):
                 storage_class_name=f"{self._name}-gp3",
                 extra_labels=args.labels,
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[storage, *needed]),
+            opts=pulumi.ResourceOptions(
+                parent=self, depends_on=[storage, *needed], ignore_changes=["spec.volumeClaimTemplates"]
+            ),
         )
+        for claim in documents.claim_names(self._name, args.plan.replicas):
+            kubernetes.core.v1.PersistentVolumeClaimPatch(
+                f"{self._name}-{claim}",
+                metadata={"name": claim, "namespace": args.namespace, "annotations": dict(FORCED)},
+                spec=documents.claim_size(args.plan),
+                opts=pulumi.ResourceOptions(parent=self, depends_on=[nodes]),
+            )
 
     def _protection(self) -> None:
         args = self._args

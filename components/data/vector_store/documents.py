@@ -30,6 +30,8 @@ QDRANT_USER = 1000
 """User of Qdrant's unprivileged image (qdrant documentation, "Security": unprivileged image)."""
 
 STORAGE_FOLDER, SNAPSHOT_FOLDER = "/qdrant/storage", "/qdrant/snapshots"
+CLAIM = "storage"
+"""Name of the template of the claims."""
 KEY_ENTRY = "api-key"
 KEY_SECRET = "qdrant-api-key"  # noqa: S105 - the name of the Secret
 SERVICE_ACCOUNT = "qdrant"
@@ -155,8 +157,8 @@ def _container(name: str, plan: VectorStorePlan, image: Any, key_secret: str) ->
         "readinessProbe": _probe(plan.probes.readiness),
         "securityContext": container_security_context(),
         "volumeMounts": [
-            {"name": "storage", "mountPath": STORAGE_FOLDER, "subPath": "storage"},
-            {"name": "storage", "mountPath": SNAPSHOT_FOLDER, "subPath": "snapshots"},
+            {"name": CLAIM, "mountPath": STORAGE_FOLDER, "subPath": "storage"},
+            {"name": CLAIM, "mountPath": SNAPSHOT_FOLDER, "subPath": "snapshots"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
     }
@@ -216,15 +218,25 @@ def stateful_set(
         },
         "volumeClaimTemplates": [
             {
-                "metadata": {"name": "storage", "labels": selector(name, COMPONENT)},
+                "metadata": {"name": CLAIM, "labels": selector(name, COMPONENT)},
                 "spec": {
                     "accessModes": ["ReadWriteOnce"],
                     "storageClassName": storage_class_name,
-                    "resources": {"requests": {"storage": gib(plan.disk_gib)}},
+                    **claim_size(plan),
                 },
             }
         ],
     }
+
+
+def claim_names(name: str, replicas: int) -> list[str]:
+    """Return the names that the StatefulSet gives its claims, by ordinal."""
+    return [f"{CLAIM}-{name}-{ordinal}" for ordinal in range(replicas)]
+
+
+def claim_size(plan: VectorStorePlan) -> Document:
+    """Return the part of a claim's spec that grows with the plan; its volume grows in place, under a running pod."""
+    return {"resources": {"requests": {"storage": gib(plan.disk_gib)}}}
 
 
 def disruption_budget(name: str) -> Document:

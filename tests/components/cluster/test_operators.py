@@ -11,7 +11,7 @@ from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.operators.policy import external_secrets_policy, load_balancer_policy
 from components.cluster.operators.releases import OperatorReleases, OperatorReleasesArgs
 from components.cluster.registry.component import Registry, RegistryArgs
-from components.common.charts import ChartVersion
+from components.common.charts import ChartVersion, CrdChart
 from sizing.errors import BadInput
 
 CHART = ChartVersion(chart="oci://registry.example.com/chart", version="1.2.3")
@@ -40,6 +40,20 @@ def test_every_operator_is_one_release_of_its_pinned_chart(recording):
     found = releases(recording)
     assert sorted(found) == sorted(documents.OPERATORS)
     assert {each.props["version"] for each in found.values()} == {"1.2.3"}
+
+
+def test_definitions_with_a_chart_of_their_own_come_first_are_updated_and_outlive_their_release(engine):
+    crds = CrdChart(name="own-crds", chart="oci://registry.example.com/crds", version="1.2.4", values={"keep": "yes"})
+    charts = {**ARGS.charts, "keda": replace(CHART, crds=crds)}
+    found = releases(engine.run(lambda: Operators("operators", replace(ARGS, charts=charts))))
+    own, chart = found["own-crds"], found["keda"]
+    assert (own.props["version"], own.props["values"]) == ("1.2.4", {"keep": "yes"})
+    assert own.urn in chart.dependencies
+    assert (chart.props["skipCrds"], found["envoy-gateway"].props["skipCrds"]) == (True, False)
+
+
+def test_a_release_that_fails_or_is_interrupted_is_taken_back(recording):
+    assert all(one.props["atomic"] and one.props["cleanupOnFail"] for one in releases(recording).values())
 
 
 def test_the_install_order_respects_what_each_needs():

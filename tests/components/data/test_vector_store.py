@@ -27,7 +27,7 @@ def variables(plan):
 
 def record(engine, **more):
     args = VectorStoreArgs(
-        plan=vector_store_plan(),
+        plan=more.pop("plan", vector_store_plan()),
         namespace="vectors",
         image=IMAGE,
         snapshot_image=IMAGE,
@@ -88,6 +88,17 @@ def test_the_disks_are_encrypted_and_survive_their_claims(engine):
     (storage,) = of_kind(record(engine), "StorageClass")
     assert storage.props["parameters"]["encrypted"] == "true"
     assert (storage.props["reclaimPolicy"], storage.props["volumeBindingMode"]) == ("Retain", "WaitForFirstConsumer")
+
+
+def test_every_claim_is_made_to_ask_for_the_planned_disk_and_the_set_keeps_its_template(engine):
+    recording = record(engine, plan=vector_store_plan(disk_gib=250))
+    claims = of_kind(recording, "PersistentVolumeClaimPatch")
+    assert [one.props["metadata"]["name"] for one in claims] == [f"storage-qdrant-{place}" for place in range(3)]
+    assert all(one.props["spec"] == {"resources": {"requests": {"storage": "250Gi"}}} for one in claims)
+    (nodes,), (storage,) = of_kind(recording, "StatefulSet"), of_kind(recording, "StorageClass")
+    assert nodes.ignore_changes == ("spec.volumeClaimTemplates",)
+    assert all(nodes.urn in one.dependencies for one in claims), "a claim is there once its pod is"
+    assert storage.props["allowVolumeExpansion"] is True
 
 
 def test_the_claims_name_the_class_that_is_created(engine):

@@ -1,0 +1,80 @@
+"""What changes on a running stack: the same stack file with one line changed, deployed on what already runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from rehearsal.control_plane.objects import Document, ObjectClient
+from rehearsal.report import Check
+from rehearsal.simulated.pods import name_of, number
+from sizing.errors import BadInput
+from sizing.plan import StackPlan
+
+STORE = "tonnage:vectorStore"
+GIB = 2**30
+GROWTH = 1.1
+"""How much a vector store grows in a rehearsal: enough that its disks must, little enough for the nodes it is on."""
+Config = Mapping[str, Any]
+
+
+def store_growth(config: Config) -> Config:
+    """Return the configuration with more vectors; BadInput without a vector store."""
+    if not config.get(STORE):
+        raise BadInput("--scenario", "the stack has no vector store", way_out=f"state {STORE}, or rehearse another")
+    changed = deepcopy(dict(config))
+    changed[STORE]["vectors"] = round(changed[STORE]["vectors"] * GROWTH)
+    return changed
+
+
+UPGRADES: Mapping[str, Callable[[Config], Config]] = {"store-growth": store_growth}
+"""Scenario -> the configuration of the serving stack afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """Identities of what may not be replaced: object -> uid, and the size of each claim's volume in GiB."""
+
+    uids: Mapping[str, str]
+    volumes_gib: Mapping[str, float]
+
+    @classmethod
+    def of(cls, client: ObjectClient) -> Running:
+        """Read what runs now: claims, the sets that own them, and the pods of the models."""
+        claims = client.list("v1", "PersistentVolumeClaim")
+        sets = client.list("apps/v1", "StatefulSet")
+        models = client.list("v1", "Pod", selector="app.kubernetes.io/component=model")
+        kept = [*claims, *sets, *models]
+        return cls(
+            uids={f"{one['kind']} {name_of(one)}": one["metadata"]["uid"] for one in kept},
+            volumes_gib={name_of(one): _size_gib(one) for one in claims},
+        )
+
+
+def _size_gib(claim: Document) -> float:
+    """Return the size that the volume has, not the one that is asked for."""
+    return number((claim.get("status", {}).get("capacity") or {}).get("storage")) / GIB
+
+
+def grown_in_place(plan: StackPlan, before: Running, after: Running) -> list[Check]:
+    """Every volume of the store has the planned size, and nothing that holds data or serves was replaced."""
+    planned = plan.vector_store.disk_gib if plan.vector_store else 0
+    small = [f"{claim} has {size:g} GiB" for claim, size in after.volumes_gib.items() if size != planned]
+    gone = [f"{what} was replaced" for what, uid in before.uids.items() if after.uids.get(what) != uid]
+    grew = sum(size > before.volumes_gib.get(claim, size) for claim, size in after.volumes_gib.items())
+    return [
+        _check(f"store-growth: every volume has {planned} GiB", small, f"{grew} grew in place"),
+        _check("store-growth: no claim, set or model pod is replaced", gone, f"{len(before.uids)} objects kept"),
+    ]
+
+
+def shrink_refused(problem: str) -> Check:
+    """Going back to fewer vectors is refused with the way out, for volumes cannot shrink."""
+    passed = "cannot shrink" in problem and "state diskGib" in problem
+    return Check(name="store-growth: smaller volumes are refused", passed=passed, detail=problem or "was accepted")
+
+
+def _check(name: str, problems: Sequence[str], otherwise: str) -> Check:
+    return Check(name=name, passed=not problems, detail="; ".join(problems) or otherwise)
