@@ -19,7 +19,6 @@ from infra.layers.serving import compose_serving
 from infra.outputs import from_reference
 from infra.request import plan_request
 from infra.settings.cluster import ClusterSettings
-from infra.settings.names import check_stack_name
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import Catalogue, load_catalogue
 from sizing.errors import TonnageError
@@ -38,7 +37,6 @@ def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None) -> N
 
     ``catalogue`` has the facts and prices, by default those of this repository.
     """
-    _told(lambda: check_stack_name(pulumi.get_stack()))
     settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
         exports = _told(lambda: compose_cluster(settings, pulumi.get_stack()))

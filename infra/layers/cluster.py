@@ -17,7 +17,7 @@ from infra.kubernetes_versions import kubernetes_version
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
-from infra.settings.names import CLUSTER_SUFFIX
+from infra.settings.names import check_stack_name, environment
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, nodes_by_zone
@@ -57,13 +57,9 @@ def _checked_by_serving(settings: ClusterSettings) -> Exports:
     }
 
 
-def environment(stack: str) -> str:
-    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix(CLUSTER_SUFFIX)
-
-
 def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
+    check_stack_name(stack, cluster=True)
     check_fit(system_nodes_of(settings), store=None, proxies=0)
     tags = {"tonnage:stack": stack}
     name = f"tonnage-{environment(stack)}"
