@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from infra.settings.names import CLUSTER_SUFFIX
+from infra.settings.names import CLUSTER_SUFFIX, environment
 from infra.settings.serving import ServingSettings
-
-
-def environment(stack: str) -> str:
-    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix(CLUSTER_SUFFIX)
 
 
 def cluster_stack(settings: ServingSettings, stack: str) -> str:

@@ -99,7 +99,7 @@ def _cluster_bill(
     return fixed_bill_cluster(
         settings.region,
         catalogue,
-        zones=settings.zones,
+        zones=len(settings.zone_ids or ()) or settings.zones,
         nat_gateways=sum(one.type == "aws:ec2/natGateway:NatGateway" for one in resources),
         interface_endpoints=sum(one.props.get("vpcEndpointType") == "Interface" for one in endpoints),
         system_instance_type=nodes.instance_type,

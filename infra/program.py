@@ -28,7 +28,6 @@ from infra.outputs import deployed_outputs, from_reference
 from infra.providers import aws_provider, caller_arn
 from infra.request import plan_request
 from infra.settings.cluster import ClusterSettings
-from infra.settings.names import check_stack_name
 from infra.settings.serving import ServingSettings
 from sizing.catalogue import Catalogue, load_catalogue
 from sizing.errors import TonnageError
@@ -48,7 +47,6 @@ def main(stacks_dir: Path = STACKS_DIR, catalogue: Catalogue | None = None, *, o
     ``catalogue`` has the facts and prices, by default those of this repository. ``offline`` says that no account is
     reached (a preview of this project, a rehearsal): what stops an ``up`` is then listed elsewhere and not refused.
     """
-    _told(lambda: check_stack_name(pulumi.get_stack()))
     settings = _told(lambda: settings_from_pulumi(stacks_dir))
     if isinstance(settings, ClusterSettings):
         pulumi.run(lambda: _found(settings, offline=offline))

@@ -15,11 +15,12 @@ from components.cluster.network.documents import subnet_layout
 from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
-from infra.environment import environment, secrets_prefix
+from infra.environment import secrets_prefix
 from infra.kubernetes_versions import kubernetes_version
 from infra.outputs import EXPORT, to_exports
 from infra.providers import kubernetes_provider
 from infra.settings.cluster import ClusterSettings
+from infra.settings.names import check_stack_name, environment
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, nodes_by_zone
@@ -68,6 +69,7 @@ def cluster_tags(stack: str) -> dict[str, str]:
 
 def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Provider) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
+    check_stack_name(stack, cluster=True)
     check_fit(system_nodes_of(settings), store=None, proxies=0)
     tags = cluster_tags(stack)
     name = f"tonnage-{environment(stack)}"

@@ -28,7 +28,7 @@ from infra.kubernetes_versions import KubernetesVersion
 from infra.layers.cross_stack import check_against_cluster
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
-from infra.settings.names import VECTOR_STORE
+from infra.settings.names import VECTOR_STORE, check_stack_name
 from infra.settings.serving import ServingSettings
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 from sizing.serving.vector_store import check_disk_is_kept
@@ -39,6 +39,7 @@ DISK_EXPORT = "vectorStoreDiskGib"
 
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
+    check_stack_name(plan.stack, cluster=False)
     nodes = check_against_cluster(settings, plan, cluster)
     layer = _Layer(
         settings=settings, plan=plan, cluster=cluster, nodes=nodes, options=_options(settings, plan, cluster)

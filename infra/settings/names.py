@@ -22,22 +22,33 @@ OWN_OBJECTS = tuple(
 )
 """Names of objects beside the models, in the namespace of both, whether the stack file asks for them or not: a vector
 store that is added later must not take a model's."""
+STACK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""Letters that S3, ECR, EKS and Kubernetes all take."""
+MOST_ENVIRONMENT = 27
+"""Characters of an environment's name: with ``tonnage-`` before and ``-aws-load-balancer-controller`` behind it is the
+name of a role, of which IAM takes 64."""
+MOST_STACK = 40
+"""Characters of a stack's name: tags, alarms and budgets carry it beside that of the cluster."""
 
-MOST_STACK_NAME = 27
-"""Characters of a stack's name, ``-cluster`` left out, with which every name made of it is short enough; the role of
-the load balancer controller is the first that is not (a test renders both sides)."""
-STACK_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-"""What all services take that get names made of it: queues take no dot, repositories and buckets no capitals."""
+
 CLUSTER_SUFFIX = "-cluster"
 
 
-def check_stack_name(stack: str) -> None:
-    """Refuse a stack whose name makes a name that some service refuses, which would show in the middle of an update."""
-    environment = stack.removesuffix(CLUSTER_SUFFIX)
-    where, way_out = "stack", f"rename stacks/Pulumi.{stack}.yaml"
-    if not STACK_NAME.fullmatch(environment):
-        problem = f"{stack!r} cannot be part of names in AWS and Kubernetes"
-        raise BadInput(where, problem, limit="lower-case letters, digits and -, from a letter", way_out=way_out)
-    if len(environment) > MOST_STACK_NAME:
-        problem = f"{environment!r} has {len(environment)} characters, and names of roles are made of it"
-        raise BadInput(where, problem, limit=f"{MOST_STACK_NAME} characters", way_out=way_out)
+def environment(stack: str) -> str:
+    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
+    return stack.removesuffix(CLUSTER_SUFFIX)
+
+
+def check_stack_name(stack: str, *, cluster: bool) -> None:
+    """Refuse the name of a stack of which names in AWS are made that a service would not take.
+
+    Of the stack of a ``cluster`` the environment is part of such names, of others the name as it stands.
+    """
+    name, most = (environment(stack), MOST_ENVIRONMENT) if cluster else (stack, MOST_STACK)
+    if STACK.fullmatch(name) is None or len(name) > most:
+        raise BadInput(
+            f"stack {stack}",
+            f"{name!r} cannot be part of names in AWS",
+            limit=f"lower-case letters, digits and single - between them, at most {most} characters",
+            way_out="name the stack, and its file, otherwise",
+        )

@@ -18,6 +18,7 @@ from sizing.cost.budget import budget_plan, least_budget
 from sizing.cost.spot_interruptions import spot_warnings
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Capacity, ModelEntry
+from sizing.nodes.floor_updates import floor_update_warnings
 from sizing.nodes.lifecycle import with_lifetime
 from sizing.nodes.pools import gpu_quota
 from sizing.nodes.quotas import purchases_of, quota_shortage
@@ -214,6 +215,7 @@ def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
     shared = shared_nodes_of(combination.fleets)
     warnings += [sharing_warning(one) for one in shared]
     warnings += [text for plan in plans for text in spot_warnings(plan, pools)]
+    warnings += floor_update_warnings(pools)
     return StackPlan(
         stack=request.stack,
         region=region,

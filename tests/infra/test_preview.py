@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.preview import build_preview
 from infra.recording import RecordedResource
+from infra.settings.cluster import ClusterSettings
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry
 from sizing.planning.planner import plan_model
@@ -134,3 +135,13 @@ def test_a_model_says_what_its_machine_was_chosen_among() -> None:
     assert len(model["alternatives"]) == 3
     model = build_preview("test", graph(stack_plan(after), settings, alone=alone), [])["models"][0]
     assert "cheapest together with the other models within the budget" in model["why"]
+
+
+def test_endpoints_are_billed_in_the_zones_that_are_named() -> None:
+    endpoint = resource("aws:ec2/vpcEndpoint:VpcEndpoint", "sts", vpcEndpointType="Interface")
+    stated = {"layer": "cluster", "region": "us-east-1", "admin_role_arns": ("arn:aws:iam::123456789012:role/x",)}
+
+    def bill(**zones: Any) -> Any:
+        return build_preview("c", graph(None, ClusterSettings(**stated, **zones), (endpoint,)), [])["bill"]
+
+    assert bill(zone_ids=("use1-az1", "use1-az2")) == bill(zones=2) != bill(zones=3)

@@ -51,8 +51,8 @@ def stated(text: str, key: str, value: object) -> str:
             "publicAccessCidrs",
             ["10.0.0.0/8"],
             (
-                "publicAccessCidrs[0]: 10.0.0.0/8 is private, and who comes to the public endpoint has a public address; "
-                "limit: public networks; hint: name the address that your network shows to the internet"
+                "publicAccessCidrs[0]: 10.0.0.0/8 is private, and who comes to the public endpoint has a public "
+                "address; limit: public networks; hint: name the address that your network shows to the internet"
             ),
         ),
         (
@@ -85,8 +85,8 @@ def stated(text: str, key: str, value: object) -> str:
             "adminRoleArns",
             ["arn:aws:iam::123456789012:role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"],
             (
-                "adminRoleArns[0]: is the role of an AWS service, which nobody can take on; limit: roles of people and CI; "
-                "hint: name the role that you deploy with"
+                "adminRoleArns[0]: is the role of an AWS service, which nobody can take on; limit: roles of people and "
+                "CI; hint: name the role that you deploy with"
             ),
         ),
     ],
@@ -101,9 +101,9 @@ def test_a_cluster_setting_that_aws_would_refuse_is_refused(tmp_path, key, value
         (
             {"scheme": "internet-facing", "certificateArn": CERTIFICATE, "allowedCidrs": ["10.0.0.0/8"]},
             (
-                "gateway.allowedCidrs: every network is private, and callers come to an internet-facing load balancer with "
-                "public addresses; limit: at least one public network; hint: gateway.scheme internal, or name the public "
-                "networks of your callers"
+                "gateway.allowedCidrs: every network is private, and callers come to an internet-facing load balancer "
+                "with public addresses; limit: at least one public network; hint: gateway.scheme internal, or name the "
+                "public networks of your callers"
             ),
         ),
         (

@@ -13,6 +13,7 @@ from policies.facts.prices import fixed_price, memory_usd_per_gib_hour
 from policies.graph import Resource
 from policies.registry import ALL_RULES, GROUPS, judge, judge_rule
 from policies.rules.capacity.gpu_pools import gpu_pools
+from policies.rules.capacity.zonal_groups import zonal_groups
 from policies.rules.cost.burn_ceiling import burn_ceiling
 from policies.rules.exposure.exposure import exposure
 from policies.rules.kubernetes.unique_names import RULE, unique_names
@@ -39,6 +40,7 @@ def test_the_good_stack_passes_every_rule():
     assert [(one.rule, one.passed) for one in judge(resources(good()))] == [
         ("burn-ceiling", True),
         ("gpu-pools", True),
+        ("zonal-groups", True),
         ("exposure", True),
         ("unique-names", True),
         ("name-limits", True),
@@ -283,14 +285,14 @@ def test_a_rule_that_met_an_unknown_value_did_not_pass(rule, change):
 
 def test_verdicts_are_plain_documents():
     broken = [Resource(type="kubernetes:core/v1:Secret", name="s", urn="urn:s", props={"data": {"k": "v"}})]
-    document = judge(broken)[2].to_document()
+    document = judge(broken)[3].to_document()
     assert document["rule"] == "exposure"
     assert document["violations"][0]["resource"] == "urn:s"
     assert not document["passed"]
 
 
 def test_every_rule_has_a_name_a_description_and_a_level():
-    assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 6
+    assert len({rule.name for rule in ALL_RULES}) == len(ALL_RULES) == 7
     assert all(rule.description.endswith(".") and rule.level == "mandatory" for rule in ALL_RULES)
     assert len(DIGEST) == 72
 
@@ -323,3 +325,17 @@ def test_the_registry_finds_the_rule_of_every_file_and_every_folder_has_its_plac
     assert folders == set(GROUPS)
     assert len(ALL_RULES) == len(files)
     assert {rule.name.replace("-", "_") for rule in ALL_RULES} == {path.stem for path in files}
+
+
+def test_a_group_over_more_zones_than_nodes_may_lose_a_volume():
+    def group(nodes, zones, **more):
+        props = {"instanceTypes": ["m7i.large"], "scalingConfig": {"minSize": nodes, "maxSize": nodes}, **more}
+        return {"system": ("aws:eks/nodeGroup:NodeGroup", {**props, "subnetIds": ["a", "b", "c"][:zones]})}
+
+    assert messages(zonal_groups, group(2, 3)) == [
+        "group system has 2 nodes over 3 zones; limit: a node in each; hint: a group a zone"
+    ]
+    gpu_taint = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NO_SCHEDULE"}]
+    assert (
+        messages(zonal_groups, group(3, 3) | group(0, 1)) == messages(zonal_groups, group(1, 3, taints=gpu_taint)) == []
+    )
