@@ -15,6 +15,7 @@ from infra import versions
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
+from infra.settings.names import check_stack_name, environment
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.zones import network_zones as zones_by_offer
@@ -32,13 +33,9 @@ def network_zones(settings: ClusterSettings) -> tuple[str, ...]:
     return tuple(sorted(ranked[: settings.zones]))
 
 
-def environment(stack: str) -> str:
-    """Return the environment that a stack belongs to: ``prod`` for ``prod`` and ``prod-cluster``."""
-    return stack.removesuffix("-cluster")
-
-
 def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
+    check_stack_name(stack, cluster=True)
     tags = {"tonnage:stack": stack}
     name = f"tonnage-{environment(stack)}"
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.

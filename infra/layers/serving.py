@@ -26,7 +26,7 @@ from components.serving.namespace.component import Namespace, NamespaceArgs
 from infra import versions
 from infra.outputs import ClusterOutputs
 from infra.providers import aws_provider, kubernetes_provider
-from infra.settings.names import VECTOR_STORE
+from infra.settings.names import VECTOR_STORE, check_stack_name
 from infra.settings.serving import ServingSettings
 from sizing.errors import BadInput
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
@@ -34,6 +34,7 @@ from sizing.plan import NodePoolPlan, ServingPlan, StackPlan, VectorStorePlan
 
 def compose_serving(settings: ServingSettings, plan: StackPlan, cluster: ClusterOutputs) -> dict[str, Any]:
     """Register pools, model store, models, gateway, vector store and budget; return the stack's exports."""
+    check_stack_name(plan.stack, cluster=False)
     _check_zones(plan, cluster)
     _check_secrets(settings, cluster)
     _warn(settings)

@@ -10,6 +10,7 @@ import pulumi_aws as aws
 
 from components.common.arguments import require_list, require_tags, require_text
 from components.common.iam import parse_arn
+from components.common.names import MOST_ROLE_NAME, at_most
 from components.common.tags import named
 from components.operations.budget import documents
 from components.operations.budget.policy import (
@@ -174,7 +175,7 @@ class BudgetGuard(pulumi.ComponentResource):
     def _freeze_role(self, denial: aws.iam.Policy) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
         role = aws.iam.Role(
             f"{self._name}-freeze",
-            name=self._physical("freeze"),
+            name=self._physical("freeze").apply(lambda name: at_most(name, MOST_ROLE_NAME)),
             assume_role_policy=self._owner.apply(lambda arn: freeze_trust(arn.account)),
             tags=self._tags(),
             opts=self._child,

@@ -87,6 +87,12 @@ def test_the_role_of_the_freeze_can_apply_nothing_else(engine):
     assert statement["Resource"] == [f"arn:aws:iam::123456789012:role/{name}" for name in ARGS.frozen_role_names]
 
 
+def test_the_role_of_the_freeze_has_a_name_that_iam_takes_however_long_the_stacks_is(engine):
+    long = replace(ARGS, cluster_name=f"tonnage-{'x' * 27}", stack="y" * 40)
+    name = engine.run(lambda: BudgetGuard("budget", long)).one("aws:iam/role:Role").props["name"]
+    assert (len(name), name[:36]) == (64, f"tonnage-{'x' * 27}-")
+
+
 def test_notify_freezes_nothing(engine):
     types = {each.type for each in record(engine, on_exceed="notify").resources}
     assert "aws:budgets/budgetAction:BudgetAction" not in types
