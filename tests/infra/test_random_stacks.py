@@ -123,3 +123,35 @@ def test_a_thousand_random_stack_files_end_in_a_graph_or_one_line():
     assert OUTCOMES["NoneType"] > 100
     assert OUTCOMES["BadInput"] > 100
     assert OUTCOMES["NoPlan"] + OUTCOMES["OverBudget"] > 20
+
+
+def resource(kind: str, label: str, /, **props: object) -> RecordedResource:
+    metadata = {"name": label, "namespace": "kube-system"}
+    return RecordedResource(urn=label, type=kind, name=label, custom=True, props={"metadata": metadata, **props})
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([("kubernetes:core/v1:Service", "a"), ("kubernetes:core/v1:Service", "a")], "stands twice"),
+        ([("kubernetes:core/v1:Service", "a" * 64)], "is no name"),
+        ([("kubernetes:core/v1:Service", "a_b")], "is no name"),
+        ([("kubernetes:core/v1:Service", "a", {"spec": {"selector": {"app": "x"}}})], "selects []"),
+        (
+            [("kubernetes:core/v1:Pod", "a", {"spec": {"serviceAccountName": "b"}})],
+            "('ServiceAccount', 'kube-system', 'b')",
+        ),
+        (
+            [("kubernetes:keda.sh/v1alpha1:ScaledObject", "a", {"spec": {"targetRef": {"kind": "X", "name": "b"}}})],
+            "names ('X', 'kube-system', 'b'), which nothing makes",
+        ),
+        ([("aws:iam/role:Role", "r", {"name": "r" * 65})], "(65) is not at most 64"),
+        ([("aws:s3/bucket:Bucket", "b", {"bucket": "a_b"})], "(3) is not at most 63"),
+        ([("aws:sqs/queue:Queue", "q", {"name": "q"}), ("aws:sqs/queue:Queue", "p", {"name": "q"})], "is also q"),
+        ([("aws:sqs/queue:Queue", "q", {"name": "q", "tags": {"t": "x" * 257}})], "has tag t="),
+    ],
+)
+def test_a_graph_that_is_not_sound_is_found(given, found):
+    made = [resource(kind, name, **(rest[0] if rest else {})) for kind, name, *rest in given]
+    (line,) = problems(made)
+    assert found in line

@@ -51,6 +51,14 @@ GIVEN = {("Namespace", "", "kube-system"), ("PriorityClass", "", "system-cluster
          ("PriorityClass", "", "system-node-critical")}  # fmt: skip
 """What every cluster has."""
 
+POD_LABELS = ("spec", "template", "metadata", "labels")
+SELECTS = {
+    "Service": (("spec", "selector"),), "PodDisruptionBudget": (("spec", "selector", "matchLabels"),),
+    "NetworkPolicy": (("spec", "podSelector", "matchLabels"),), "Deployment": (("spec", "selector", "matchLabels"),),
+    "StatefulSet": (("spec", "selector", "matchLabels"),),
+}  # fmt: skip
+"""Where a kind says which pods are its own."""
+
 Object = tuple[str, str, str]
 """(kind, namespace, name); no namespace for what is in none."""
 
@@ -62,7 +70,8 @@ def problems(resources: Iterable[RecordedResource]) -> list[str]:
     made = [_identity(one) for one in objects]
     double = sorted({f"{one} stands twice" for one in made if made.count(one) > 1})
     exist = {*made, *((GENERATED[k], n, name) for k, n, name in made if k in GENERATED), *GIVEN}
-    return [*double, *_names_of_aws(known), *_tags(known), *_names_of_kubernetes(objects), *_unknown(objects, exist)]
+    names = [*_names_of_aws(known), *_tags(known), *_names_of_kubernetes(objects)]
+    return [*double, *names, *_unknown(objects, exist), *_selected(objects)]
 
 
 def _identity(one: RecordedResource) -> Object:
@@ -128,6 +137,25 @@ def _unknown(objects: Iterable[RecordedResource], exist: set[Object]) -> Iterato
         for path, value in _walk(one.props):
             if path[-1] == "serverAddress" and value != PROMETHEUS_ADDRESS:
                 yield f"{kind} {name} asks {value}"
+
+
+def _selected(objects: Iterable[RecordedResource]) -> Iterator[str]:
+    """Yield each selector that selects no pod, or those of two owners, of which each would get the other's share."""
+    pods = [(_identity(one), labels) for one in objects for path, labels in _maps(one.props) if path == POD_LABELS]
+    for one in objects:
+        kind, namespace, name = _identity(one)
+        for path, labels in _maps(one.props):
+            if kind in SELECTS and path in SELECTS[kind] and labels:
+                owners = {owner for owner, found in pods if owner[1] == namespace and labels.items() <= found.items()}
+                if not owners or (len(owners) > 1 and kind != "NetworkPolicy"):
+                    yield f"{kind} {name} in {namespace} selects {sorted(owners)}"
+
+
+def _maps(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    if isinstance(value, Mapping):
+        yield path[-4:], value
+        for key, each in value.items():
+            yield from _maps(each, (*path, str(key)))
 
 
 def _named(value: Any, namespace: str) -> Iterator[Object]:
