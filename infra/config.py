@@ -23,6 +23,8 @@ from infra.traces import with_trace_figures
 from sizing.errors import BadInput
 
 STACKS_DIR = Path(__file__).resolve().parent.parent / "stacks"
+MOST_SHOWN = 60
+"""Characters of a value that a message repeats."""
 IGNORED_NAMESPACES = ("pulumi:",)
 """Keys for the engine itself, for example ``pulumi:tags``."""
 
@@ -76,13 +78,24 @@ def stacks(stacks_dir: Path = STACKS_DIR) -> tuple[str, ...]:
 
 
 class _OneOfEachKey(yaml.SafeLoader):
-    """A safe loader that refuses duplicate keys, of which YAML silently keeps the last."""
+    """A safe loader that refuses duplicate keys, of which YAML silently keeps the last.
+
+    What a constructor cannot make of a value, such as the date 2026-02-30, is an error of YAML with its position.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Return the value of a node; YAMLError gives the position of one that cannot be read."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            problem = f"{_cut(str(node.value))!r} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping; YAMLError gives the position of the duplicate key."""
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if str(key.value) in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep=deep)
@@ -90,7 +103,14 @@ class _OneOfEachKey(yaml.SafeLoader):
 
 def config_values(path: Path) -> dict[str, str]:
     """Return the configuration of a stack file as the engine passes it: full keys, text, objects as JSON."""
-    where = _shown(path)
+    try:
+        return _config_values(path, _shown(path))
+    except RecursionError:
+        problem = "is nested too deeply, or contains itself"
+        raise BadInput(_shown(path), problem, way_out="write each value out, without & and *") from None
+
+
+def _config_values(path: Path, where: str) -> dict[str, str]:
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEachKey)  # noqa: S506 (a SafeLoader)
     except OSError as error:
@@ -159,7 +179,13 @@ def _wire(where: str, key: str, value: object) -> str:
     try:
         return json.dumps(value)
     except TypeError:
-        raise BadInput(f"{where}: {key}", f"{value!r} is not plain data", way_out="quote dates and times") from None
+        way_out = "quote dates and times"
+        raise BadInput(f"{where}: {key}", f"{_cut(repr(value))} is not plain data", way_out=way_out) from None
+
+
+def _cut(text: str) -> str:
+    """Return a value as a message shows it: its beginning."""
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 3] + "..."
 
 
 def _read(model: type[BaseModel], alias: str, text: str) -> Any:
@@ -171,7 +197,7 @@ def _read(model: type[BaseModel], alias: str, text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # of a number with thousands of digits, of thousands of brackets
         return text
 
 
@@ -224,7 +250,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel], where: str) -
 def _wrong_value(place: str, problem: Any) -> BadInput:
     value, kind, context = problem["input"], problem["type"], problem.get("ctx", {})
     shown = json.dumps(value, default=str) if not isinstance(value, str) else repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    shown = _cut(shown)
     if kind in {"float_type", "int_type", "float_parsing", "int_parsing", "int_from_float"}:
         return BadInput(place, f"{shown} is not {_number(kind)}", way_out=_number_hint(value, kind))
     if kind == "value_error":
@@ -235,6 +261,9 @@ def _wrong_value(place: str, problem: Any) -> BadInput:
         return BadInput(place, f"{shown} is not a list", way_out="write a list, also for one item")
     if kind in {"model_type", "dict_type"}:
         return BadInput(place, f"{shown} is not a mapping", way_out="indent its keys below it")
+    if kind in {"too_short", "too_long"}:
+        shown, bound = f"a list of {context['actual_length']}", "least" if kind == "too_short" else "most"
+        problem = {"msg": f"at {bound} {context.get('min_length', context.get('max_length'))} items"}
     limit = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
     return BadInput(place, f"{shown} is not usable", limit=limit)
 
@@ -256,6 +285,7 @@ def _number_hint(value: object, kind: str) -> str:
 
 
 _FORMS = {
+    r"^[a-z0-9-]+(\.": "the short name of an AWS service, for example ecr.api",
     r"-az\d": "a zone id, for example use1-az1",
     "sha256": "an image digest: sha256: and 64 hexadecimal digits",
     ":iam::": "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",

@@ -10,11 +10,15 @@ from sizing.errors import BadInput
 from sizing.workload.trace import MOST_BYTES, parse_trace, with_trace
 
 MIB = 2**20
+MOST_NAME = 255
+"""Bytes of a name in the file systems that are in use."""
 
 
 def with_trace_figures(workload: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
     """Return ``workload`` with the figures of the trace that it names; BadInput starts with ``where``."""
     name = workload["trace"]
+    if isinstance(name, str) and len(name) > MOST_NAME:
+        raise BadInput(where, f"a name of {len(name)} characters", limit=f"{MOST_NAME}")
     if not isinstance(name, str) or not name:
         raise BadInput(where, f"{str(name)[:60]!r} is no file name", way_out="name a file beside the stack file")
     try:

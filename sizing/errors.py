@@ -20,13 +20,14 @@ class TonnageError(Exception):
         super().__init__(self.line())
 
     def line(self) -> str:
-        """Return the whole message as one line."""
+        """Return the whole message as one line, in which signs that do not print are escaped."""
         parts = [f"{self.where}: {self.problem}"]
         if self.limit:
             parts.append(f"limit: {self.limit}")
         if self.way_out:
             parts.append(f"hint: {self.way_out}")
-        return "; ".join(" ".join(part.split()) for part in parts)
+        text = "; ".join(" ".join(part.split()) for part in parts)
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 class BadInput(TonnageError):

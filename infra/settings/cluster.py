@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from infra import versions
-from infra.settings.types import Region, RoleArn, ZoneId, check_network
+from infra.settings.types import Region, RoleArn, ServiceName, ZoneId, check_network
 from sizing.stated import Stated
 
 
@@ -40,7 +40,7 @@ class ClusterSettings(Stated):
         description="a NAT gateway in every zone, so that losing one does not cut the others off from the internet;"
         " false: one for all zones, which costs less",
     )
-    interface_endpoints: tuple[str, ...] = Field(
+    interface_endpoints: tuple[ServiceName, ...] = Field(
         (),
         strict=False,
         description="AWS services that nodes reach through a private endpoint and not through NAT, by short name, for"

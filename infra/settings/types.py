@@ -27,6 +27,9 @@ CertificateArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\
 ImageDigest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
+ServiceName = Annotated[str, Field(pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$")]
+
+
 ZoneId = Annotated[str, Field(pattern=r"^[a-z]{3,4}\d-az\d$")]
 
 

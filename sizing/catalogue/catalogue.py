@@ -18,6 +18,8 @@ from sizing.models.from_config import model_from_config
 from sizing.models.spec import ModelSpec
 
 HERE = Path(__file__).resolve().parent
+MOST_LISTED = 12
+"""Names that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,7 +155,8 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name.lower(), sorted(lowered), n=3, cutoff=0.4)
     if close:
         return "nearest known: " + ", ".join(lowered[entry] for entry in close)
-    return "known: " + ", ".join(sorted(known))
+    shown = sorted(known)[:MOST_LISTED]
+    return f"known: {', '.join(shown)}" + (f" and {len(known) - len(shown)} others" if len(known) > len(shown) else "")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def _extra_args(engine: EngineSettings) -> list[str]:
         if engine.draft_model:
             document["model"] = engine.draft_model
         args += ["--speculative-config", json.dumps(document, sort_keys=True)]
+    if engine.mm_processor_cache_gib:
+        args += ["--mm-processor-cache-gb", f"{engine.mm_processor_cache_gib:g}"]
     if engine.limit_mm_per_prompt is not None:
         args += ["--limit-mm-per-prompt", json.dumps(limits(engine.limit_mm_per_prompt), sort_keys=True)]
     return args

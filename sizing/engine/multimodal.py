@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from sizing.catalogue.files import engine_rules
+from sizing.catalogue.files import engine_rules, serving_facts
 from sizing.errors import BadInput
 from sizing.models.spec import ModelSpec
 
@@ -50,6 +50,13 @@ def as_served(model: ModelSpec, limit: int | None, version: tuple[int, int, int]
 def _text_only(model: ModelSpec, without_encoders: bool) -> ModelSpec:
     weights = tuple(group for group in model.weights if not (group.encoder and without_encoders))
     return replace(model, weights=weights, encoder_run=None)
+
+
+def processor_cache_gib(model: ModelSpec, limit: int | None, version: tuple[int, int, int]) -> float:
+    """Return the host memory of each process for processed inputs; 0 for text alone, and before there was a flag."""
+    facts = serving_facts("multimodal_cache")
+    takes_more = model.encoder_run is not None and limit != 0
+    return float(facts["gib"]) if takes_more and version >= _numbers(str(facts["since"])) else 0.0
 
 
 def limits(limit: int) -> dict[str, int]:

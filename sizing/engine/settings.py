@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sizing.catalogue import Gpu
 from sizing.catalogue.files import engine_rules
 from sizing.engine.draft_model import check_draft
-from sizing.engine.multimodal import check_limit
+from sizing.engine.multimodal import check_limit, processor_cache_gib
 from sizing.engine.versions import VersionRules, default_version, version_rules, version_tuple
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
@@ -92,6 +92,12 @@ def explain_engine(
         **_extras(model, overrides, rules, pick),
         **_draft(draft, pick),
         **_limit(overrides, pick),
+        mm_processor_cache_gib=pick(
+            "mm_processor_cache_gib",
+            None,
+            processor_cache_gib(model, overrides.limit_mm_per_prompt, version_tuple(version)),
+            "default",
+        ),
     )
     _check_extras(model, settings)
     check_draft(model, draft, settings.speculative_method, settings.num_speculative_tokens, tp)

@@ -121,6 +121,8 @@ class EngineSettings:
     """Name of the draft; empty where the method needs none."""
     limit_mm_per_prompt: int | None = None
     """Images, videos or sounds of one prompt, each; 0 serves text alone; None is the engine's own limit."""
+    mm_processor_cache_gib: float = 0.0
+    """Host memory of each process for inputs that were processed before; 0 where no flag sets it: text alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +238,8 @@ class ServingPlan:
     usd_per_hour: Bounds
     usd_per_million_output_tokens: float
     weights_bytes: int
+    reads_once: bool
+    """Whether the ranks of a replica read the weights once and pass them on; else each rank reads all."""
     ttft_p95_ms: float
     """At the planned traffic, over requests and deployments."""
     tpot_p95_ms: float

@@ -21,6 +21,7 @@ from sizing.serving.ingest import ingest
 from sizing.serving.lifecycle import drain, probes, slowest_answer_s, start_up
 from sizing.serving.placement import placement
 from sizing.serving.rollout import rollout
+from sizing.serving.weights import reads_once
 from sizing.units import SECONDS_PER_HOUR
 
 
@@ -98,6 +99,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         usd_per_hour=option.usd_per_hour,
         usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
         weights_bytes=engine.weights_bytes,
+        reads_once=reads_once(engine.model, settings),
         ttft_p95_ms=traffic.ttft_p95_ms,
         tpot_p95_ms=traffic.tpot_p95_ms,
         most_requests_per_s_per_replica=engine.most.requests_per_s,

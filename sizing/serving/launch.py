@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict
 
 from sizing.plan import ServingPlan
+from sizing.serving.pod import cache_gib
 
 LAUNCH_SCHEMA = 1
 """Version of the document; the launcher refuses any other."""
@@ -27,16 +28,20 @@ def weights_prefix(model: str, revision: str) -> str:
 
 
 def _loader(plan: ServingPlan) -> dict[str, object]:
-    """Return how the weights are read: concurrency, host memory (half of what the pod has beside shm), ranks."""
-    host_bytes = int((plan.resources.memory_gib - plan.resources.shm_gib) * 2**30 / 2)
+    """Return how the weights are read: concurrency, host memory, ranks.
+
+    Each rank takes as much memory as it may: together half of what the pod has beside shm and caches.
+    """
+    caches_gib = cache_gib(plan.engine)
+    host_bytes = int((plan.resources.memory_gib - plan.resources.shm_gib - caches_gib) * 2**30 / 2)
     return {
         "prefix": weights_prefix(plan.model, plan.revision),
         "bytes": plan.weights_bytes,
         "format": "runai_streamer",
         "chunk_bytes": STREAMER_CHUNK_BYTES,
         "concurrency": max(1, math.ceil(plan.weights_bytes / STREAMER_CHUNK_BYTES)),
-        "memory_limit_bytes": max(0, min(STREAMER_MEMORY_LIMIT_BYTES, host_bytes)),
-        "distributed": plan.tensor_parallel > 1 and not plan.engine.enforce_eager,
+        "memory_limit_bytes": max(0, min(STREAMER_MEMORY_LIMIT_BYTES, host_bytes // plan.resources.gpus)),
+        "distributed": plan.reads_once,
     }
 
 

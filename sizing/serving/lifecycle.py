@@ -9,21 +9,26 @@ from sizing.catalogue.files import serving_facts
 from sizing.models.spec import ModelSpec
 from sizing.plan import EngineSettings, StartUp
 from sizing.plan.operation import Drain, Probe, Probes
+from sizing.serving.weights import reads_once
 from sizing.units import round_up
 from sizing.workload.workload import Workload
 
 
 def start_up(model: ModelSpec, engine: EngineSettings, instance: Instance, weights_bytes: int) -> StartUp:
-    """Predict the phases from a bought node to a ready replica; the weights come from S3 through the streamer."""
+    """Predict the phases from a bought node to a ready replica; the weights come from S3 through the streamer.
+
+    Ranks that do not read them together read all of them, each as fast as one reader and together within the line.
+    """
     facts, image_gb = serving_facts("start_up"), serving_facts("disk")["image_compressed_gb"]
     gpus, gigabytes = engine.tensor_parallel * engine.pipeline_parallel, weights_bytes / 1e9
+    readers = 1 if reads_once(model, engine) else gpus
     line_gb_per_s = instance.network_gbps / 8 * facts["network_share"]
     compile_s = facts["compile_base_s"] + facts["compile_s_per_gb"] * gigabytes
     graphs_s = 0.0 if engine.enforce_eager else facts["graphs_s_per_layer"] * model.num_layers
     return StartUp(
         node_s=float(facts["node_s"]),
         image_pull_s=round(image_gb / min(facts["image_mb_per_s"] / 1e3, line_gb_per_s), 1),
-        weights_load_s=round(gigabytes / min(facts["weights_gb_per_s"], line_gb_per_s), 1),
+        weights_load_s=round(gigabytes / min(facts["weights_gb_per_s"], line_gb_per_s / readers), 1),
         compile_s=0.0 if engine.enforce_eager else round(compile_s, 1),
         warm_up_s=round(facts["process_s"] + facts["process_s_per_gpu"] * gpus + graphs_s, 1),
     )

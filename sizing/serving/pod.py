@@ -17,10 +17,15 @@ def pod_resources(engine: EngineSettings, weights_bytes: int) -> PodResources:
     return PodResources(
         gpus=gpus,
         cpu=facts["cpu_base"] + facts["cpu_per_gpu"] * gpus,
-        memory_gib=facts["memory_base_gib"] + facts["memory_per_gpu_gib"] * gpus + shm,
+        memory_gib=facts["memory_base_gib"] + facts["memory_per_gpu_gib"] * gpus + shm + cache_gib(engine),
         shm_gib=shm,
         ephemeral_gib=math.ceil(weights_bytes / GIB) + serving_facts("disk")["compile_cache_gib"],
     )
+
+
+def cache_gib(engine: EngineSettings) -> float:
+    """Return the GiB of all caches of processed inputs: each data-parallel rank has a server and a core."""
+    return engine.mm_processor_cache_gib * 2 * engine.data_parallel
 
 
 def fits_node(pod: PodResources, instance: Instance) -> bool:

@@ -1,11 +1,14 @@
-"""Whether the ingest job would take what is planned: a commit, and weights that can be streamed."""
+"""Whether the ingest job would take what is planned, and how the ranks of a replica read it."""
 
 from __future__ import annotations
 
 import re
 
 from sizing.catalogue import Catalogue
+from sizing.catalogue.files import serving_facts
 from sizing.inputs import ModelEntry
+from sizing.models.spec import ModelSpec
+from sizing.plan import EngineSettings
 from sizing.stated import COMMIT
 
 
@@ -21,6 +24,12 @@ def ingest_problems(entry: ModelEntry, catalogue: Catalogue, *, only: str = "") 
             variant = "" if name == base else ", as the entry's model: that of a variant is the catalogue's"
             found += [f"{problem}{variant}"] if problem else []
     return tuple(found)
+
+
+def reads_once(model: ModelSpec, engine: EngineSettings) -> bool:
+    """Return True where the ranks read the weights once and pass them on, which not every architecture survives."""
+    known = serving_facts("streamer")["distributed_architectures"]
+    return engine.tensor_parallel > 1 and not engine.enforce_eager and model.architecture in known
 
 
 def _problem(name: str, stated: str | None, catalogue: Catalogue) -> str:

@@ -12,7 +12,7 @@ import yaml
 from infra.config import STACKS_DIR, settings_from_file, settings_from_pulumi, stack_file, stacks
 from infra.recording import record
 from infra.settings.cluster import ClusterSettings, SystemNodes
-from infra.settings.names import OWN_OBJECTS
+from infra.settings.names import OWN_OBJECTS, check_stack_name
 from infra.settings.schema import schema
 from infra.settings.serving import ServingSettings
 from sizing.catalogue.files import serving_facts
@@ -204,6 +204,8 @@ def test_bad_input_is_one_line_with_file_key_value_reason_and_way_out(tmp_path, 
             "tonnage:systemNodes.instanceType: 'm7i.huge' is unknown",
         ),
         ("  aws:profile: me\n", "aws:profile: unknown key; hint: "),
+        ("  tonnage:zoneIds: [use1-az1]\n", "tonnage:zoneIds: a list of 1 is not usable; limit: at least 2 items"),
+        ("  tonnage:interfaceEndpoints: [x y]\n", "tonnage:interfaceEndpoints[0]: 'x y' does not have the form needed"),
     ],
 )
 def test_bad_cluster_settings_are_refused(tmp_path, more, line):
@@ -301,6 +303,44 @@ def test_yaml_that_does_not_parse_is_refused_with_file_and_line(tmp_path):
 def test_a_key_that_stands_twice_is_refused_and_not_silently_the_last(tmp_path):
     line = refusal(tmp_path, CLUSTER + "  tonnage:zones: 3\n")
     assert line.startswith("line 6, column 3: not YAML: key 'tonnage:zones' stands twice")
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("2026-02-30", "line 6, column 20: not YAML: '2026-02-30' is no timestamp; hint: check"),
+        ("!!bool x", "line 6, column 20: not YAML: 'x' is no bool; hint: check"),
+        ("!!int x", "line 6, column 20: not YAML: 'x' is no int; hint: check"),
+        ("9" * 5000, f"line 6, column 20: not YAML: '{'9' * 57}...' is no int; hint: check"),
+        ("{? [a] : 1}", "line 6, column 23: not YAML: found unhashable key; hint: check"),
+        ("&a [*a]", "is nested too deeply, or contains itself; hint: write each value out, without & and *"),
+        (f"'{'[' * 9000}'", "tonnage:protect: '[[[[[[[[[["),
+        (f"'{'9' * 5000}'", "tonnage:protect: '999999999"),
+        ("{2026-01-01: 1}", "tonnage:protect: {datetime.date(2026, 1, 1): 1} is not plain data; hint: quote dates"),
+        ('"\\u202e\\ud800"', r"tonnage:protect: '\u202e\ud800' is not usable; limit: boolean"),
+    ],
+)
+def test_what_yaml_has_and_no_setting_can_be_is_refused_in_one_line_that_prints(tmp_path, value, line):
+    found = refusal(tmp_path, f"{CLUSTER}  tonnage:protect: {value}\n")
+    assert found.startswith(line)
+    assert found.isprintable()
+    assert len(found) < 200
+
+
+@pytest.mark.parametrize(
+    ("stack", "cluster", "refused"),
+    [
+        ("prod-eu-2-cluster", True, False), (f"{'x' * 27}-cluster", True, False), (f"{'x' * 28}-cluster", True, True),
+        ("x" * 40, False, False), ("x" * 41, False, True), ("0", False, False),
+        *((name, False, True) for name in ("Team", "team_2", "team.eu", "téam", "-a", "a-", "a--b", "a\n", "")),
+    ],
+)  # fmt: skip
+def test_a_stack_whose_name_no_name_in_aws_can_hold_is_refused(stack, cluster, refused):
+    if not refused:
+        check_stack_name(stack, cluster=cluster)
+        return
+    with pytest.raises(BadInput, match="cannot be part of names in AWS; limit: lower-case letters, digits and single"):
+        check_stack_name(stack, cluster=cluster)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "config: 3\n"])

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.engine.document import BadDocument, parse
 from runtime.engine.launch import WrongVersion, _check_version, command
+from sizing.plan import PodResources
 from sizing.serving.launch import launch_document
 from tests.runtime.conftest import wait_for
 from tests.support.plans import large_serving_plan, serving_plan
@@ -36,6 +37,15 @@ def test_weights_are_read_in_parallel_and_shared_among_ranks_only_with_several()
 
     assert extra(serving_plan()) == {"concurrency": 4, "distributed": False}
     assert extra(large_serving_plan()) == {"concurrency": 33, "distributed": True}
+    assert extra(large_serving_plan(reads_once=False)) == {"concurrency": 33, "distributed": False}
+
+
+def test_the_buffers_of_all_ranks_are_half_of_what_the_pod_has_beside_shared_memory_and_caches():
+    plan = large_serving_plan(engine={"mm_processor_cache_gib": 1.0})
+    assert plan.resources.memory_gib - plan.resources.shm_gib - 2 == 334
+    assert launch(plan).weights.memory_limit_bytes == min(40 * 10**9, 334 * 2**30 // 2 // 4)
+    small = PodResources(gpus=4, cpu=6.0, memory_gib=32.0, shm_gib=8, ephemeral_gib=20)
+    assert launch(large_serving_plan(resources=small)).weights.memory_limit_bytes == 3 * 2**30
 
 
 def test_a_load_format_of_the_plan_wins():

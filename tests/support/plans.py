@@ -155,6 +155,7 @@ def serving_plan(**overrides: Any) -> ServingPlan:
         usd_per_hour=Bounds(floor=0.98, expected=1.4, ceiling=3.91),
         usd_per_million_output_tokens=1.1,
         weights_bytes=16_060_556_376,
+        reads_once=False,
         ttft_p95_ms=640.0,
         tpot_p95_ms=66.0,
         most_requests_per_s_per_replica=1.5,
@@ -210,6 +211,7 @@ def large_serving_plan(**overrides: Any) -> ServingPlan:
         "surge": 0,
         "pools": ("large-floor", "large-spot"),
         "weights_bytes": 141_107_497_872,
+        "reads_once": True,
     }
     return serving_plan(**{**fields, **overrides})
 

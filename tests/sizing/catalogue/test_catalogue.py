@@ -58,6 +58,9 @@ def test_unknown_names_are_refused_with_the_nearest_known_ones():
         CATALOGUE.region("eu-west-9")
     with pytest.raises(BadInput, match=r"g6\.xlarge"):
         CATALOGUE.instance("g6.xlrge")
+    others = len(CATALOGUE.models) - 12
+    with pytest.raises(BadInput, match=rf"'0' is not in .*hint: known: (\S+, ){{11}}\S+ and {others} others$"):
+        CATALOGUE.model("0")
 
 
 def test_instances_come_cheapest_first_and_have_a_price_in_the_region():

@@ -8,9 +8,11 @@ import pytest
 
 from sizing.catalogue import load_catalogue
 from sizing.engine.arguments import engine_args
+from sizing.engine.settings import resolve_engine
 from sizing.errors import BadInput
 from sizing.inputs import EngineOverrides
 from sizing.memory.size import size_model
+from sizing.serving.pod import pod_resources
 
 CATALOGUE = load_catalogue()
 L4, H100 = CATALOGUE.gpu("L4"), CATALOGUE.gpu("H100")
@@ -62,6 +64,25 @@ def test_the_engine_is_told_for_every_kind_of_item():
     told = json.loads(args[args.index("--limit-mm-per-prompt") + 1])
     assert told == {"audio": 0, "image": 0, "video": 0, "vision_chunk": 0}
     assert "--limit-mm-per-prompt" not in engine_args(VISION, sized().engine)
+
+
+@pytest.mark.parametrize(
+    ("model", "stated", "flag", "gib"),
+    [
+        (VISION, {}, "1", 2),
+        (VISION, {"data_parallel": 4}, "1", 8),
+        (VISION, {"limit_mm_per_prompt": 3}, "1", 2),
+        (VISION, {"limit_mm_per_prompt": 0}, None, 0),
+        (VISION, {"vllm_version": "0.10.0"}, None, 0),
+        (CATALOGUE.model("openai/whisper-large-v3"), {}, "1", 2),
+        (CATALOGUE.model("Qwen/Qwen3-8B"), {}, None, 0),
+    ],
+)
+def test_the_cache_of_processed_inputs_is_set_and_is_memory_of_the_pod(model, stated, flag, gib):
+    engine = resolve_engine(model, H100, EngineOverrides(**stated), tensor_parallel=1, pipeline_parallel=1)
+    args = engine_args(model, engine)
+    told = args[args.index("--mm-processor-cache-gb") + 1] if "--mm-processor-cache-gb" in args else None
+    assert (told, pod_resources(engine, 10**9).memory_gib) == (flag, 11 + gib)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from sizing.catalogue import load_catalogue
-from sizing.inputs import Budget, Capacity, ModelEntry
+from sizing.engine.settings import resolve_engine
+from sizing.inputs import Budget, Capacity, EngineOverrides, ModelEntry
 from sizing.models.from_config import model_from_config
+from sizing.plan import EngineSettings
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.search.options import Market
-from sizing.serving.weights import ingest_problems
+from sizing.serving.lifecycle import start_up
+from sizing.serving.weights import ingest_problems, reads_once
 from sizing.workload.workload import Workload
 from tests.support.plans import plan_request
 
@@ -20,6 +24,7 @@ PINNED, MOVING, WITHOUT = "Qwen/Qwen3-32B", "nvidia/Nemotron-H-56B-Base-8K", "BA
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WITHOUT_COMMIT = ("RedHatAI/Meta-Llama-3.1-70B-Instruct-FP8", "nvidia/Nemotron-H-56B-Base-8K")
 VARIANT = WITHOUT_COMMIT[0]
+LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 HEAD_OF_WITHOUT = "5617a9f61b028005a4858fdac845db406aefb181"
 
 
@@ -89,6 +94,35 @@ def test_the_stated_revision_is_that_of_the_entrys_model_and_never_of_a_variant(
     chosen = plan_model(entry(PINNED, revision=COMMIT, allowed_variants=variants), market).chosen
     assert chosen.model == (variants[0] if variants else PINNED)
     assert chosen.revision == (revision or CATALOGUE.model(chosen.model).revision)
+
+
+def test_only_what_is_known_to_survive_it_is_read_once_by_ranks_that_pass_it_on() -> None:
+    def once(name: str, gpus: int = 4, **more: bool) -> bool:
+        return reads_once(CATALOGUE.model(name), engine_on(name, gpus, **more))
+
+    assert {CATALOGUE.model(name).architecture for name in CATALOGUE.models if once(name)} == {"LlamaForCausalLM"}
+    assert not once(LLAMA, 1)
+    assert not once(LLAMA, enforce_eager=True)
+
+
+def test_ranks_that_each_read_all_share_the_line_and_none_reads_faster_than_one_reader() -> None:
+    def seconds(name: str, gpus: int, machine: str) -> float:
+        return start_up(
+            CATALOGUE.model(name), engine_on(name, gpus), CATALOGUE.instance(machine), 10**11
+        ).weights_load_s
+
+    narrow, wide = "g6.12xlarge", "p5.48xlarge"
+    line = CATALOGUE.instance(narrow).network_gbps / 8 * 0.83
+    assert seconds(LLAMA, 4, narrow) == seconds(PINNED, 1, narrow) == pytest.approx(100 / 2.9, abs=0.05)
+    assert seconds(PINNED, 4, narrow) == pytest.approx(4 * 100 / line, abs=0.05)
+    assert seconds(PINNED, 4, wide) == seconds(LLAMA, 4, wide) == pytest.approx(100 / 2.9, abs=0.05)
+
+
+def engine_on(name: str, gpus: int, **more: bool) -> EngineSettings:
+    """Return a replica's settings; what model and GPU allow plays no part in how weights are read."""
+    model, h100 = CATALOGUE.model(name), CATALOGUE.gpu("H100")
+    one = resolve_engine(model, h100, EngineOverrides(**more), tensor_parallel=1, pipeline_parallel=1)
+    return replace(one, tensor_parallel=gpus)
 
 
 def test_of_a_plan_only_the_checkpoint_that_was_chosen_is_asked_for() -> None:
