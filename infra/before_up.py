@@ -24,7 +24,7 @@ from infra.settings.serving import ServingSettings
 from sizing.catalogue import Catalogue
 from sizing.catalogue.gated import is_gated
 from sizing.errors import BadInput
-from sizing.nodes.quotas import purchases_of, vcpus_by_quota
+from sizing.nodes.quotas import purchases_of, quota_title, vcpus_by_quota
 from sizing.plan import StackPlan
 from sizing.serving.weights import ingest_problems
 
@@ -71,7 +71,7 @@ def serving_steps(stack: str, settings: ServingSettings, plan: StackPlan, catalo
         *_weights(make, settings, plan, catalogue),
         *_token(make, settings, plan),
         *_alarms(make, settings, plan),
-        *_quotas(make, plan, catalogue),
+        *_quotas(make, settings, plan, catalogue),
         *_caller_keys(make, settings, plan),
         *_commands(make),
     ]
@@ -235,15 +235,18 @@ def _alarms(make: Make, settings: ServingSettings, plan: StackPlan) -> list[Step
     return [*steps, make("tonnage:budget", says, settle)]
 
 
-def _quotas(make: Make, plan: StackPlan, catalogue: Catalogue) -> list[Step]:
+def _quotas(make: Make, settings: ServingSettings, plan: StackPlan, catalogue: Catalogue) -> list[Step]:
+    """Return the quotas that the stack needs and does not state; planning has held the stated ones already."""
+    stated = {quota.code for quota in settings.capacity.quotas}
     needed = vcpus_by_quota(purchases_of(plan.pools), catalogue)
     return [
         make(
             "tonnage:capacity.quotas",
-            f"the ceiling needs {count} vCPU of EC2 quota {code} in {plan.region}; new accounts have 0",
+            f"the ceiling needs {count} vCPU of EC2 quota {code} ({quota_title(code, catalogue)}); a new account has 0",
             f"aws service-quotas get-service-quota --service-code ec2 --quota-code {code} --region {plan.region}",
         )
         for code, count in needed.items()
+        if code not in stated
     ]
 
 

@@ -288,6 +288,8 @@ _FORMS = {
     r"^[a-z0-9-]+(\.": "the short name of an AWS service, for example ecr.api",
     r"-az\d": "a zone id, for example use1-az1",
     "sha256": "an image digest: sha256: and 64 hexadecimal digits",
+    ":policy/": "the ARN of an IAM policy: arn:aws:iam::<account>:policy/<name>",
+    "(:\\d+)?(/": "a registry: its host, then / and a prefix where it has one",
     ":iam::": "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>",
     ":secretsmanager:": "the ARN of a Secrets Manager entry",
     ":acm:": "the ARN of an ACM certificate",

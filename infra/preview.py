@@ -105,6 +105,7 @@ def _cluster_bill(
         system_instance_type=nodes.instance_type,
         system_nodes=nodes.count,
         system_disk_gib=nodes.disk_gib,
+        flow_logs=settings.flow_log_days > 0,
     )
 
 

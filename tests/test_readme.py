@@ -51,6 +51,13 @@ def test_the_stacks_and_folders_named_in_foreign_commands_exist() -> None:
     assert [name for name in re.findall(r"--target (\w+)", README) if f" AS {name}\n" not in dockerfile] == []
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))])
+def test_images_are_built_for_the_machines_that_run_them_and_no_command_deletes_a_stack_file(page: Path) -> None:
+    lines = page.read_text().splitlines()
+    assert [line for line in lines if "docker build " in line and "--platform linux/amd64" not in line] == []
+    assert [line for line in lines if "pulumi stack rm" in line and "--preserve-config" not in line] == []
+
+
 @pytest.mark.rehearsal
 @pytest.mark.parametrize("line", [line for line in COMMANDS if " rehearse " in line])
 def test_a_rehearsal_of_readme_ends_with_zero(line: str) -> None:

@@ -29,6 +29,7 @@ def pod_identity(
     namespace: str,
     service_account: str,
     policy: pulumi.Input[str],
+    permissions_boundary: str | None,
     tags: Mapping[str, str],
     opts: pulumi.ResourceOptions,
 ) -> PodIdentity:
@@ -41,6 +42,7 @@ def pod_identity(
         name,
         name=role_name,
         assume_role_policy=pulumi.Output.from_input(cluster_arn).apply(lambda arn: assume_role_by_pods(arn, namespace)),
+        permissions_boundary=permissions_boundary,
         tags=named(tags, name),
         opts=opts,
     )

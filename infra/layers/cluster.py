@@ -93,6 +93,7 @@ def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Prov
             cluster_arn=cluster.cluster_arn,
             node_role_arn=cluster.node_role_arn,
             chart=versions.KARPENTER,
+            permissions_boundary=settings.permissions_boundary_arn,
             tags=tags,
         ),
         both,
@@ -146,6 +147,8 @@ def _network_args(settings: ClusterSettings, cluster_name: str, tags: dict[str, 
         region=settings.region,
         interface_endpoints=settings.interface_endpoints,
         nat_per_zone=settings.nat_per_zone,
+        flow_log_days=settings.flow_log_days,
+        permissions_boundary=settings.permissions_boundary_arn,
         tags=tags,
     )
 
@@ -163,6 +166,7 @@ def _cluster_args(settings: ClusterSettings, network: Network, tags: dict[str, s
         system_nodes=system_nodes_of(settings).by_zone,
         system_disk_gib=settings.system_nodes.disk_gib,
         deletion_protection=settings.protect,
+        permissions_boundary=settings.permissions_boundary_arn,
         tags=tags,
     )
 
@@ -177,5 +181,7 @@ def _operators_args(
         vpc_id=network.vpc_id,
         region=settings.region,
         secrets_prefix=secrets_prefix(name.removeprefix("tonnage-")),
+        registry_mirror=settings.registry_mirror,
+        permissions_boundary=settings.permissions_boundary_arn,
         tags=tags,
     )

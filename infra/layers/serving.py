@@ -14,6 +14,7 @@ import pulumi
 
 from components.capacity.gpu_node_group.component import GpuNodeGroup, GpuNodeGroupArgs
 from components.capacity.karpenter_pools.component import KarpenterPools, KarpenterPoolsArgs
+from components.common.images import mirrored
 from components.common.well_known import GATEWAY_NAMESPACE
 from components.data.model_store.component import ModelStore, ModelStoreArgs
 from components.data.model_store.documents import StoredModel
@@ -159,6 +160,7 @@ class _Layer:
             snapshots={VECTOR_STORE: SERVICE_ACCOUNT} if self.plan.vector_store is not None else {},
             snapshots_of=self.plan.vector_store,
             force_destroy=not self.settings.keep_weights,
+            permissions_boundary=self.settings.permissions_boundary_arn,
             tags=self.tags,
         )
         return ModelStore("models", args, self._after(space))
@@ -186,6 +188,7 @@ class _Layer:
             certificate_arn=gateway.certificate_arn,
             scheme=gateway.scheme,
             allowed_cidrs=gateway.allowed_cidrs,
+            registry_mirror=self.settings.registry_mirror,
             tags=self.tags,
         )
         return Gateway("gateway", args, self._after(*models))
@@ -194,7 +197,7 @@ class _Layer:
         args = VectorStoreArgs(
             plan=plan,
             namespace=self.settings.namespace,
-            image=versions.QDRANT_IMAGE,
+            image=mirrored(versions.QDRANT_IMAGE, self.settings.registry_mirror),
             snapshot_image=self._image(self.settings.runtime.tools_digest),
             snapshot_bucket=store.bucket,
             region=self.settings.region,
@@ -210,6 +213,7 @@ class _Layer:
             cluster_name=self.cluster.cluster_name,
             cluster_arn=self.cluster.cluster_arn,
             frozen_role_names=[self.cluster.karpenter_role_name],
+            permissions_boundary=self.settings.permissions_boundary_arn,
             tags=self.tags,
         )
         BudgetGuard("budget", args, self.options)

@@ -7,8 +7,23 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from infra import versions
-from infra.settings.types import Region, RoleArn, ServiceName, ZoneId, check_network
+from infra.settings.types import (
+    PERMISSIONS_BOUNDARY,
+    REGISTRY_MIRROR,
+    PolicyArn,
+    Region,
+    Registry,
+    RoleArn,
+    ServiceName,
+    ZoneId,
+    check_network,
+)
 from sizing.stated import Stated
+
+RETENTION_DAYS = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
+"""Terms for which CloudWatch Logs keeps a log group (its API reference, PutRetentionPolicy)."""
 
 
 class SystemNodes(Stated):
@@ -46,6 +61,11 @@ class ClusterSettings(Stated):
         description="AWS services that nodes reach through a private endpoint and not through NAT, by short name, for"
         " example ecr.api or sts; each is billed per zone and hour. The endpoint of S3 is free and always there",
     )
+    flow_log_days: int = Field(
+        0,
+        description="days for which refused connections of the network are kept in CloudWatch, one of its terms (7, 14,"
+        " 30, 90, 365 and others); 0: no flow logs",
+    )
     kubernetes_version: str = Field(
         versions.KUBERNETES,
         pattern=r"^1\.\d{2}$",
@@ -67,6 +87,8 @@ class ClusterSettings(Stated):
         " network with the runner, of the bastion that people come through",
     )
     system_nodes: SystemNodes = SystemNodes()
+    permissions_boundary_arn: PolicyArn | None = Field(None, description=PERMISSIONS_BOUNDARY)
+    registry_mirror: Registry | None = Field(None, description=REGISTRY_MIRROR)
     protect: bool = Field(
         False,
         description="a destroy is refused, before anything is deleted, until this is false again and has been deployed;"
@@ -77,6 +99,15 @@ class ClusterSettings(Stated):
     @classmethod
     def _cidr(cls, value: str) -> str:
         return check_network(value)
+
+    @field_validator("flow_log_days")
+    @classmethod
+    def _retention(cls, value: int) -> int:
+        if value not in (0, *RETENTION_DAYS):
+            shown = ", ".join(str(days) for days in RETENTION_DAYS)
+            msg = f"{value} days is no term of CloudWatch Logs; limit: 0 or {shown}"
+            raise ValueError(msg)
+        return value
 
     @field_validator("public_access_cidrs", "api_access_cidrs")
     @classmethod

@@ -19,7 +19,8 @@ NETWORKS = tuple(
 DOMAINS = ("example", "example.com", "example.net", "example.org", "invalid", "test")
 """Domains for documentation and tests, which take no mail (RFC 2606)."""
 REPEATED = re.compile(r"(.)\1*")
-ARN = re.compile(r"arn:[^:]*:[^:]*:[^:]*:(\d{12}):")
+ACCOUNT = re.compile(r"(?:arn:[^:]*:[^:]*:[^:]*:(\d{12}):|(\d{12})\.dkr\.ecr\.)")
+"""Where a value names an account: in an ARN, or in the host of its registry."""
 
 
 def is_placeholder_digest(digest: str) -> bool:
@@ -48,14 +49,15 @@ def is_placeholder_address(address: str) -> bool:
 
 
 def placeholder_accounts(settings: BaseModel) -> tuple[tuple[str, str], ...]:
-    """Return (key, account) of every ARN in a stack file whose account is of documentation, in the file's order."""
+    """Return (key, account) of everything in a stack file that names an account of documentation, in its order."""
     document = settings.model_dump(by_alias=True)
     found = []
     for key, value in document.items():
         for place, text in _texts(config_key(key), value):
-            match = ARN.match(text)
-            if match and is_placeholder_account(match[1]):
-                found.append((place, match[1]))
+            match = ACCOUNT.match(text)
+            account = (match[1] or match[2]) if match else ""
+            if account and is_placeholder_account(account):
+                found.append((place, account))
     return tuple(found)
 
 

@@ -7,7 +7,18 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from infra import versions
-from infra.settings.types import CertificateArn, ImageDigest, KubernetesName, Region, SecretArn, check_network
+from infra.settings.types import (
+    PERMISSIONS_BOUNDARY,
+    REGISTRY_MIRROR,
+    CertificateArn,
+    ImageDigest,
+    KubernetesName,
+    PolicyArn,
+    Region,
+    Registry,
+    SecretArn,
+    check_network,
+)
 from sizing.inputs import Budget, Capacity, ModelEntry, VectorStore
 from sizing.stated import Stated
 
@@ -69,6 +80,8 @@ class ServingSettings(Stated):
     cluster_stack: KubernetesName | None = Field(None, description="stack to deploy on; default <stack>-cluster")
     namespace: KubernetesName = Field("serving", description="Kubernetes namespace of the models")
     hub_secret_arn: SecretArn | None = Field(None, description="Secrets Manager entry with the model hub's token")
+    permissions_boundary_arn: PolicyArn | None = Field(None, description=PERMISSIONS_BOUNDARY)
+    registry_mirror: Registry | None = Field(None, description=REGISTRY_MIRROR)
     keep_weights: bool = Field(True, description="refuse to destroy the model store while it holds anything")
 
     @field_validator("models")

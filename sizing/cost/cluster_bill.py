@@ -19,8 +19,9 @@ def fixed_bill_cluster(
     system_instance_type: str,
     system_nodes: int,
     system_disk_gib: int,
+    flow_logs: bool = False,
 ) -> tuple[BillLine, ...]:
-    """Return the bill of the cluster stack: control plane, NAT, endpoints, system nodes and their disks."""
+    """Return the bill of the cluster stack: control plane, NAT, endpoints, system nodes and their disks, logs."""
     price = catalogue.instance(system_instance_type).offer(region).on_demand_usd_per_hour
     volume = system_disk_gib * catalogue.price("ebs_gp3_usd_per_gb_month", region) / HOURS_PER_MONTH
     endpoints = interface_endpoints * zones * catalogue.price("interface_endpoint_usd_per_zone_hour", region)
@@ -37,7 +38,15 @@ def fixed_bill_cluster(
         ("cluster key", catalogue.price("kms_key_usd_per_month", region) / HOURS_PER_MONTH, "one KMS key"),
         *_carried_and_kept(region, catalogue, endpoints=interface_endpoints > 0),
     )
+    rows += _flow_logs(region, catalogue) if flow_logs else ()
     return tuple(BillLine(name=name, usd_per_hour=constant(usd), rule=rule) for name, usd, rule in rows)
+
+
+def _flow_logs(region: str, catalogue: Catalogue) -> tuple[tuple[str, float, str], ...]:
+    """Row (name, USD per hour, rule) of flow logs, which only a cluster has that asks for them."""
+    gigabytes = serving_facts("cluster")["flow_log_gb_per_month"]
+    usd = gigabytes * catalogue.price("cloudwatch_logs_usd_per_gb", region) / HOURS_PER_MONTH
+    return (("flow logs", usd, f"{gigabytes} GB a month of refused connections"),)
 
 
 def _carried_and_kept(region: str, catalogue: Catalogue, *, endpoints: bool) -> tuple[tuple[str, float, str], ...]:
@@ -55,7 +64,7 @@ def _carried_and_kept(region: str, catalogue: Catalogue, *, endpoints: bool) -> 
         (
             "cluster logs",
             logs / HOURS_PER_MONTH,
-            f"{facts['log_gb_per_month']} GB a month of control plane and flow logs",
+            f"{facts['log_gb_per_month']} GB a month of control plane logs",
         ),
     )
 

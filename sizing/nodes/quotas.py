@@ -44,6 +44,11 @@ def vcpus_by_quota(purchases: Iterable[Purchase], catalogue: Catalogue) -> dict[
     return {code: count for code, count in sorted(needed.items()) if count}
 
 
+def quota_title(code: str, catalogue: Catalogue) -> str:
+    """Return what AWS calls a quota, without its remarks."""
+    return catalogue.quotas[code].partition(" (")[0].partition(",")[0]
+
+
 def check_quotas(capacity: Capacity, catalogue: Catalogue) -> None:
     """Raise BadInput for a code that is the quota of no instance type of the catalogue."""
     for quota in capacity.quotas:
@@ -57,6 +62,6 @@ def quota_shortage(capacity: Capacity, purchases: Iterable[Purchase], catalogue:
     needed = vcpus_by_quota(purchases, catalogue) if capacity.quotas else {}
     for quota in capacity.quotas:
         if needed.get(quota.code, 0) > quota.vcpus:
-            title = catalogue.quotas[quota.code].partition(" (")[0].partition(",")[0]
+            title = quota_title(quota.code, catalogue)
             return f"needs {needed[quota.code]} vCPU of quota {quota.code} ({title}), {quota.vcpus} are stated"
     return ""

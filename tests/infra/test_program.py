@@ -280,6 +280,14 @@ def test_a_store_may_grow_and_smaller_volumes_than_it_has_are_refused_with_the_w
     )
 
 
+def test_the_page_about_notices_names_the_rule_the_queue_and_the_alarm_that_the_stacks_make():
+    page = (ROOT / "docs" / "how-to" / "test-notices.md").read_text()
+    made = {one.type: one.props for one in (*graph("dev-cluster").resources, *graph("dev").resources)}
+    assert f"--queue-name {made['aws:sqs/queue:Queue']['name']} " in page
+    assert f"Value={made['aws:cloudwatch/eventRule:EventRule']['name']} " in page
+    assert f"--alarm-name {made['aws:cloudwatch/metricAlarm:MetricAlarm']['name']} " in page
+
+
 def test_versions_are_pinned_and_images_have_digests():
     text = Path(versions.__file__).read_text()
     assert "@sha256:" in versions.QDRANT_IMAGE

@@ -53,6 +53,11 @@ def refusal(folder: Path, text: str, name: str = "dev") -> str:
     return line.removeprefix(f"stacks/Pulumi.{name}.yaml: ")
 
 
+def test_flow_logs_are_kept_for_a_term_that_cloudwatch_has(tmp_path):
+    told = refusal(tmp_path, CLUSTER + "  tonnage:flowLogDays: 31\n")
+    assert told.startswith("tonnage:flowLogDays: 31 days is no term of CloudWatch Logs; limit: 0 or 1, 3, 5, 7, 14, 30")
+
+
 @pytest.mark.parametrize("version", ["0.14.0", "0.8.5"])
 def test_an_engine_that_is_known_to_be_unsafe_is_refused_and_the_least_safe_one_is_not(tmp_path, version):
     text = SERVING.replace("1500}\n", f"1500}}\n      engine: {{vllmVersion: {version}}}\n")

@@ -48,6 +48,7 @@ class ClusterArgs:
     service_cidr: str | None = None
     system_release_version: str | None = None
     routes: Sequence[pulumi.Resource] = ()
+    permissions_boundary: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse bad lists, open networks and unpinned add-ons before anything is registered."""
@@ -127,6 +128,7 @@ class Cluster(pulumi.ComponentResource):
             f"{self._name}-{suffix}",
             name=f"{self._name}-{suffix}",
             assume_role_policy=trust,
+            permissions_boundary=self._args.permissions_boundary,
             tags=self._tags(f"-{suffix}"),
             opts=self._child,
         )

@@ -33,6 +33,7 @@ class KarpenterControllerArgs:
     node_role_arn: pulumi.Input[str]
     chart: ChartVersion
     tags: Mapping[str, str]
+    permissions_boundary: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a chart that is not pinned and bad tags."""
@@ -72,12 +73,7 @@ class KarpenterController(pulumi.ComponentResource):
             tags=named(self._args.tags, f"{self._name}-interruption"),
             opts=self._child,
         )
-        aws.sqs.QueuePolicy(
-            f"{self._name}-interruption",
-            queue_url=queue.url,
-            policy=queue.arn.apply(queue_policy),
-            opts=self._child,
-        )
+        rules: list[aws.cloudwatch.EventRule] = []
         for event, pattern in INTERRUPTION_EVENTS.items():
             rule = aws.cloudwatch.EventRule(
                 f"{self._name}-{event}",
@@ -87,9 +83,18 @@ class KarpenterController(pulumi.ComponentResource):
                 tags=dict(self._args.tags),
                 opts=self._child,
             )
+            rules.append(rule)
             aws.cloudwatch.EventTarget(
                 f"{self._name}-{event}", rule=rule.name, target_id="karpenter", arn=queue.arn, opts=self._child
             )
+        aws.sqs.QueuePolicy(
+            f"{self._name}-interruption",
+            queue_url=queue.url,
+            policy=pulumi.Output.all(queue.arn, *(rule.arn for rule in rules)).apply(
+                lambda arns: queue_policy(arns[0], arns[1:])
+            ),
+            opts=self._child,
+        )
         return queue
 
     def _identity(self, queue: aws.sqs.Queue) -> PodIdentity:
@@ -104,6 +109,7 @@ class KarpenterController(pulumi.ComponentResource):
             policy=pulumi.Output.all(args.cluster_arn, args.node_role_arn, queue.arn).apply(
                 lambda arns: controller_policy(*arns)
             ),
+            permissions_boundary=args.permissions_boundary,
             tags=args.tags,
             opts=self._child,
         )

@@ -6,13 +6,17 @@ them, and end only machines that carry those tags. Read calls cannot be scoped b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from components.common.iam import Statement, allow, create_service_role, deny, parse_arn, policy
 
 
-def queue_policy(queue_arn: str) -> str:
-    """Return the policy of the interruption queue: only EventBridge of this account writes, only by TLS."""
-    account = parse_arn(queue_arn).account
-    send = allow("EventsSend", ["sqs:SendMessage"], queue_arn, StringEquals={"aws:SourceAccount": account})
+def queue_policy(queue_arn: str, rule_arns: Sequence[str]) -> str:
+    """Return the policy of the interruption queue: only these rules of EventBridge write, only by TLS.
+
+    The rule's ARN is the key that EventBridge is documented to send (its User Guide, Amazon SQS permissions).
+    """
+    send = allow("EventsSend", ["sqs:SendMessage"], queue_arn, ArnEquals={"aws:SourceArn": sorted(rule_arns)})
     plain = deny("OnlyTls", ["sqs:*"], queue_arn, Bool={"aws:SecureTransport": "false"})
     return policy([{**send, "Principal": {"Service": "events.amazonaws.com"}}, {**plain, "Principal": "*"}])
 

@@ -37,6 +37,7 @@ class NetworkArgs:
     interface_endpoints: tuple[str, ...] = ()
     nat_per_zone: bool = False
     flow_log_days: int = 0
+    permissions_boundary: str | None = None
     tags: Mapping[str, str]
 
     def __post_init__(self) -> None:
@@ -242,6 +243,7 @@ class Network(pulumi.ComponentResource):
         role = aws.iam.Role(
             f"{self._name}-flow",
             assume_role_policy=assume_role_by_service("vpc-flow-logs.amazonaws.com"),
+            permissions_boundary=self._args.permissions_boundary,
             tags=self._tags("-flow"),
             opts=self._child,
         )

@@ -22,6 +22,7 @@ class OperatorsArgs:
     """Pinned charts by operator name (``documents.operators.OPERATORS``) and the cluster they run in.
 
     ``secrets_prefix`` is the only part of Secrets Manager that External Secrets may read (``<prefix>/*``).
+    ``registry_mirror`` serves images of Docker Hub, ``permissions_boundary`` is the ARN that bounds every role.
     """
 
     charts: Mapping[str, ChartVersion]
@@ -31,6 +32,8 @@ class OperatorsArgs:
     region: str
     secrets_prefix: str
     tags: Mapping[str, str]
+    registry_mirror: str | None = None
+    permissions_boundary: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse unknown or missing charts."""
@@ -58,7 +61,12 @@ class Operators(pulumi.ComponentResource):
         identities = {operator: self._identity(operator) for operator in sorted(IDENTITIES)}
         released = OperatorReleasesArgs(
             charts=args.charts,
-            values=documents.values(cluster_name=args.cluster_name, region=args.region, vpc_id=args.vpc_id),
+            values=documents.values(
+                cluster_name=args.cluster_name,
+                region=args.region,
+                vpc_id=args.vpc_id,
+                registry_mirror=args.registry_mirror,
+            ),
             storage_class=documents.storage_class(),
             secret_store=documents.secret_store(args.region),
             needed={operator: identity.ready for operator, identity in identities.items()},
@@ -88,6 +96,7 @@ class Operators(pulumi.ComponentResource):
             policy=pulumi.Output.from_input(args.cluster_arn).apply(
                 lambda arn: identity.policy(arn, args.secrets_prefix)
             ),
+            permissions_boundary=args.permissions_boundary,
             tags=args.tags,
             opts=self._child,
         )

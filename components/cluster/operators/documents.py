@@ -10,6 +10,8 @@ from components.common.well_known import GATEWAY_NAMESPACE, MONITORING_NAMESPACE
 from sizing.errors import BadInput
 from sizing.nodes.labels import GPU_RESOURCE, POOL_LABEL
 
+PROMETHEUS_REQUESTS, ALERTMANAGER_REQUESTS, GRAFANA_REQUESTS = ("250m", "1Gi"), ("10m", "64Mi"), ("50m", "256Mi")
+"""CPU and memory that are kept for them: the autoscaler reads Prometheus, so it must not be the first to be evicted."""
 STORAGE_CLASS = "gp3-encrypted"
 GRAFANA_SECRET = "grafana-admin"  # noqa: S105 - the name of the Secret
 POD_SECURITY: Mapping[str, str] = {MONITORING_NAMESPACE: "privileged", "nvidia-device-plugin": "privileged"}
@@ -84,15 +86,20 @@ def secret_store(region: str) -> dict[str, object]:
     return {"provider": {"aws": {"service": "SecretsManager", "region": region}}}
 
 
-def values(*, cluster_name: object, region: str, vpc_id: object) -> dict[str, dict[str, object]]:
-    """Return the chart values by operator; ``cluster_name`` and ``vpc_id`` may be outputs and are only placed."""
+def values(
+    *, cluster_name: object, region: str, vpc_id: object, registry_mirror: str | None = None
+) -> dict[str, dict[str, object]]:
+    """Return the chart values by operator; ``cluster_name`` and ``vpc_id`` may be outputs and are only placed.
+
+    ``registry_mirror`` serves the images that charts take from Docker Hub, whose limit all nodes behind a NAT share.
+    """
     return {
         "aws-load-balancer-controller": _load_balancer_values(cluster_name, region, vpc_id),
         "dcgm-exporter": _dcgm_values(),
-        "envoy-gateway": _envoy_gateway_values(),
+        "envoy-gateway": _envoy_gateway_values(registry_mirror),
         "external-secrets": _external_secrets_values(),
         "keda": _keda_values(),
-        "kube-prometheus-stack": _monitoring_values(),
+        "kube-prometheus-stack": _monitoring_values(registry_mirror),
         "nvidia-device-plugin": _device_plugin_values(),
     }
 
@@ -124,8 +131,9 @@ def _load_balancer_values(cluster_name: object, region: str, vpc_id: object) -> 
     }
 
 
-def _envoy_gateway_values() -> dict[str, object]:
-    return {"deployment": {"replicas": 2, "pod": {"nodeSelector": dict(SYSTEM_NODE_SELECTOR)}}}
+def _envoy_gateway_values(registry_mirror: str | None) -> dict[str, object]:
+    mirrored = {"global": {"imageRegistry": registry_mirror}} if registry_mirror else {}
+    return {**mirrored, "deployment": {"replicas": 2, "pod": {"nodeSelector": dict(SYSTEM_NODE_SELECTOR)}}}
 
 
 def _keda_values() -> dict[str, object]:
@@ -143,15 +151,42 @@ def _external_secrets_values() -> dict[str, object]:
 
 
 def _device_plugin_values() -> dict[str, object]:
-    # The critical class lets the plugin start before the pods that wait for its resource.
-    return {**_on_gpu_nodes(), "priorityClassName": "system-node-critical", "gfd": {"enabled": False}}
+    # The critical class lets the plugin start before the pods that wait for its resource. Node feature discovery only
+    # feeds the feature discovery that is off: pools carry their labels themselves.
+    off = {"enabled": False}
+    return {**_on_gpu_nodes(), "priorityClassName": "system-node-critical", "gfd": off, "nfd": off}
 
 
 def _dcgm_values() -> dict[str, object]:
     return {**_on_gpu_nodes(), "serviceMonitor": {"enabled": True, "interval": "15s"}}
 
 
-def _monitoring_values() -> dict[str, object]:
+def _requests(cpu: str, memory: str) -> dict[str, object]:
+    return {"resources": {"requests": {"cpu": cpu, "memory": memory}}}
+
+
+def _managed_by_eks() -> dict[str, object]:
+    """Return what turns off scrapes and alerts of parts that EKS runs and shows nobody, which could never be silent."""
+    off = {"enabled": False}
+    rules = dict.fromkeys(
+        ("etcd", "kubeControllerManager", "kubeProxy", "kubeSchedulerAlerting", "kubeSchedulerRecording"), False
+    )
+    parts = dict.fromkeys(("kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler"), off)
+    return {**parts, "defaultRules": {"rules": rules}}
+
+
+def _grafana_values(registry_mirror: str | None) -> dict[str, object]:
+    mirrored = {"image": {"registry": registry_mirror}} if registry_mirror else {}
+    # Without a Secret the chart sets a password that everybody knows.
+    return {
+        **_on_system_nodes(),
+        **_requests(*GRAFANA_REQUESTS),
+        **mirrored,
+        "admin": {"existingSecret": GRAFANA_SECRET},
+    }
+
+
+def _monitoring_values(registry_mirror: str | None) -> dict[str, object]:
     volume = {
         "spec": {
             "storageClassName": STORAGE_CLASS,
@@ -161,14 +196,15 @@ def _monitoring_values() -> dict[str, object]:
     }
     return {
         "fullnameOverride": "monitoring",
-        # Without a Secret the chart sets a password that everybody knows.
-        "grafana": {**_on_system_nodes(), "admin": {"existingSecret": GRAFANA_SECRET}},
-        "alertmanager": {"alertmanagerSpec": _on_system_nodes()},
+        **_managed_by_eks(),
+        "grafana": _grafana_values(registry_mirror),
+        "alertmanager": {"alertmanagerSpec": {**_on_system_nodes(), **_requests(*ALERTMANAGER_REQUESTS)}},
         "prometheusOperator": _on_system_nodes(),
         "kube-state-metrics": _on_system_nodes(),
         "prometheus": {
             "prometheusSpec": {
                 **_on_system_nodes(),
+                **_requests(*PROMETHEUS_REQUESTS),
                 "retention": "15d",
                 "retentionSize": "45GB",
                 "podMonitorSelectorNilUsesHelmValues": False,

@@ -35,9 +35,11 @@ class ModelBucket:
         kms_key_arn: str | None,
         force_destroy: bool,
         snapshots_of: VectorStorePlan | None,
+        permissions_boundary: str | None,
         opts: pulumi.ResourceOptions,
     ) -> None:
         self._name, self._tags, self._child = name, tags, opts
+        self._permissions_boundary = permissions_boundary
         self._cluster_name, self._cluster_arn, self._namespace = cluster_name, cluster_arn, namespace
         self.bucket = aws.s3.Bucket(
             name,
@@ -79,6 +81,7 @@ class ModelBucket:
             namespace=self._namespace,
             service_account=account,
             policy=policy,
+            permissions_boundary=self._permissions_boundary,
             tags=self._tags,
             opts=self._child,
         )

@@ -43,6 +43,7 @@ class ModelStoreArgs:
     kms_key_arn: str | None = None
     https_egress_cidrs: tuple[str, ...] = EVERYWHERE
     force_destroy: bool = False
+    permissions_boundary: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse models without revision or size, and bad lists."""
@@ -73,6 +74,7 @@ class ModelStore(pulumi.ComponentResource):
             namespace=args.namespace,
             tags=args.tags,
             kms_key_arn=args.kms_key_arn,
+            permissions_boundary=args.permissions_boundary,
             force_destroy=args.force_destroy,
             snapshots_of=args.snapshots_of,
             opts=child,

@@ -37,6 +37,13 @@ KEY_SECRET = "qdrant-api-key"  # noqa: S105 - the name of the Secret
 SERVICE_ACCOUNT = "qdrant"
 
 
+EPHEMERAL = "2Gi"
+"""Disk of the node for temporary files (1 GiB at most) and logs: without a bound a full node evicts the data."""
+STARTING_DEADLINE_S = 3600
+"""A snapshot that could not start for an hour is left out. Without a deadline Kubernetes gives a CronJob up for good
+after 100 missed starts (its documentation, CronJob)."""
+
+
 def peers_name(name: str) -> str:
     """Return the name of the headless Service through which the nodes find each other."""
     return f"{name}-peers"
@@ -141,7 +148,7 @@ def _probe(probe: Probe) -> Document:
 
 
 def _container(name: str, plan: VectorStorePlan, image: Any, key_secret: str) -> Document:
-    bound = {"memory": gib(plan.memory_gib)}
+    bound = {"memory": gib(plan.memory_gib), "ephemeral-storage": EPHEMERAL}
     ports = (("http", HTTP_PORT), ("grpc", GRPC_PORT), ("peer", PEER_PORT))
     return {
         "name": "qdrant",
@@ -301,7 +308,7 @@ def snapshot_job(
 ) -> Document:
     """Return the CronJob's spec: a snapshot of every collection of every peer, streamed to the bucket."""
     peers = [f"http://{name}-{place}.{name}-peers.{namespace}.svc:{HTTP_PORT}" for place in range(plan.replicas)]
-    bound = {"memory": "512Mi"}
+    bound = {"memory": "512Mi", "ephemeral-storage": EPHEMERAL}
     container = {
         "name": "snapshot",
         "image": image,
@@ -328,6 +335,7 @@ def snapshot_job(
     return {
         "schedule": schedule,
         "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": STARTING_DEADLINE_S,
         "successfulJobsHistoryLimit": 1,
         "failedJobsHistoryLimit": 3,
         "jobTemplate": {

@@ -40,6 +40,7 @@ class BudgetGuardArgs:
     cluster_arn: pulumi.Input[str]
     tags: Mapping[str, str]
     frozen_role_names: Sequence[pulumi.Input[str]] = ()
+    permissions_boundary: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse thresholds, addresses and freezes that cannot work."""
@@ -84,7 +85,7 @@ class BudgetGuard(pulumi.ComponentResource):
             description=f"Budget alarms of {self._args.stack}",
             enable_key_rotation=True,
             deletion_window_in_days=7,
-            policy=self._owner.apply(lambda arn: topic_key_policy(arn.partition, arn.account)),
+            policy=self._owner.apply(lambda arn: topic_key_policy(arn.partition, arn.region, arn.account)),
             tags=self._tags(),
             opts=self._child,
         )
@@ -177,6 +178,7 @@ class BudgetGuard(pulumi.ComponentResource):
             f"{self._name}-freeze",
             name=self._physical("freeze").apply(lambda name: at_most(name, MOST_ROLE_NAME)),
             assume_role_policy=self._owner.apply(lambda arn: freeze_trust(arn.account)),
+            permissions_boundary=self._args.permissions_boundary,
             tags=self._tags(),
             opts=self._child,
         )

@@ -11,27 +11,43 @@ def topic_policy(topic_arn: str) -> str:
     """Return who may publish: AWS Budgets and CloudWatch, for this account only."""
     arn = parse_arn(topic_arn)
     publish = {"Action": "sns:Publish", "Effect": "Allow", "Resource": topic_arn}
-    own = {"StringEquals": {"aws:SourceAccount": arn.account}}
     return policy(
         [
-            {**publish, "Sid": "Budgets", "Principal": {"Service": "budgets.amazonaws.com"}, "Condition": own},
-            {**publish, "Sid": "Alarms", "Principal": {"Service": "cloudwatch.amazonaws.com"}, "Condition": own},
+            {**publish, "Sid": name, "Principal": {"Service": service}, "Condition": _own(arn.account, source)}
+            for name, service, source in _publishers(arn.partition, arn.region, arn.account)
         ]
     )
 
 
-def topic_key_policy(partition: str, account: str) -> str:
-    """Return the policy of the topic's key: the account owns it, the two publishers may encrypt with it."""
-    services = {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]}
-    own = {"StringEquals": {"aws:SourceAccount": account}}
+def topic_key_policy(partition: str, region: str, account: str) -> str:
+    """Return the policy of the topic's key: the account owns it, the two publishers may encrypt with it.
+
+    Both send account and source with the request to the key (AWS Cost Management User Guide, SNS topic for budget
+    notifications; SNS Developer Guide, key management, for alarms of CloudWatch).
+    """
     owner = allow("Owner", ["kms:*"], "*")
-    publishers = allow("Publishers", ["kms:Decrypt", "kms:GenerateDataKey*"], "*")
+    encrypt = allow("Encrypt", ["kms:Decrypt", "kms:GenerateDataKey*"], "*")
     return policy(
         [
             {**owner, "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"}},
-            {**publishers, "Principal": services, "Condition": own},
+            *(
+                {**encrypt, "Sid": name, "Principal": {"Service": service}, "Condition": _own(account, source)}
+                for name, service, source in _publishers(partition, region, account)
+            ),
         ]
     )
+
+
+def _publishers(partition: str, region: str, account: str) -> tuple[tuple[str, str, str], ...]:
+    """Return (statement, service, what it acts for) of those that publish."""
+    return (
+        ("Budgets", "budgets.amazonaws.com", f"arn:{partition}:budgets::{account}:*"),
+        ("Alarms", "cloudwatch.amazonaws.com", f"arn:{partition}:cloudwatch:{region}:{account}:alarm:*"),
+    )
+
+
+def _own(account: str, source: str) -> dict[str, object]:
+    return {"StringEquals": {"aws:SourceAccount": account}, "ArnLike": {"aws:SourceArn": source}}
 
 
 def freeze_policy() -> str:

@@ -27,7 +27,8 @@ class GatewayArgs:
     entries of the Secret ``api_keys_secret`` (client name -> key); with ``api_keys_remote_key`` it is copied from
     that Secrets Manager entry through the ClusterSecretStore ``secret_store``. ``certificate_arn`` makes the load
     balancer speak TLS and is required for an ``internet-facing`` one. ``allowed_cidrs`` are the callers' networks.
-    ``controller_namespace`` is where Envoy Gateway runs its proxies.
+    ``controller_namespace`` is where Envoy Gateway runs its proxies,
+    ``registry_mirror`` what serves their image.
     """
 
     namespace: str
@@ -40,6 +41,7 @@ class GatewayArgs:
     scheme: Literal["internal", "internet-facing"] = "internal"
     allowed_cidrs: tuple[str, ...] = ()
     controller_namespace: str = GATEWAY_NAMESPACE
+    registry_mirror: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,6 +111,7 @@ class Gateway(pulumi.ComponentResource):
                 certificate_arn=args.certificate_arn,
                 allowed_cidrs=args.allowed_cidrs,
                 tags=args.tags,
+                registry_mirror=args.registry_mirror,
             ),
         )
         spec = documents.gateway_class(self._name, args.namespace)

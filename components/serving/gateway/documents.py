@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.common.images import mirrored
 from components.common.kubernetes import Document
 from components.serving.model_service.pod import PORT, key_secret
 from sizing.errors import BadInput
@@ -29,6 +30,9 @@ SERVICE_ANNOTATION = "service.beta.kubernetes.io/aws-load-balancer-"
 PROXY_RESOURCES = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}}
 """Answers are slow and few, so a proxy is idle most of the time; CPU is not limited. Two of them must fit beside the
 operators on the smallest system nodes (two of two vCPU each)."""
+
+PROXY_IMAGE = "docker.io/envoyproxy/envoy"
+"""Repository of the proxies' image (Envoy Gateway's default)."""
 
 DURATION_UNITS = ("h", 3600), ("m", 60), ("s", 1)
 
@@ -92,7 +96,9 @@ def _service_annotations(
     return {f"{SERVICE_ANNOTATION}{key}": value for key, value in annotations.items()}
 
 
-def _proxy_pods(replicas: int) -> Document:
+def _proxy_pods(replicas: int, registry_mirror: str | None) -> Document:
+    # The tag is Envoy Gateway's own for its version.
+    image = {"imageRepository": mirrored(PROXY_IMAGE, registry_mirror)} if registry_mirror else {}
     spread = {
         "maxSkew": 1,
         "topologyKey": ZONE_LABEL,
@@ -105,7 +111,10 @@ def _proxy_pods(replicas: int) -> Document:
         "pod": {
             "topologySpreadConstraints": [spread, {**spread, "topologyKey": "kubernetes.io/hostname"}],
         },
-        "container": {"resources": PROXY_RESOURCES},  # its security context is hardened by Envoy Gateway itself
+        "container": {
+            **image,
+            "resources": PROXY_RESOURCES,
+        },  # its security context is hardened by Envoy Gateway itself
     }
 
 
@@ -116,6 +125,7 @@ def envoy_proxy(
     certificate_arn: Any = None,
     allowed_cidrs: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
+    registry_mirror: str | None = None,
 ) -> Document:
     """Return the EnvoyProxy's spec: the proxies and the network load balancer in front of them."""
     service: Document = {
@@ -129,7 +139,7 @@ def envoy_proxy(
         "provider": {
             "type": "Kubernetes",
             "kubernetes": {
-                "envoyDeployment": _proxy_pods(plan.proxies),
+                "envoyDeployment": _proxy_pods(plan.proxies, registry_mirror),
                 "envoyService": service,
                 "envoyPDB": {"maxUnavailable": 1},
             },

@@ -114,9 +114,9 @@ def test_spot_notices_reach_the_queue_that_the_chart_reads(engine):
     assert len(targets) == 4
 
 
-def test_the_interruption_queue_is_written_only_by_events_of_the_account():
-    events, plain = json.loads(queue_policy("arn:aws:sqs:us-east-1:123456789012:q"))["Statement"]
-    assert events["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+def test_the_interruption_queue_is_written_only_by_its_own_rules():
+    events, plain = json.loads(queue_policy("arn:aws:sqs:us-east-1:123456789012:q", ["rule/b", "rule/a"]))["Statement"]
+    assert events["Condition"] == {"ArnEquals": {"aws:SourceArn": ["rule/a", "rule/b"]}}
     assert (plain["Effect"], plain["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 

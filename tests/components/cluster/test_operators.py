@@ -70,6 +70,21 @@ def test_gpu_daemons_tolerate_the_taint_and_look_for_pools_only(recording):
     assert "tonnage.dev/pool" in json.dumps(values["affinity"])
 
 
+def test_nothing_watches_what_eks_runs_and_shows_nobody(recording):
+    values = releases(recording)["kube-prometheus-stack"].props["values"]
+    parts = ("kubeControllerManager", "kubeEtcd", "kubeProxy", "kubeScheduler")
+    assert [values[part] for part in parts] == [{"enabled": False}] * 4
+    rules = {"etcd", "kubeControllerManager", "kubeProxy", "kubeSchedulerAlerting", "kubeSchedulerRecording"}
+    assert values["defaultRules"]["rules"] == dict.fromkeys(rules, False)
+    assert releases(recording)["nvidia-device-plugin"].props["values"]["nfd"] == {"enabled": False}
+
+
+def test_prometheus_alertmanager_and_grafana_have_requests(recording):
+    values = releases(recording)["kube-prometheus-stack"].props["values"]
+    asked = [values["prometheus"]["prometheusSpec"], values["alertmanager"]["alertmanagerSpec"], values["grafana"]]
+    assert [one["resources"]["requests"]["memory"] for one in asked] == ["1Gi", "64Mi", "256Mi"]
+
+
 def test_grafana_has_a_generated_password_before_it_starts(recording):
     monitoring = releases(recording)["kube-prometheus-stack"]
     assert monitoring.props["values"]["grafana"]["admin"] == {"existingSecret": "grafana-admin"}

@@ -49,8 +49,8 @@ def test_the_stateful_set_of_a_plan_is_the_committed_one():
 def test_memory_cpu_and_disk_are_the_plans():
     plan = vector_store_plan(memory_gib=61.5, cpu=8.0, disk_gib=250)
     assert container(plan)["resources"] == {
-        "requests": {"memory": "62976Mi", "cpu": "8"},
-        "limits": {"memory": "62976Mi"},
+        "requests": {"memory": "62976Mi", "ephemeral-storage": "2Gi", "cpu": "8"},
+        "limits": {"memory": "62976Mi", "ephemeral-storage": "2Gi"},
     }
     (claim,) = stateful_set(plan)["volumeClaimTemplates"]
     assert claim["spec"]["resources"] == {"requests": {"storage": "250Gi"}}
@@ -110,6 +110,7 @@ def test_the_claims_name_the_class_that_is_created(engine):
 
 def test_every_peer_is_snapshotted_into_the_bucket(engine):
     (job,) = of_kind(record(engine), "CronJob")
+    assert job.props["spec"]["startingDeadlineSeconds"] == 3600
     (pod,) = job.props["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert pod["command"][-3:] == [f"http://qdrant-{place}.qdrant-peers.vectors.svc:6333" for place in range(3)]
     assert {"name": "TONNAGE_BUCKET", "value": "snapshots"} in pod["env"]

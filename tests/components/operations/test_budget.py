@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from components.operations.budget.component import BudgetGuard, BudgetGuardArgs
-from components.operations.budget.policy import topic_policy
+from components.operations.budget.policy import topic_key_policy, topic_policy
 from sizing.errors import BadInput
 from sizing.plan import Bounds
 from tests.support.plans import budget_alarms
@@ -57,8 +57,13 @@ def test_only_budgets_and_alarms_of_this_account_publish():
         "budgets.amazonaws.com",
         "cloudwatch.amazonaws.com",
     ]
+    key = json.loads(topic_key_policy("aws", "us-east-1", "123456789012"))["Statement"][1:]
+    sources = ["arn:aws:budgets::123456789012:*", "arn:aws:cloudwatch:us-east-1:123456789012:alarm:*"]
     own = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
-    assert all(each["Condition"] == own for each in policy["Statement"])
+    wanted = [{**own, "ArnLike": {"aws:SourceArn": source}} for source in sources]
+    assert [each["Condition"] for each in policy["Statement"]] == wanted
+    assert [each["Condition"] for each in key] == wanted
+    assert [each["Action"] for each in key] == [["kms:Decrypt", "kms:GenerateDataKey*"]] * 2
 
 
 def test_the_fast_burn_alarm_stands_at_the_vcpus_of_the_plans_limit(engine):
