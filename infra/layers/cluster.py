@@ -16,6 +16,7 @@ from infra import versions
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
+from infra.sweep import cluster_name
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.zones import network_zones as zones_by_offer
@@ -43,7 +44,7 @@ def environment(stack: str) -> str:
 def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
     tags = {"tonnage:stack": stack}
-    name = f"tonnage-{environment(stack)}"
+    name = cluster_name(stack)
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
     cloud = pulumi.ResourceOptions(providers=[aws_provider(settings.region, tags)], protect=settings.protect)
     network = Network("network", _network_args(settings, name, tags), cloud)
