@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.verbs import advise, catalogue, measure, plan, preview, rehearse, size, throughput
+from cli.verbs import advise, catalogue, leftovers, measure, plan, preview, rehearse, size, throughput
 
 HELP = "Sizing, offline preview and rehearsal of self-hosted LLM serving on AWS EKS."
 EPILOGUE = (
@@ -23,6 +23,7 @@ app.command("measure")(measure.measure)
 app.command("advise")(advise.advise)
 app.command("preview")(preview.preview)
 app.command("rehearse")(rehearse.rehearse)
+app.command("leftovers")(leftovers.leftovers)
 app.add_typer(catalogue.app, name="catalogue")
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.preview import PREVIEW_SCHEMA
 from sizing.errors import BadInput
+from sizing.serving.vector_store import check_disk_is_kept
 
 Document = dict[str, Any]
 BOUNDS = ("floor", "expected", "ceiling")
@@ -77,6 +78,10 @@ class _Budget(_Read):
     on_exceed: str
 
 
+class _VectorStore(_Read):
+    disk_gib: int
+
+
 class _Preview(_Read):
     """The part of a preview document that a comparison reads."""
 
@@ -86,6 +91,7 @@ class _Preview(_Read):
     pools: tuple[_Pool, ...]
     burn: dict[str, _Burn]
     budget: _Budget | None
+    vector_store: _VectorStore | None = None
     resources: tuple[_Resource, ...]
     policies: tuple[_Policy, ...]
 
@@ -118,9 +124,12 @@ POOL_FIELDS = {
 def compare(before: Mapping[str, Any], after: Mapping[str, Any], *, where: str = "--against") -> Document:
     """Return ``words`` (sentences), ``burn``, ``models``, ``pools``, ``resources`` and ``policies`` that changed.
 
-    Raises BadInput with ``where`` when ``before`` is not a preview document of this version.
+    Raises BadInput with ``where`` when ``before`` is not a preview document of this version, and when the vector store
+    of the same stack had larger disks.
     """
     old, new = _read(before, where), _read(after, "preview")
+    if old.vector_store and new.vector_store and old.stack == new.stack:
+        check_disk_is_kept(new.vector_store.disk_gib, old.vector_store.disk_gib)
     document: Document = {
         "from_stack": old.stack,
         "burn": _burn(old, new),

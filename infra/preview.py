@@ -33,6 +33,7 @@ from sizing.plan import (
 )  # fmt: skip
 from sizing.plan.operation import GatewayPlan
 from sizing.planning.planner import PlanResult
+from sizing.serving.upgrades import upgrade_losses
 
 if TYPE_CHECKING:
     from infra.offline import OfflineGraph
@@ -68,6 +69,7 @@ def build_preview(stack: str, graph: OfflineGraph, verdicts: Sequence[Mapping[st
         "pools": [_pool(pool) for pool in plan.pools] if plan else [],
         "shared": [_shared(one) for one in plan.shared] if plan else [],
         "vector_store": _vector_store(plan),
+        "upgrades": [asdict(one) for model in plan.models for one in upgrade_losses(model, plan.pools)] if plan else [],
         "gateway": _gateway(plan.gateway) if plan else None,
         "figures": figure_documents(plan.figures, digits=4) if plan else [],
         "bill": [{"name": line.name, "usd_per_hour": _bounds(line.usd_per_hour), "rule": line.rule} for line in bill],

@@ -225,11 +225,16 @@ class Environment:
 
     # scenarios
 
-    def play(self, name: str, plan: StackPlan, report: RehearsalReport, clock: Clock) -> None:
-        """Disrupt at the planned traffic, wait, and compare what still runs with what the plan's pools allow."""
-        wanted = {model.name: model.replicas.expected or model.replicas.ceiling for model in plan.models}
+    def at_planned_traffic(self, plan: StackPlan) -> dict[str, int]:
+        """Scale every model to the replicas of the planned traffic, wait for them, return their number."""
+        wanted = {model.name: int(model.replicas.expected or model.replicas.ceiling) for model in plan.models}
         self._scale(wanted)
         self._settle(wanted)
+        return wanted
+
+    def play(self, name: str, plan: StackPlan, report: RehearsalReport, clock: Clock) -> None:
+        """Disrupt at the planned traffic, wait, and compare what still runs with what the plan's pools allow."""
+        wanted = self.at_planned_traffic(plan)
         market = self.provisioner.market
         disruption = scenario_named(name)(self.client.list("v1", "Node"), market)
         self.provisioner.restrict(disruption.market)

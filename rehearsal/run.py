@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError
 from infra.config import STACKS_DIR, cluster_stack_file, settings_from_file, settings_from_values, stack_file
 from infra.settings.schema import StackSettings
 from infra.settings.serving import ServingSettings
+from rehearsal.availability import Availability
 from rehearsal.clock import Clock
 from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
@@ -41,7 +42,16 @@ from rehearsal.simulated.pools import CloudMarket
 from rehearsal.simulated.provisioner import Provisioner
 from rehearsal.tools import Toolbox, ensure_tools
 from rehearsal.toolset import Progress
-from rehearsal.upgrades import UPGRADES, Running, grown_in_place, shrink_refused
+from rehearsal.upgrades import (
+    UPGRADES,
+    Config,
+    Running,
+    all_passed,
+    engine_version,
+    grown_in_place,
+    lost_as_planned,
+    shrink_refused,
+)
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, TonnageError
 from sizing.plan import StackPlan
@@ -147,7 +157,8 @@ def read_rehearsal_plan(
     path, program = stack_file(stack, stacks_dir), partial(main, stacks_dir, offline=True)
     settings = settings_from_file(path)
     if scenario is not None and scenario in UPGRADES:
-        UPGRADES[scenario](_config(path))
+        for change in UPGRADES[scenario]:
+            change(_config(path))
     elif scenario is not None:
         scenario_named(scenario)
     if not isinstance(settings, ServingSettings):
@@ -271,31 +282,40 @@ class _Rehearsal:
             hold(environment.plane.kubeconfig)
 
     def _play(self, environment: Environment, scenario: str, plan: StackPlan) -> None:
-        if scenario in UPGRADES:
-            self._grow_store(environment, scenario)
-        else:
+        if scenario not in UPGRADES:
             environment.play(scenario, plan, self.report, self.clock)
+            return
+        config = _config(self.rehearsal_plan.files[self.rehearsal_plan.stack])
+        for change in UPGRADES[scenario]:
+            after = change(config)
+            if change is engine_version:
+                self._replace_pods(environment, after, plan)
+            else:
+                self._grow_store(environment, config, after)
+            config = after
 
-    def _grow_store(self, environment: Environment, scenario: str) -> None:
+    def _replace_pods(self, environment: Environment, after: Config, plan: StackPlan) -> None:
+        """Deploy a change that replaces every replica, and compare what was missing meanwhile with the preview."""
+        wanted = environment.at_planned_traffic(plan)
+        with Availability(environment.plane.api(), wanted) as seen:
+            self._deploy(environment, after)
+        self.report.checks += lost_as_planned(plan, seen.gaps, seen.least)
+
+    def _grow_store(self, environment: Environment, before: Config, after: Config) -> None:
         """Deploy the stack with more vectors, look at its disks, and see the way back refused."""
-        name, config = self.rehearsal_plan.stack, _config(self.rehearsal_plan.files[self.rehearsal_plan.stack])
-        grown = UPGRADES[scenario](config)
-        before = Running.of(environment.client)
-        self._deploy(environment, name, grown)
-        plan = self.rehearsal_plan.replan(grown)
-        environment.wait_for(
-            lambda: all(one.passed for one in grown_in_place(plan, before, Running.of(environment.client)))
-        )
-        self.report.checks += grown_in_place(plan, before, Running.of(environment.client))
+        running, plan = Running.of(environment.client), self.rehearsal_plan.replan(after)
+        self._deploy(environment, after)
+        environment.wait_for(lambda: all_passed(grown_in_place(plan, running, Running.of(environment.client))))
+        self.report.checks += grown_in_place(plan, running, Running.of(environment.client))
         try:
-            self._deploy(environment, name, config)
+            self._deploy(environment, before)
         except BadInput as refused:
             self.report.checks.append(shrink_refused(refused.line()))
         else:
             self.report.checks.append(shrink_refused(""))
 
-    def _deploy(self, environment: Environment, name: str, config: Mapping[str, Any]) -> Run:
-        stack = environment.engine.stack(name, config, self.rehearsal_plan.program)
+    def _deploy(self, environment: Environment, config: Config) -> Run:
+        stack = environment.engine.stack(self.rehearsal_plan.stack, config, self.rehearsal_plan.program)
         return environment.engine.up(stack)
 
     def _second_up(self, environment: Environment, stack: auto.Stack) -> None:

@@ -12,8 +12,11 @@ from rehearsal.report import Check
 from rehearsal.simulated.pods import name_of, number
 from sizing.errors import BadInput
 from sizing.plan import StackPlan
+from sizing.serving.upgrades import gap_s, upgrade_losses
+from sizing.units import SECONDS_PER_MINUTE
 
-STORE = "tonnage:vectorStore"
+STORE, RUNTIME = "tonnage:vectorStore", "tonnage:runtime"
+OTHER_DIGEST = "sha256:" + "1" * 64
 GIB = 2**30
 GROWTH = 1.1
 """How much a vector store grows in a rehearsal: enough that its disks must, little enough for the nodes it is on."""
@@ -29,8 +32,19 @@ def store_growth(config: Config) -> Config:
     return changed
 
 
-UPGRADES: Mapping[str, Callable[[Config], Config]] = {"store-growth": store_growth}
-"""Scenario -> the configuration of the serving stack afterwards."""
+def engine_version(config: Config) -> Config:
+    """Return the configuration with another image of the engine, which replaces every replica."""
+    changed = deepcopy(dict(config))
+    changed[RUNTIME]["imageDigest"] = OTHER_DIGEST
+    return changed
+
+
+UPGRADES: Mapping[str, tuple[Callable[[Config], Config], ...]] = {
+    "engine-version": (engine_version,),
+    "store-growth": (store_growth,),
+    "upgrades": (engine_version, store_growth),
+}
+"""Scenario -> what is changed, one after the other, each time giving the configuration of the serving stack."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +82,26 @@ def grown_in_place(plan: StackPlan, before: Running, after: Running) -> list[Che
         _check(f"store-growth: every volume has {planned} GiB", small, f"{grew} grew in place"),
         _check("store-growth: no claim, set or model pod is replaced", gone, f"{len(before.uids)} objects kept"),
     ]
+
+
+def lost_as_planned(plan: StackPlan, gaps: Mapping[str, int], least: Mapping[str, int]) -> list[Check]:
+    """Every model lost what the preview says of a rollout, and no fewer replicas served meanwhile.
+
+    ``gaps`` were counted by the API server's events; each lasts what the plan says of a drain and a start.
+    """
+    checks = []
+    for model in plan.models:
+        planned = upgrade_losses(model, plan.pools)[0]
+        lost = round(gaps[model.name] * model.resources.gpus * gap_s(model, new_node=False) / SECONDS_PER_MINUTE, 1)
+        said = f"{lost:g} GPU-minutes, planned {planned.gpu_minutes:g}; at least {least[model.name]} served"
+        passed = lost == planned.gpu_minutes and least[model.name] >= planned.serving
+        checks.append(Check(name=f"engine-version: {model.name} loses what was planned", passed=passed, detail=said))
+    return checks
+
+
+def all_passed(checks: Sequence[Check]) -> bool:
+    """Whether every check passed."""
+    return all(one.passed for one in checks)
 
 
 def shrink_refused(problem: str) -> Check:

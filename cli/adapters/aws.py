@@ -41,14 +41,14 @@ def clients() -> Clients:
     config = Config(
         connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"max_attempts": ATTEMPTS, "mode": "standard"}
     )
-    with _one_line():
+    with one_line():
         session = boto3.Session()
     return lambda service, region: session.client(service, region_name=region, config=config)
 
 
 def read_answers(types: Sequence[str], regions: Sequence[str], make: Clients, progress: Progress) -> Answers:
     """Return what AWS reports for these instance types and regions; BadInput names the call that failed."""
-    with _one_line():
+    with one_line():
         price_list = _PriceList(make("pricing", PRICE_LIST_REGION))
         machines: dict[str, Mapping[str, float]] = {}
         answered = {}
@@ -150,8 +150,8 @@ def _spot(client: Any, types: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 @contextmanager
-def _one_line() -> Generator[None]:
-    """Turn an error of AWS, credentials or network into one line."""
+def one_line(permissions: str = PERMISSIONS) -> Generator[None]:
+    """Turn an error of AWS, credentials or network into one line that names the ``permissions`` of the calls."""
     from botocore import exceptions as refused
 
     try:
@@ -159,9 +159,9 @@ def _one_line() -> Generator[None]:
     except refused.ClientError as error:
         said = error.response.get("Error", {})
         problem = f"{error.operation_name} is refused: {said.get('Code', '')} {str(said.get('Message', ''))[:160]}"
-        raise BadInput(WHERE, problem, way_out=f"allow {PERMISSIONS}; nothing is written") from error
+        raise BadInput(WHERE, problem, way_out=f"allow {permissions}; nothing is written") from error
     except (refused.NoCredentialsError, refused.PartialCredentialsError, refused.ProfileNotFound) as error:
-        way_out = f"`aws configure`, or AWS_PROFILE of an account that allows {PERMISSIONS}; nothing is written"
+        way_out = f"`aws configure`, or AWS_PROFILE of an account that allows {permissions}; nothing is written"
         raise BadInput(WHERE, str(error).rstrip("."), way_out=way_out) from error
     except (KeyError, TypeError, ValueError) as error:
         problem = f"answers in another form: {type(error).__name__} {str(error)[:120]}"

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.render import before_up, costs
+from cli.render import before_up, costs, upgrades
 from cli.render.bars import against_limit, memory_bar, memory_legend
 from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd, zones
 from cli.render.markdown import bullets, folded, safe
@@ -38,6 +38,7 @@ def text(document: Document) -> RenderableType:
         )
     parts += _plan(document, models)
     parts += costs.terms_text(document.get("purchase_terms"))
+    parts += upgrades.text(document)
     parts += [heading(_resource_title(document)), _resources(document)]
     parts += [heading("Policies"), _policies(document)]
     if document["warnings"]:
@@ -282,6 +283,7 @@ def _markdown_details(document: Document) -> list[str]:
         parts.append(folded("Node pools", markdown_table(POOL_HEADS, pool_rows(document))))
     parts.append(folded("Bill", markdown_table(BILL_HEADS, bill_rows(document))))
     parts += costs.terms_markdown(document.get("purchase_terms"))
+    parts += upgrades.markdown(document)
     counts = [(count, kind) for kind, count in resource_counts(document)]
     return [*parts, folded(_resource_title(document), markdown_table(("count", "type"), counts))]
 

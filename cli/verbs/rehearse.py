@@ -16,7 +16,7 @@ def rehearse(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and say how to look around.")] = False,
     scenario: Annotated[
         str | None,
-        typer.Option("--scenario", metavar="NAME", help="Also play one: spot-reclaim, zone-loss or store-growth."),
+        typer.Option("--scenario", metavar="NAME", help="Also play one: spot-reclaim, zone-loss or upgrades."),
     ] = None,
     gpu_limit: Annotated[
         list[str] | None,

@@ -21,6 +21,7 @@ from infra.outputs import EXPORT, to_exports
 from infra.providers import kubernetes_provider
 from infra.settings.cluster import ClusterSettings
 from infra.settings.names import check_stack_name, environment
+from infra.sweep import cluster_name
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 from sizing.nodes.system_nodes import SystemNodes, check_fit, check_instance, nodes_by_zone
@@ -72,7 +73,7 @@ def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Prov
     check_stack_name(stack, cluster=True)
     check_fit(system_nodes_of(settings), store=None, proxies=0)
     tags = cluster_tags(stack)
-    name = f"tonnage-{environment(stack)}"
+    name = cluster_name(stack)
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
     cloud = pulumi.ResourceOptions(providers=[aws_account], protect=settings.protect)
     network = Network("network", _network_args(settings, name, tags), cloud)

@@ -120,6 +120,8 @@ class KubernetesStandIn(StandIn):
         immutable = (*IMMUTABLE[""], *IMMUTABLE.get(str(new.get("kind")), ()))
         if urn_parts(request.urn)[0] == RELEASE:
             immutable = ("name", "namespace")
+        elif is_patch(request.urn):
+            immutable = ("metadata.name", "metadata.namespace")
         replaces = [path for path in paths if any(path == one or path.startswith(one + ".") for one in immutable)]
         same_name = (old.get("metadata") or {}).get("name") == (new.get("metadata") or {}).get("name")
         return provider_pb2.DiffResponse(

@@ -360,6 +360,8 @@ class VectorStorePlan:
     grace_period_s: int
     snapshot_deadline_s: int
     """Time after which a snapshot is given up."""
+    snapshot_memory_gib: float
+    """Memory of a snapshot's upload: the parts in flight grow with the disk."""
     snapshot_days: int
     snapshot_version_days: int
     """Days that a replaced version of a snapshot is kept."""

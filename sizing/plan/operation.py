@@ -102,6 +102,19 @@ class Rollout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UpgradeLoss:
+    """What one kind of upgrade takes from one model while it runs, at the planned traffic."""
+
+    kind: str
+    model: str
+    gpu_minutes: float
+    """GPUs that serve nothing, times the minutes that they do not."""
+    serving: int
+    """Least replicas that serve meanwhile; 0 where the model is away for a while."""
+    replicas: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placement:
     """Where replicas may be: over zones, and among the pools."""
 

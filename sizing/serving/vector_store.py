@@ -47,9 +47,10 @@ def plan_vector_store(store: VectorStore) -> VectorStorePlan:
         probes=vector_store_probes(),
         grace_period_s=operation["grace_period_s"],
         snapshot_deadline_s=operation["snapshot_deadline_s"],
+        snapshot_memory_gib=snapshot_memory_gib(disk_gib),
         snapshot_days=facts["snapshot_days"],
         snapshot_version_days=facts["snapshot_version_days"],
-        figures=(_figure(store, memory, copies, resident), *_operation_figures(store, copies)),
+        figures=(_figure(store, memory, copies, resident), *_operation_figures(store, copies, disk_gib)),
     )
 
 
@@ -66,6 +67,16 @@ def _disk_gib(store: VectorStore, raw_gib: float) -> int:
             way_out="leave it out, or fewer vectors",
         )
     return stated
+
+
+def snapshot_memory_gib(disk_gib: int) -> float:
+    """Return the memory of the job that uploads a snapshot as large as the disk, in steps of a quarter GiB.
+
+    An upload has at most 10,000 parts, so that they grow with it; twice the parts in flight are held at least.
+    """
+    facts = serving_facts("vector_store_operation")
+    parts_gib = facts["snapshot_parts_held"] * disk_gib / facts["snapshot_most_parts"]
+    return float(max(facts["snapshot_memory_min_gib"], math.ceil(parts_gib * 4) / 4))
 
 
 def check_disk_is_kept(planned_gib: int, volume_gib: float) -> None:
@@ -101,8 +112,9 @@ def vector_store_probes() -> Probes:
     )
 
 
-def _operation_figures(store: VectorStore, copies: int) -> tuple[Figure, ...]:
+def _operation_figures(store: VectorStore, copies: int, disk: int) -> tuple[Figure, ...]:
     """Return the figures of how it is operated."""
+    memory_gib = snapshot_memory_gib(disk)
     facts, source = serving_facts("vector_store_operation"), serving_source("vector_store_operation")
     kept = serving_facts("vector_store")
     rules: tuple[tuple[str, float, str, str, dict[str, float | str]], ...] = (
@@ -110,6 +122,13 @@ def _operation_figures(store: VectorStore, copies: int) -> tuple[Figure, ...]:
         ("start_up_s", facts["start_up_s"], "s", "segments are read back from the disk before the first answer", {}),
         ("grace_period_s", facts["grace_period_s"], "s", "what is in memory is written when a replica leaves", {}),
         ("snapshot_deadline_s", facts["snapshot_deadline_s"], "s", "a snapshot of all collections is given up", {}),
+        (
+            "snapshot_memory_gib",
+            memory_gib,
+            "GiB",
+            "twice the 4 parts in flight; 10,000 parts at most",
+            {"disk_gib": disk},
+        ),
         ("snapshot_days", kept["snapshot_days"], "days", "then S3 removes a snapshot; the bill counts these days", {}),
         ("snapshot_version_days", kept["snapshot_version_days"], "days", "then S3 removes a replaced version", {}),
     )

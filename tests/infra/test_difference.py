@@ -56,6 +56,16 @@ def test_a_policy_that_is_no_longer_met_and_a_new_budget_are_said() -> None:
     assert "The ceiling is OVER the budget of $2,000." in words
 
 
+def test_a_store_whose_disks_would_shrink_is_refused_where_the_stack_is_the_same() -> None:
+    def with_disk(gib: int, stack: str) -> dict[str, Any]:
+        return {**preview(), "stack": stack, "vector_store": {"disk_gib": gib}}
+
+    assert compare(with_disk(40, "prod"), with_disk(50, "prod"))["changed"] is False
+    compare(with_disk(900, "prod"), with_disk(50, "dev"))
+    with pytest.raises(BadInput, match="50 GiB per replica is planned; limit: 900 GiB"):
+        compare(with_disk(900, "prod"), with_disk(50, "prod"))
+
+
 def test_another_stack_is_named() -> None:
     before = {**preview(stack_plan(serving_plan(gpu="T4"))), "stack": "dev"}
     assert compare(before, preview())["words"][0] == "Compared with another stack: dev."

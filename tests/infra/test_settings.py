@@ -251,7 +251,7 @@ def test_a_namespace_of_the_cluster_is_refused_for_the_models(tmp_path, name):
 def test_a_model_named_like_an_object_beside_it_is_refused(tmp_path, name):
     own = (
         "default, default-deny, gpus, model-hub, model-ingest, qdrant, qdrant-api-key, vectors, vectors-peers, "
-        "vectors-snapshot"
+        "vectors-restore, vectors-snapshot"
     )
     assert refusal(tmp_path, SERVING.replace("name: chat", f"name: {name}")) == (
         f"tonnage:models[0].name: '{name}' is the name of another object in the models' namespace; "

@@ -130,15 +130,23 @@ def test_a_serving_stack_without_its_cluster_stack_is_refused_before_anything_st
         rehearse("dev", stacks_dir=tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("stack", "scenario"), [("dev", "spot-reclaim"), ("prod", "zone-loss"), ("prod", "store-growth")]
-)
+@pytest.mark.parametrize(("stack", "scenario"), [("dev", "spot-reclaim"), ("prod", "zone-loss")])
 def test_the_shipped_stacks_pass(stack, scenario):
     report = rehearse(stack, scenario=scenario)
     assert report.first_problem() == ""
     assert report.passed
     assert report.dropped == report.refused == report.leftovers == []
     assert any(one.name.startswith(scenario) for one in report.checks)
+
+
+def test_a_new_engine_and_a_larger_store_cost_what_the_preview_says_and_no_volume_shrinks():
+    report = rehearse("prod", scenario="upgrades")
+    assert report.first_problem() == ""
+    told = {one.name: one.detail for one in report.checks}
+    assert told["engine-version: assistant loses what was planned"].endswith("at least 1 served")
+    assert told["engine-version: chat loses what was planned"].startswith("0 GPU-minutes, planned 0")
+    assert told["store-growth: every volume has 50 GiB"] == "3 grew in place"
+    assert "cannot shrink; hint: state diskGib: 50" in told["store-growth: smaller volumes are refused"]
 
 
 def test_prod_with_a_pool_cut_by_hand_names_the_pending_pod_and_what_is_missing():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from kubernetes.client import ApiClient
 
 from infra.config import STACKS_DIR
+from rehearsal.availability import Availability
 from rehearsal.checks import (
     budget_as_planned,
     nodes_as_planned,
@@ -187,7 +189,7 @@ def test_the_zone_with_most_gpu_nodes_is_lost():
 
 
 def test_an_unknown_scenario_lists_the_known_ones():
-    with pytest.raises(BadInput, match="spot-reclaim, store-growth, zone-loss"):
+    with pytest.raises(BadInput, match="engine-version, spot-reclaim, store-growth, upgrades, zone-loss"):
         scenario_named("flood")
 
 
@@ -278,3 +280,19 @@ def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_
     assert nodes_as_planned("ceiling", mixed, dearest, fleet[:-1]).passed
     assert not nodes_as_planned("ceiling", mixed, dearest, [*fleet, fleet[0]]).passed
     assert not nodes_as_planned("ceiling", shared_plan(), dearest, fleet_of(shared_plan(), "ceiling")[:-1]).passed
+
+
+def test_a_gap_is_counted_when_a_replica_leaves_before_its_successor_serves_and_not_after_it():
+    def pod(uid, ready=True, **more):
+        status = {"conditions": [{"type": "Ready", "status": str(ready)}]}
+        return {"metadata": {"uid": uid, "labels": {"app.kubernetes.io/name": "chat"}, **more}, "status": status}
+
+    seen = Availability(ApiClient(), {"chat": 2})
+    for kind, document in (
+        ("ADDED", pod("a")), ("ADDED", pod("b")), ("ADDED", pod("c")), ("MODIFIED", pod("a", deletionTimestamp="now")),
+    ):  # fmt: skip
+        seen.take(kind, document)
+    assert (seen.gaps["chat"], seen.least["chat"]) == (0, 2)
+    seen.take("DELETED", pod("b"))
+    seen.take("ADDED", pod("d", ready=False))
+    assert (seen.gaps["chat"], seen.least["chat"]) == (1, 1)

@@ -151,6 +151,3 @@ class Bucket:
         keys = sorted(key for key in self.objects if key.startswith(Prefix) and key > ContinuationToken)
         page = {"Contents": [{"Key": key} for key in keys[:2]], "IsTruncated": len(keys) > 2}
         return {**page, "NextContinuationToken": keys[1]} if len(keys) > 2 else page
-
-    def upload_fileobj(self, Fileobj, Bucket, Key):  # noqa: N803
-        self.put_object(Bucket=Bucket, Key=Key, Body=Fileobj.read())

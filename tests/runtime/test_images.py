@@ -10,7 +10,7 @@ import pytest
 from tests.support.golden import GOLDEN
 from tests.support.images import copied_files, lay_out
 
-PROGRAMS = {"engine": ("drain", "launch", "ready"), "tools": ("ingest", "snapshot")}
+PROGRAMS = {"engine": ("drain", "launch", "ready"), "tools": ("ingest", "restore", "snapshot")}
 
 
 @pytest.mark.parametrize("target", sorted(PROGRAMS))

@@ -280,6 +280,7 @@ def vector_store_plan(**overrides: Any) -> VectorStorePlan:
         probes=vector_store_probes(),
         grace_period_s=120,
         snapshot_deadline_s=14_400,
+        snapshot_memory_gib=0.5,
         snapshot_days=7,
         snapshot_version_days=1,
         figures=(),

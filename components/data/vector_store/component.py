@@ -51,7 +51,7 @@ class VectorStoreArgs:
 
 
 class VectorStore(pulumi.ComponentResource):
-    """StorageClass, StatefulSet, Services, key, disruption budget, network policies, snapshot CronJob, scraping.
+    """StorageClass, StatefulSet, Services, key, disruption budget, network policies, CronJobs, scraping.
 
     Outputs: ``service_name``, ``api_key_secret`` (Secret with entry ``api-key``, generated in the cluster).
     """
@@ -183,21 +183,26 @@ class VectorStore(pulumi.ComponentResource):
 
     def _snapshots(self, needed: list[pulumi.Resource]) -> None:
         args = self._args
+        jobs = documents.Jobs(
+            namespace=args.namespace,
+            image=args.snapshot_image,
+            bucket=args.snapshot_bucket,
+            region=args.region,
+            key_secret=args.api_key_secret,
+            service_account=args.service_account,
+        )
+        after = pulumi.ResourceOptions(parent=self, depends_on=needed)
         kubernetes.batch.v1.CronJob(
             f"{self._name}-snapshots",
             metadata=self._meta(documents.snapshot_name(self._name)),
-            spec=documents.snapshot_job(
-                self._name,
-                args.plan,
-                namespace=args.namespace,
-                image=args.snapshot_image,
-                bucket=args.snapshot_bucket,
-                region=args.region,
-                key_secret=args.api_key_secret,
-                service_account=args.service_account,
-                schedule=args.snapshot_schedule,
-            ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=needed),
+            spec=documents.snapshot_job(self._name, args.plan, jobs, args.snapshot_schedule),
+            opts=after,
+        )
+        kubernetes.batch.v1.CronJob(
+            f"{self._name}-restore",
+            metadata=self._meta(documents.restore_name(self._name)),
+            spec=documents.restore_job(self._name, args.plan, jobs),
+            opts=after,
         )
 
     def _monitor(self) -> None:

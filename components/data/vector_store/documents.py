@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from components.common.kubernetes import (
@@ -30,6 +31,8 @@ QDRANT_USER = 1000
 """User of Qdrant's unprivileged image (qdrant documentation, "Security": unprivileged image)."""
 
 STORAGE_FOLDER, SNAPSHOT_FOLDER = "/qdrant/storage", "/qdrant/snapshots"
+NEVER = "0 0 31 2 *"
+"""Schedule of a job that people start: the 31st of February."""
 CLAIM = "storage"
 """Name of the template of the claims."""
 KEY_ENTRY = "api-key"
@@ -54,9 +57,14 @@ def snapshot_name(name: str) -> str:
     return f"{name}-snapshot"
 
 
+def restore_name(name: str) -> str:
+    """Return the name of the restore job."""
+    return f"{name}-restore"
+
+
 def object_names(name: str) -> tuple[str, ...]:
     """Return the names of all objects of the component in its namespace, where account and key have theirs."""
-    return name, peers_name(name), snapshot_name(name), SERVICE_ACCOUNT, KEY_SECRET
+    return name, peers_name(name), snapshot_name(name), restore_name(name), SERVICE_ACCOUNT, KEY_SECRET
 
 
 def storage_class(tags: Mapping[str, str] | None = None) -> Document:
@@ -294,29 +302,52 @@ def pod_monitor(name: str, key_secret: str) -> Document:
     return {"selector": {"matchLabels": selector(name, COMPONENT)}, "podMetricsEndpoints": [endpoint]}
 
 
-def snapshot_job(
-    name: str,
-    plan: VectorStorePlan,
-    *,
-    namespace: str,
-    image: Any,
-    bucket: Any,
-    region: str,
-    key_secret: str,
-    service_account: str,
-    schedule: str,
-) -> Document:
-    """Return the CronJob's spec: a snapshot of every collection of every peer, streamed to the bucket."""
-    peers = [f"http://{name}-{place}.{name}-peers.{namespace}.svc:{HTTP_PORT}" for place in range(plan.replicas)]
-    bound = {"memory": "512Mi", "ephemeral-storage": EPHEMERAL}
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """What the jobs on snapshots share: image, bucket, key, and whose identity they have."""
+
+    namespace: str
+    image: Any
+    bucket: Any
+    region: str
+    key_secret: str
+    service_account: str
+
+
+def snapshot_job(name: str, plan: VectorStorePlan, jobs: Jobs, schedule: str) -> Document:
+    """Return the CronJob's spec: a snapshot of every collection of every node, streamed to the bucket."""
+    job = _job(name, plan, jobs, "runtime.snapshot", retries=2)
+    return {
+        "schedule": schedule,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": STARTING_DEADLINE_S,
+        "successfulJobsHistoryLimit": 1,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {"spec": job},
+    }
+
+
+def restore_job(name: str, plan: VectorStorePlan, jobs: Jobs) -> Document:
+    """Return the spec of a CronJob that never runs by itself: ``kubectl create job --from`` makes a restore of it."""
+    return {
+        "schedule": NEVER,
+        "suspend": True,
+        "concurrencyPolicy": "Forbid",
+        "jobTemplate": {"spec": _job(name, plan, jobs, "runtime.restore", retries=0)},
+    }
+
+
+def _job(name: str, plan: VectorStorePlan, jobs: Jobs, program: str, *, retries: int) -> Document:
+    peers = [f"http://{name}-{place}.{name}-peers.{jobs.namespace}.svc:{HTTP_PORT}" for place in range(plan.replicas)]
+    bound = {"memory": gib(plan.snapshot_memory_gib), "ephemeral-storage": EPHEMERAL}
     container = {
-        "name": "snapshot",
-        "image": image,
-        "command": ["python3", "-m", "runtime.snapshot", "--prefix", f"snapshots/{name}", *peers],
+        "name": program.rpartition(".")[2],
+        "image": jobs.image,
+        "command": ["python3", "-m", program, "--prefix", f"snapshots/{name}", *peers],
         "env": [
-            {"name": "AWS_REGION", "value": region},
-            {"name": "TONNAGE_BUCKET", "value": bucket},
-            {"name": "QDRANT_API_KEY", "valueFrom": _key(key_secret)},
+            {"name": "AWS_REGION", "value": jobs.region},
+            {"name": "TONNAGE_BUCKET", "value": jobs.bucket},
+            {"name": "QDRANT_API_KEY", "valueFrom": _key(jobs.key_secret)},
         ],
         "resources": {"requests": {**bound, "cpu": "250m"}, "limits": bound},
         "securityContext": container_security_context(),
@@ -324,7 +355,7 @@ def snapshot_job(
     }
     pod = {
         "restartPolicy": "Never",
-        "serviceAccountName": service_account,
+        "serviceAccountName": jobs.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "securityContext": pod_security_context(),
@@ -332,13 +363,4 @@ def snapshot_job(
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
     }
     template = {"metadata": {"labels": labels(name, "vector-store-snapshot")}, "spec": pod}
-    return {
-        "schedule": schedule,
-        "concurrencyPolicy": "Forbid",
-        "startingDeadlineSeconds": STARTING_DEADLINE_S,
-        "successfulJobsHistoryLimit": 1,
-        "failedJobsHistoryLimit": 3,
-        "jobTemplate": {
-            "spec": {"backoffLimit": 2, "activeDeadlineSeconds": plan.snapshot_deadline_s, "template": template}
-        },
-    }
+    return {"backoffLimit": retries, "activeDeadlineSeconds": plan.snapshot_deadline_s, "template": template}

@@ -109,11 +109,14 @@ def test_the_claims_name_the_class_that_is_created(engine):
 
 
 def test_every_peer_is_snapshotted_into_the_bucket(engine):
-    (job,) = of_kind(record(engine), "CronJob")
+    restore, job = of_kind(record(engine), "CronJob")
     assert job.props["spec"]["startingDeadlineSeconds"] == 3600
     (pod,) = job.props["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert pod["command"][-3:] == [f"http://qdrant-{place}.qdrant-peers.vectors.svc:6333" for place in range(3)]
     assert {"name": "TONNAGE_BUCKET", "value": "snapshots"} in pod["env"]
+    (back,) = restore.props["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert back["command"] == [*pod["command"][:2], "runtime.restore", *pod["command"][3:]]
+    assert restore.props["spec"]["suspend"] is True, "a restore is started by people only"
 
 
 def test_without_named_clients_only_peers_snapshots_and_the_scraper_connect():

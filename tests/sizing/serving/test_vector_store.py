@@ -4,7 +4,7 @@ import pytest
 
 from sizing.errors import BadInput
 from sizing.inputs import VectorStore
-from sizing.serving.vector_store import check_disk_is_kept, plan_vector_store
+from sizing.serving.vector_store import check_disk_is_kept, plan_vector_store, snapshot_memory_gib
 
 
 def disk_gib(vectors=5_000_000, replicas=3, **stated):
@@ -25,3 +25,7 @@ def test_more_replicas_need_less_disk_each_which_their_volumes_cannot_become():
     check_disk_is_kept(200, 200)
     with pytest.raises(BadInput, match="200 GiB, the size of its volumes, which cannot shrink; hint: state diskGib"):
         check_disk_is_kept(190, 200.0)
+
+
+def test_the_job_that_uploads_has_memory_for_parts_as_large_as_a_disk_in_10000_parts_makes_them():
+    assert [snapshot_memory_gib(disk) for disk in (100, 640, 2000, 16_000)] == [0.5, 0.75, 1.75, 13.0]
