@@ -112,12 +112,13 @@ def _nodes_left(pool: NodePoolPlan, disruption: Disruption, market: CloudMarket)
     """Return the most nodes that the pool may have after the disruption.
 
     A managed node group loses its nodes in a lost zone: EKS replaces them in the other zones only if there is capacity,
-    which a plan must not count on. A NodePool may buy up to its limit in any zone and capacity type still sold.
+    which a plan must not count on. A NodePool may buy up to its limit in any zone and capacity type still sold: a spot
+    pool with a fallback on demand.
     """
     if pool.kind == "managed":
         lost = sum(1 for name in disruption.nodes if name.startswith(f"{pool.name}-"))
         return max(0, pool.floor_instances - lost)
-    if disruption.market.spot_closed and pool.capacity_type == "spot":
+    if disruption.market.spot_closed and pool.capacity_type == "spot" and pool.fallback_capacity_type is None:
         return 0
     sold = any(
         zone not in disruption.market.closed_zones

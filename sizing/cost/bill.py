@@ -59,7 +59,7 @@ def _nodes_lines(pool: NodePoolPlan, region: str, catalogue: Catalogue) -> tuple
         BillLine(
             name=f"GPU nodes {pool.name}",
             usd_per_hour=pool.usd_per_hour,
-            rule=f"{counts} of {types}{sharing}; ceiling at the dearest on-demand price",
+            rule=f"{counts} of {types}{sharing}; ceiling at the dearest on-demand price{_short_of_spot(pool)}",
         ),
         BillLine(
             name=f"disks {pool.name}",
@@ -70,6 +70,16 @@ def _nodes_lines(pool: NodePoolPlan, region: str, catalogue: Catalogue) -> tuple
             ),
             rule=f"{counts} x gp3 {pool.disk.size_gib} GiB, {pool.disk.throughput_mib_per_s} MiB/s",
         ),
+    )
+
+
+def _short_of_spot(pool: NodePoolPlan) -> str:
+    """Return what makes the bill of spot differ from the expected one; the ceiling holds in each case."""
+    if pool.fallback_capacity_type is None:
+        return ""
+    return (
+        "; a zone is chosen before its spot price is looked at; where spot is not sold nodes are on demand, and stay so"
+        " until they are empty"
     )
 
 

@@ -2,11 +2,14 @@
 
 Every time follows from the models of the pool: how long a replica takes to start and to leave. Seconds, in whole
 minutes because the NodePool counts in those.
+
+Nodes that are bought together expire together. No budget of Karpenter bounds expiry; the disruption budgets of the
+models let one node's replicas go at a time. So each node is given the time of all of them, and pools expire apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from sizing.catalogue.files import serving_facts, serving_source
@@ -15,23 +18,35 @@ from sizing.plan.operation import NodeLifetime
 from sizing.units import SECONDS_PER_MINUTE, round_up
 
 
-def with_lifetime(pool: NodePoolPlan, models: Sequence[ServingPlan]) -> NodePoolPlan:
-    """Return the pool with the lifetime of its nodes and why; a managed group has a fixed size and stays as it is."""
+def with_lifetimes(pools: Iterable[NodePoolPlan], models: Sequence[ServingPlan]) -> tuple[NodePoolPlan, ...]:
+    """Return the pools of a stack with the lifetimes of their nodes; no two of Karpenter's expire nodes together."""
+    found: list[NodePoolPlan] = []
+    for pool in pools:
+        bought_before = sum(one.kind == "karpenter" for one in found)
+        found.append(with_lifetime(pool, models, place=bought_before))
+    return tuple(found)
+
+
+def with_lifetime(pool: NodePoolPlan, models: Sequence[ServingPlan], *, place: int = 0) -> NodePoolPlan:
+    """Return the pool with the lifetime of its nodes and why; a managed group has a fixed size and stays as it is.
+
+    ``place``: Karpenter pools of the stack before this one.
+    """
     if pool.kind == "managed":
         return pool
     served = [model for model in models if model.name in pool.models]
-    found = lifetime(pool, served)
+    found = lifetime(pool, served, place)
     return replace(pool, lifetime=found, figures=_figures(pool, served, found))
 
 
-def lifetime(pool: NodePoolPlan, served: Sequence[ServingPlan]) -> NodeLifetime:
+def lifetime(pool: NodePoolPlan, served: Sequence[ServingPlan], place: int) -> NodeLifetime:
     """Return when nodes of ``pool`` are bought, kept and removed; ``served`` are the models that it serves."""
-    facts, terminate_s = serving_facts("node_lifetime"), termination_s(served)
+    facts, terminate_s = serving_facts("node_lifetime"), termination_s(served, pool.ceiling_instances)
     return NodeLifetime(
         weight=preference(pool, served),
         consolidate_after_s=consolidate_after_s(served),
         termination_s=terminate_s,
-        expire_after_h=facts["expire_after_h"],
+        expire_after_h=facts["expire_after_h"] + place * facts["expire_apart_h"],
         deletion_s=max(facts["deletion_min_s"], terminate_s),
     )
 
@@ -43,12 +58,17 @@ def consolidate_after_s(served: Sequence[ServingPlan]) -> int:
     return round_up(max([facts["consolidate_min_s"], *starts]), SECONDS_PER_MINUTE)
 
 
-def termination_s(served: Sequence[ServingPlan]) -> int:
-    """Return the seconds that a leaving node may take: the replacement starts twice over, then the longest drain."""
+def termination_s(served: Sequence[ServingPlan], nodes: int) -> int:
+    """Return the seconds that a leaving node may take.
+
+    The replacement starts twice over, then the longest drain; as often as there are ``nodes``, which may all leave
+    from one minute on while the disruption budgets let one go after the other.
+    """
     facts = serving_facts("node_lifetime")
     times = facts["terminate_over_start_up"]
     leaving = (times * model.start_up.total_s + model.drain.grace_period_s for model in served)
-    return round_up(max([facts["terminate_min_s"], *leaving]), SECONDS_PER_MINUTE)
+    each = round_up(max([facts["terminate_min_s"], *leaving]), SECONDS_PER_MINUTE)
+    return each * max(nodes, 1)
 
 
 def preference(pool: NodePoolPlan, served: Sequence[ServingPlan]) -> int:
@@ -80,9 +100,10 @@ def _figures(pool: NodePoolPlan, served: Sequence[ServingPlan], found: NodeLifet
             name="termination_s",
             value=found.termination_s,
             unit="s",
-            rule=f"{facts['terminate_over_start_up']} x start + drain of the slowest of its models, at least"
-            f" {facts['terminate_min_s']} s, in whole minutes",
-            inputs={"start_up_s": round(start_s, 1), "grace_period_s": drain_s},
+            rule=f"({facts['terminate_over_start_up']} x start + drain of the slowest of its models, at least"
+            f" {facts['terminate_min_s']} s, in whole minutes) x nodes: those bought together expire together, and"
+            " leave one after the other",
+            inputs={"start_up_s": round(start_s, 1), "grace_period_s": drain_s, "nodes": pool.ceiling_instances},
             source=source,
         ),
         Figure(
@@ -97,7 +118,8 @@ def _figures(pool: NodePoolPlan, served: Sequence[ServingPlan], found: NodeLifet
             name="expire_after_h",
             value=found.expire_after_h,
             unit="h",
-            rule="a node is replaced at this age, so that its image does not age without end",
+            rule="a node is replaced at this age, so that its image does not age without end;"
+            f" {facts['expire_apart_h']} h later for each pool of the stack before it, so that pools expire apart",
             inputs={},
             source=source,
         ),

@@ -5,6 +5,9 @@
     spot    = ceil(above x spot share), burst = above - spot
     ceiling = ceiling nodes x highest on-demand price of the pool's offers         a pool buys nothing else
 
+Where spot is not sold the spot pool buys on demand: within its own limit, so the ceiling stays what it is, whatever
+the market does. A burst pool with room for the spot nodes beside it would let both pools buy them.
+
 Rounding up to spot means that nodes bought together are never more on spot than bought apart
 (``sizing.planning.sharing.candidates`` relies on it).
 """
@@ -130,6 +133,7 @@ def pools_of(
             disk=disk,
             models=models,
             usd_per_hour=Bounds(floor=floor * price, expected=mean * price, ceiling=ceiling * highest_price(bought)),
+            fallback_capacity_type="on-demand" if capacity_type == "spot" else None,
         )
 
     spot = (0, split.spot_expected, split.spot_mean, split.spot_ceiling)

@@ -2,6 +2,8 @@
 
     needed = sum over pools of ceiling nodes x most vCPUs of an offer that counts against the quota
 
+Spot nodes count against both: where spot is not sold they are bought on demand, which only works within that quota.
+
 Only stated quotas bound anything. AWS counts them per region.
 """
 
@@ -37,8 +39,9 @@ def vcpus_by_quota(purchases: Iterable[Purchase], catalogue: Catalogue) -> dict[
         most: dict[str, int] = {}
         for offer in purchase.offers:
             instance = catalogue.instance(offer.instance_type)
-            code = instance.quota_spot if purchase.capacity_type == "spot" else instance.quota_on_demand
-            most[code] = max(most.get(code, 0), offer.vcpu)
+            codes = {instance.quota_on_demand} | ({instance.quota_spot} if purchase.capacity_type == "spot" else set())
+            for code in codes:
+                most[code] = max(most.get(code, 0), offer.vcpu)
         for code, vcpu in most.items():
             needed[code] = needed.get(code, 0) + purchase.nodes * vcpu
     return {code: count for code, count in sorted(needed.items()) if count}

@@ -301,6 +301,8 @@ class NodePoolPlan:
     disk: Disk
     models: tuple[str, ...]
     usd_per_hour: Bounds
+    fallback_capacity_type: CapacityType | None = None
+    """Bought where ``capacity_type`` is not sold, within the same limit: the ceiling counts its price."""
     lifetime: NodeLifetime | None = None
     """None for a managed group, whose size is fixed."""
     figures: tuple[Figure, ...] = ()

@@ -19,7 +19,7 @@ from sizing.cost.spot_interruptions import spot_warnings
 from sizing.errors import BadInput, NoPlan, OverBudget
 from sizing.inputs import Capacity, ModelEntry
 from sizing.nodes.floor_updates import floor_update_warnings
-from sizing.nodes.lifecycle import with_lifetime
+from sizing.nodes.lifecycle import with_lifetimes
 from sizing.nodes.pools import gpu_quota
 from sizing.nodes.quotas import purchases_of, quota_shortage
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
@@ -87,7 +87,7 @@ def _result(
         chosen=chosen,
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
         rejected=(*rejected, *more_expensive),
-        pools=tuple(with_lifetime(pool, (chosen,)) for pool in pools),
+        pools=with_lifetimes(pools, (chosen,)),
     )
 
 
@@ -206,7 +206,7 @@ def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
         own = fleet.pools(names[fleet.models])
         plans.append(serving_plan(entry, fleet, own, capacity))
         bought |= {pool.name: pool for pool in own}
-    pools = tuple(with_lifetime(pool, plans) for pool in bought.values())
+    pools = with_lifetimes(bought.values(), plans)
     gateway, quota = gateway_plan(plans, proxies=request.gateway_proxies), gpu_quota(pools)
     store = request.store
     bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)

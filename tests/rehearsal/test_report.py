@@ -165,7 +165,12 @@ def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):
     assert "limit 1, planned 6000" in budget_as_planned(plan, [wrong]).detail
 
 
-def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
+def without_fallback(plan):
+    pools = tuple(dataclasses.replace(pool, fallback_capacity_type=None) for pool in plan.pools)
+    return dataclasses.replace(plan, pools=pools)
+
+
+def test_after_a_spot_reclaim_a_pool_without_a_fallback_holds_nothing(plan):
     market = CloudMarket(catalogue=load_catalogue(), region=plan.region)
     machines = [
         node("s", plan.pools[0].name, "g6.xlarge", "z"),
@@ -175,7 +180,8 @@ def test_after_a_spot_reclaim_only_the_pools_that_are_left_count(plan):
     assert disruption.nodes == ("s",)
     replicas = plan.pools[0].ceiling_instances * plan.models[0].replicas_per_instance
     wanted = {plan.models[0].name: replicas + 1}
-    assert places_left(plan, plan.models, wanted, disruption, market) == (0, 0)
+    assert places_left(plan, plan.models, wanted, disruption, market) == (replicas, replicas)
+    assert places_left(without_fallback(plan), plan.models, wanted, disruption, market) == (0, 0)
     calm = Disruption(what="", nodes=(), market=market)
     assert places_left(plan, plan.models, wanted, calm, market) == (replicas, replicas)
     assert places_left(plan, plan.models, {plan.models[0].name: 0}, calm, market) == (0, 0)
@@ -262,7 +268,8 @@ def test_models_on_shared_nodes_are_counted_together_after_a_blow():
     closed = scenario_named("spot-reclaim")([], market)
     left = sum(pool.ceiling_instances for pool in shared.pools if pool.capacity_type != "spot")
     assert left < 3
-    assert places_left(shared, shared.models, wanted, closed, market) == (2 * left, 2 * left)
+    assert places_left(shared, shared.models, wanted, closed, market) == (6, 6)
+    assert places_left(without_fallback(shared), shared.models, wanted, closed, market) == (2 * left, 2 * left)
 
 
 def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_than_planned():
@@ -272,7 +279,7 @@ def test_pods_of_two_widths_may_leave_more_or_fewer_places_and_need_fewer_nodes_
     assert sorted(model.resources.gpus for model in mixed.models if model.shares_with) == [1, 4]
     market = CloudMarket(catalogue=load_catalogue(), region=mixed.region)
     closed = scenario_named("spot-reclaim")([], market)
-    fewest, most = places_left(mixed, mixed.models, {"a": 3, "b": 3}, closed, market)
+    fewest, most = places_left(without_fallback(mixed), mixed.models, {"a": 3, "b": 3}, closed, market)
     assert (fewest, most) == (4, 6)
     fleet = fleet_of(mixed, "ceiling")
     dearest = [paid(one, mixed) for one in fleet]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sizing.catalogue import load_catalogue
 from sizing.cost.budget import fast_burn_vcpus
 from sizing.inputs import Budget, Capacity, ModelEntry
-from sizing.nodes.lifecycle import with_lifetime
+from sizing.nodes.lifecycle import with_lifetimes
 from sizing.nodes.pools import gpu_quota
 from sizing.plan import (
     BillLine,
@@ -259,13 +259,14 @@ def pools_for(plan: ServingPlan) -> tuple[NodePoolPlan, ...]:
             name=name,
             kind="managed" if name.endswith("-floor") else "karpenter",
             capacity_type="spot" if name.endswith("-spot") else "on-demand",
+            fallback_capacity_type="on-demand" if name.endswith("-spot") else None,
             gpu=plan.gpu,
             karpenter_gpu_name=plan.gpu.lower(),
             models=(plan.name,),
         )
         for name in plan.pools
     )
-    return tuple(with_lifetime(pool, (plan,)) for pool in pools)
+    return with_lifetimes(pools, (plan,))
 
 
 def vector_store_plan(**overrides: Any) -> VectorStorePlan:

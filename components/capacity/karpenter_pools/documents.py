@@ -51,7 +51,7 @@ def requirements(pool: NodePoolPlan) -> list[dict[str, object]]:
     """Return what a machine of the pool must be; nothing is left to Karpenter that the plan has priced."""
     values: dict[str, Sequence[str]] = {
         "kubernetes.io/arch": ["amd64"],
-        "karpenter.sh/capacity-type": [pool.capacity_type],
+        "karpenter.sh/capacity-type": [one for one in (pool.capacity_type, pool.fallback_capacity_type) if one],
         "node.kubernetes.io/instance-type": [offer.instance_type for offer in pool.offers],
         ZONE_ID_LABEL: sorted(pool.zones),
     }

@@ -52,9 +52,14 @@ def test_limits_count_gpus_and_nothing_else():
 
 def test_requirements_leave_no_choice_that_the_plan_has_not_priced():
     wanted = {each["key"]: each["values"] for each in documents.requirements(SPOT)}
-    assert wanted["karpenter.sh/capacity-type"] == ["spot"]
+    assert wanted["karpenter.sh/capacity-type"] == ["spot", "on-demand"]
     assert wanted["node.kubernetes.io/instance-type"] == [offer.instance_type for offer in SPOT.offers]
     assert wanted["topology.k8s.aws/zone-id"] == sorted(SPOT.zones)
+
+
+def test_a_pool_on_demand_never_buys_spot():
+    wanted = {each["key"]: each["values"] for each in documents.requirements(BURST)}
+    assert wanted["karpenter.sh/capacity-type"] == ["on-demand"]
 
 
 def test_only_empty_nodes_are_removed_after_the_time_of_the_plan():

@@ -47,6 +47,12 @@ def test_the_ceiling_of_the_nodes_is_counts_times_the_dearest_on_demand_price() 
     assert made.models[0].usd_per_hour.expected == pytest.approx(sum(p.usd_per_hour.expected for p in made.pools))
 
 
+def test_only_the_bill_of_spot_says_that_its_nodes_may_be_on_demand() -> None:
+    lines = {line.name: line.rule for line in plan().bill}
+    told = {name for name, rule in lines.items() if "where spot is not sold nodes are on demand" in rule}
+    assert told == {f"GPU nodes {pool.name}" for pool in plan().pools if pool.capacity_type == "spot"} != set()
+
+
 def test_a_disk_pays_for_what_it_has_above_the_included_speed() -> None:
     disk = Disk(size_gib=100, iops=4000, throughput_mib_per_s=225)
     assert disk_usd_per_hour(disk, REGION, CATALOGUE) == pytest.approx(

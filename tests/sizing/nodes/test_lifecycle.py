@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sizing.nodes.lifecycle import with_lifetime
+from sizing.nodes.lifecycle import with_lifetime, with_lifetimes
 from tests.support.plans import node_pool_plan, pools_for, serving_plan
 
 PLAN = serving_plan()
@@ -26,6 +26,17 @@ def test_a_leaving_node_waits_for_two_starts_and_the_longest_drain_and_its_remov
     slower = serving_plan(start_up={"weights_load_s": 3000.0})
     found = with_lifetime(SPOT, (slower,)).lifetime
     assert found.termination_s == found.deletion_s == 6660  # 2 x 3285 + 90
+
+
+def test_nodes_that_expire_together_have_the_time_to_leave_one_after_the_other():
+    wide = with_lifetime(replace(SPOT, ceiling_instances=6), (PLAN,)).lifetime
+    assert wide.termination_s == wide.deletion_s == 6 * SPOT.lifetime.termination_s
+
+
+def test_pools_of_a_stack_expire_a_day_apart():
+    shared = (FLOOR, SPOT, BURST, replace(SPOT, name="slow-spot"))
+    ages = [pool.lifetime.expire_after_h for pool in with_lifetimes(shared, (PLAN, SLOW)) if pool.lifetime]
+    assert ages == [720, 744, 768]
 
 
 def test_pools_are_bought_from_in_the_order_of_the_plan():

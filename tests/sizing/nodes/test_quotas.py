@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput, NoPlan
 from sizing.inputs import Capacity, ModelEntry, Quota
-from sizing.nodes.quotas import purchases_of, vcpus_by_quota
+from sizing.nodes.quotas import Purchase, purchases_of, vcpus_by_quota
 from sizing.planning.planner import plan_model, plan_stack
 from sizing.planning.search.options import Market
 from sizing.workload.workload import Workload
@@ -68,3 +68,11 @@ def test_a_quota_stated_twice_or_unknown_is_refused() -> None:
     unknown = Capacity(quotas=(Quota(code="L-00000000", vcpus=1),))
     with pytest.raises(BadInput, match="no vCPU quota of the catalogue"):
         plan_model(entry(), Market(capacity=unknown, region=REGION, catalogue=CATALOGUE))
+
+
+def test_spot_nodes_need_the_quota_on_demand_too_which_they_fall_back_to() -> None:
+    offers = (CATALOGUE.instance("g6e.xlarge").offer(REGION),)
+    spot = (Purchase(capacity_type="spot", nodes=3, offers=offers),)
+    assert vcpus_by_quota(spot, CATALOGUE) == {SPOT: 12, ON_DEMAND: 12}
+    on_demand = (Purchase(capacity_type="on-demand", nodes=3, offers=offers),)
+    assert vcpus_by_quota(on_demand, CATALOGUE) == {ON_DEMAND: 12}
