@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rehearsal.karpenter.controller import Purchase
 from rehearsal.report import Check, Placement
 from rehearsal.simulated.pods import Document, asked, is_active, name_of, node_of, room_of, unschedulable
-from rehearsal.simulated.pools import POOL_LABEL, Purchase
-from sizing.nodes.labels import ZONE_ID_LABEL
+from sizing.nodes.labels import POOL_LABEL, ZONE_ID_LABEL
 from sizing.plan import NodePoolPlan, ServingPlan, StackPlan
 
 NAME_LABEL = "app.kubernetes.io/name"
 COMPONENT_LABEL = "app.kubernetes.io/component"
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+"""Karpenter's kwok provider makes a node name of the claim's, which is this label, and two random parts."""
 MODEL = "model"
 LABELS = {
     "instance_type": "node.kubernetes.io/instance-type",
@@ -25,6 +27,8 @@ LABELS = {
 
 CENT = 0.005
 """USD per hour; smaller differences between sums of prices count as none."""
+DOLLARS_DIFFER = 0.03
+"""Share by which the dollars bought may differ from those planned."""
 PRICE_DIFFERS = 1e-6
 """USD an hour of one node: both sides read the same offer, so only rounding may differ."""
 
@@ -62,7 +66,7 @@ def placements(
                 stage=stage,
                 model=pod_labels.get(NAME_LABEL, "") if pod_labels.get(COMPONENT_LABEL) == MODEL else "",
                 pod=name_of(pod),
-                node=node_of(pod),
+                node=str(labels.get(HOSTNAME_LABEL, node_of(pod))),
                 pool=labels.get(POOL_LABEL) or labels.get("eks.amazonaws.com/nodegroup", ""),
                 asks=asked(pod).text(),
                 missing=(reasons.get(name_of(pod)) or unschedulable(pod) or "not looked at yet") if pending else "",
@@ -199,7 +203,7 @@ def nodes_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase],
     spot pool may hold nodes that the plan counts on demand: the total is the same and costs no more. Where models with
     pods of different GPU counts share nodes, the plan counts the worst order of scheduling: there may be fewer.
     """
-    paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
+    paid_by_name = {one.node: one.usd_per_hour for one in purchases}
     problems, made, planned = [], 0.0, 0.0
     for models in sorted({pool.models for pool in plan.pools}):
         pools = [pool for pool in plan.pools if pool.models == models]
@@ -247,15 +251,58 @@ def _wrong_prices(
     return problems
 
 
+def dollars_as_planned(stage: str, plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]) -> Check:
+    """All GPU nodes together cost what the plan says, within ``DOLLARS_DIFFER``; at the ceiling no more than that.
+
+    The plan's nodes in the plan's order of preference: the bill splits each hour by the spot share, Karpenter fills the
+    spot pool first, which costs no more.
+    """
+    paid_by_name = {one.node: one.usd_per_hour for one in purchases}
+    pools = {pool.name: pool for pool in plan.pools}
+    bought = sum(_paid(node, pools, paid_by_name) for node in nodes if _has_gpus(node))
+    groups = sorted({pool.models for pool in plan.pools})
+    planned = sum(_planned(stage, [pool for pool in plan.pools if pool.models == models]) for models in groups)
+    least, most = (0.0, 1.0) if stage == "ceiling" else (1 - DOLLARS_DIFFER, 1 + DOLLARS_DIFFER)
+    told = f": {bought / planned:.3f} of it" if planned else ""
+    return Check(
+        name=f"{stage}: dollars bought as planned",
+        passed=planned * least - CENT <= bought <= planned * most + CENT,
+        detail=f"${bought:.2f} an hour bought, ${planned:.2f} planned{told}",
+    )
+
+
+def _planned(stage: str, pools: Sequence[NodePoolPlan]) -> float:
+    """USD per hour of pools that serve the same models: their planned nodes, in the pool with the most weight first."""
+    if stage == "ceiling":
+        return sum(pool.usd_per_hour.ceiling for pool in pools)
+    nodes, usd = sum(int(getattr(pool, f"{stage}_instances")) for pool in pools), 0.0
+    for pool in sorted(pools, key=lambda one: -one.lifetime.weight if one.lifetime else -math.inf):
+        bought = min(nodes, pool.ceiling_instances)
+        usd += bought * pool.offers[0].usd_per_hour(pool.capacity_type)
+        nodes -= bought
+    return usd
+
+
+def _paid(node: Document, pools: Mapping[str, NodePoolPlan], paid: Mapping[str, float]) -> float:
+    """USD per hour of a node: of Karpenter its offer's price, of a group the planned one; no end outside the plan."""
+    pool = pools.get(pool_of(node))
+    planned = _planned_prices(pool).get(type_of(node), math.inf) if pool else math.inf
+    return paid.get(node["metadata"]["name"], planned)
+
+
+def _has_gpus(node: Document) -> bool:
+    return room_of(node["status"].get("allocatable") or {}).gpus > 0
+
+
 def within_ceiling(
     plan: StackPlan, purchases: Sequence[Purchase], nodes: Sequence[Document]
 ) -> tuple[Check, dict[str, float]]:
     """GPU nodes at the ceiling cost at most the planned ceiling, even if all were on demand."""
     offers = {offer.instance_type: offer for pool in plan.pools for offer in pool.offers}
-    paid_by_name = {one.node.name: one.usd_per_hour for one in purchases}
+    paid_by_name = {one.node: one.usd_per_hour for one in purchases}
     paid = all_on_demand = 0.0
     for node in nodes:
-        if not room_of(node["status"].get("allocatable") or {}).gpus:
+        if not _has_gpus(node):
             continue
         offer = offers.get(type_of(node))
         if offer is None:

@@ -18,13 +18,13 @@ from rehearsal.control_plane.objects import Document, ObjectClient, UnknownKind
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.engine import Engine, Run
 from rehearsal.errors import RehearsalFailed
+from rehearsal.karpenter.controller import Karpenter
 from rehearsal.providers.aws import AwsStandIn, Recorded
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.report import Check, Placement, RehearsalReport, RuleVerdict
 from rehearsal.scenarios import NOTICE_S, Disruption, places_left, scenario_named, sharing
+from rehearsal.simulated.node_groups import DEFAULT_DISK_GIB, group_nodes
 from rehearsal.simulated.pods import is_active, name_of, node_of
-from rehearsal.simulated.pools import DEFAULT_DISK_GIB, group_nodes
-from rehearsal.simulated.provisioner import Provisioner
 from sizing.nodes.labels import GPU_RESOURCE
 from sizing.plan import ServingPlan, StackPlan
 
@@ -35,6 +35,7 @@ NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 SUBNET = "aws:ec2/subnet:Subnet"
 LAUNCH_TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 BUDGET = "aws:budgets/budget:Budget"
+STAGES = ("floor", "expected", "ceiling")
 SETTLE_S = 45.0
 POLL_S = 0.2
 OWNED_BY_CLUSTER = frozenset(
@@ -50,7 +51,7 @@ class Environment:
 
     plane: ControlPlane
     client: ObjectClient
-    provisioner: Provisioner
+    karpenter: Karpenter
     built_in: Sequence[tuple[str, str]]
     """(apiVersion, kind) that the API server serves without custom resource definitions."""
     aws: AwsStandIn = field(init=False)
@@ -71,14 +72,14 @@ class Environment:
             resource.inputs,
             zones=self._zones(resource.inputs),
             disk_gib=self._disk_gib(resource.inputs),
-            catalogue=self.provisioner.market.catalogue,
+            catalogue=self.karpenter.market.catalogue,
         )
         self._groups[resource.urn] = tuple(node.name for node in nodes)
-        self.provisioner.add(nodes)
+        self.karpenter.add(nodes)
 
     def cloud_deleted(self, resource: Recorded) -> None:
         """Delete the nodes of a deleted node group."""
-        self.provisioner.remove(self._groups.pop(resource.urn, ()))
+        self.karpenter.remove(self._groups.pop(resource.urn, ()))
 
     def _zones(self, inputs: Mapping[str, Any]) -> list[str]:
         known = {one.id: str(one.inputs.get("availabilityZoneId") or "") for one in self._recorded(SUBNET)}
@@ -163,16 +164,13 @@ class Environment:
         report.checks.append(checks.pods_as_planned(plan, self.client.list("apps/v1", "Deployment")))
         budgets = [{**one.inputs} for one in self._recorded(BUDGET)]
         report.checks.append(checks.budget_as_planned(plan, budgets))
-        for stage in ("floor", "expected", "ceiling"):
+        for stage in STAGES:
             with clock.stage(f"pods at the {stage}"):
-                wanted = {model.name: int(getattr(model.replicas, stage)) for model in plan.models}
-                self._scale(wanted)
-                self._settle(wanted)
-                self._check_stage(stage, plan, wanted, report)
+                wanted = self.check_stage(stage, plan, report)
                 clock.note(
                     f"pods at the {stage}", ", ".join(f"{name} x{count}" for name, count in sorted(wanted.items()))
                 )
-        bill, figures = checks.within_ceiling(plan, self.provisioner.purchases, self.client.list("v1", "Node"))
+        bill, figures = checks.within_ceiling(plan, self.karpenter.purchases, self.client.list("v1", "Node"))
         report.checks.append(bill)
         report.usd_per_hour = figures
 
@@ -182,19 +180,25 @@ class Environment:
             pods, nodes = self.client.list("v1", "Pod"), self.client.list("v1", "Node")
             report.placements += checks.placements(stage, pods, nodes, self._reasons(pods))
 
-    def _check_stage(self, stage: str, plan: StackPlan, wanted: Mapping[str, int], report: RehearsalReport) -> None:
+    def check_stage(self, stage: str, plan: StackPlan, report: RehearsalReport) -> Mapping[str, int]:
+        """Scale to one of ``STAGES``, wait, compare with the plan; return the replicas by model."""
+        wanted = {model.name: int(getattr(model.replicas, stage)) for model in plan.models}
+        self._scale(wanted)
+        self._settle(wanted)
         pods, nodes = self.client.list("v1", "Pod"), self.client.list("v1", "Node")
         found = checks.placements(stage, pods, nodes, self._reasons(pods))
         report.placements += found
         report.checks += [
             checks.nothing_pending(stage, found),
             checks.replicas_placed(stage, plan, found, wanted),
-            checks.nodes_as_planned(stage, plan, self.provisioner.purchases, nodes),
+            checks.nodes_as_planned(stage, plan, self.karpenter.purchases, nodes),
+            checks.dollars_as_planned(stage, plan, self.karpenter.purchases, nodes),
         ]
+        return wanted
 
     def _reasons(self, pods: Sequence[Document]) -> dict[str, str]:
         return {
-            name_of(pod): self.provisioner.unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"])
+            name_of(pod): self.karpenter.unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"])
             for pod in pods
         }
 
@@ -221,7 +225,7 @@ class Environment:
         return len(pods) == count and all(_is_ready(pod) or self._is_unschedulable(pod) for pod in pods)
 
     def _is_unschedulable(self, pod: Mapping[str, Any]) -> bool:
-        return bool(self.provisioner.unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        return bool(self.karpenter.unschedulable(pod["metadata"]["namespace"], pod["metadata"]["name"]))
 
     # scenarios
 
@@ -235,9 +239,9 @@ class Environment:
     def play(self, name: str, plan: StackPlan, report: RehearsalReport, clock: Clock) -> None:
         """Disrupt at the planned traffic, wait, and compare what still runs with what the plan's pools allow."""
         wanted = self.at_planned_traffic(plan)
-        market = self.provisioner.market
+        market = self.karpenter.market
         disruption = scenario_named(name)(self.client.list("v1", "Node"), market)
-        self.provisioner.restrict(disruption.market)
+        self.karpenter.restrict(disruption.market)
         self._evict(disruption)
         self._settle(wanted)
         clock.note(f"scenario {name}", disruption.what)
@@ -255,7 +259,7 @@ class Environment:
         for node in disruption.nodes:
             document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
             self.client.merge(document, {"spec": {"unschedulable": True}})
-        self.provisioner.remove(disruption.nodes)
+        self.karpenter.remove(disruption.nodes)
 
     # what is left
 

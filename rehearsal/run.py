@@ -32,14 +32,14 @@ from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.engine import Engine, Program, Run, engine
 from rehearsal.environment import Environment
+from rehearsal.karpenter.controller import Karpenter
+from rehearsal.karpenter.offers import CloudMarket, disks_of
 from rehearsal.process import Supervisor, marked
 from rehearsal.providers.aws import AwsStandIn, Fault
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.report import RehearsalReport
 from rehearsal.scenarios import scenario_named
-from rehearsal.simulated.pools import CloudMarket
-from rehearsal.simulated.provisioner import Provisioner
 from rehearsal.tools import Toolbox, ensure_tools
 from rehearsal.toolset import Progress
 from rehearsal.upgrades import (
@@ -238,19 +238,26 @@ class _Rehearsal:
             client = ObjectClient(plane.api())
             built_in = client.kinds()
             install_crds(plane.api(), self.toolbox)
-        market = CloudMarket(catalogue=load_catalogue(), region=self.rehearsal_plan.settings.region)
-        provisioner = stack.enter_context(Provisioner(plane.api(), market))
+        market = CloudMarket(
+            catalogue=load_catalogue(),
+            region=self.rehearsal_plan.settings.region,
+            disks_gib=disks_of(self.rehearsal_plan.plan),
+        )
+        with self.clock.stage("karpenter"):
+            karpenter = stack.enter_context(
+                Karpenter(self.toolbox.karpenter_kwok, plane.kubeconfig, self.supervisor, plane.api(), market)
+            )
         environment = Environment(
             plane=plane,
             client=client,
-            provisioner=provisioner,
+            karpenter=karpenter,
             built_in=built_in,
         )
         environment.aws = AwsStandIn(
             created=environment.cloud_created, deleted=environment.cloud_deleted, fault=self.fault
         )
         environment.kubernetes = KubernetesStandIn(
-            ObjectClient(plane.api()), unschedulable=provisioner.unschedulable, before_apply=environment.ensure_kind
+            ObjectClient(plane.api()), unschedulable=karpenter.unschedulable, before_apply=environment.ensure_kind
         )
         stack.callback(environment.kubernetes.stopped.set)
         ports = {one.name: stack.enter_context(serve(one)) for one in (environment.aws, environment.kubernetes)}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rehearsal.karpenter.offers import CloudMarket
 from rehearsal.simulated.pods import Document
-from rehearsal.simulated.pools import CloudMarket
-from rehearsal.simulated.provisioner import with_spot_closed, with_zone_closed
 from rehearsal.upgrades import UPGRADES
 from sizing.errors import BadInput
 from sizing.nodes.labels import GPU_RESOURCE, ZONE_ID_LABEL
@@ -34,7 +33,7 @@ def spot_reclaim(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
     return Disruption(
         what=f"{len(gone)} spot nodes reclaimed with {NOTICE_S} s notice, no spot capacity afterwards",
         nodes=tuple(sorted(one["metadata"]["name"] for one in gone)),
-        market=with_spot_closed(market),
+        market=market.without_spot(),
     )
 
 
@@ -50,7 +49,7 @@ def zone_loss(nodes: Sequence[Document], market: CloudMarket) -> Disruption:
     return Disruption(
         what=f"zone {lost} lost with {len(zones[lost])} nodes",
         nodes=tuple(sorted(zones[lost])),
-        market=with_zone_closed(market, lost),
+        market=market.without_zone(lost),
     )
 
 

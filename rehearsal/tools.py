@@ -30,7 +30,7 @@ from rehearsal.toolset import (
 from sizing.errors import TonnageError
 
 PINS = Path(__file__).resolve().parent.parent / "tools"
-NEEDED = ("pulumi", "etcd", "kubernetes", "kwok")
+NEEDED = ("pulumi", "etcd", "kubernetes", "kwok", "karpenter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,7 @@ class Toolbox:
     kube_scheduler: Path
     kube_controller_manager: Path
     kwok: Path
+    karpenter_kwok: Path
     crd_dirs: Mapping[str, tuple[Path, ...]]
     stage_files: tuple[Path, ...]
     language_host_files: tuple[Path, ...]

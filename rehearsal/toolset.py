@@ -103,6 +103,11 @@ def modules(pins: Path) -> dict[str, Module]:
             packages={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
         ),
         Module(
+            name="karpenter",
+            version=_pinned(pins, "karpenter", "sigs.k8s.io/karpenter"),
+            packages={"karpenter-kwok": "sigs.k8s.io/karpenter/kwok"},
+        ),
+        Module(
             name="promtool",
             version=_pinned(pins, "promtool", "github.com/prometheus/prometheus"),
             packages={"promtool": "github.com/prometheus/prometheus/cmd/promtool"},

@@ -13,7 +13,7 @@ from infra.offline import run_offline
 from policies.facts.prices import on_demand_usd_per_hour
 from policies.graph import Resource
 from policies.rules.cost.burn_ceiling import ceiling_charges
-from rehearsal.simulated.pools import CloudMarket, KarpenterPool, sold
+from rehearsal.karpenter.offers import CloudMarket, instance_types
 from sizing.catalogue import load_catalogue
 from sizing.cost.bill import bill_of, disk_usd_per_hour
 from sizing.cost.spot_interruptions import spot_outlook
@@ -54,11 +54,14 @@ def test_plan_bill_outlook_policy_and_rehearsal_have_one_price_of_each_type_in_e
     outlook = spot_outlook([pool], Replicas(floor=0, expected=1, ceiling=1), 1, START)
     assert outlook is not None
     on_spot = offer.on_demand_usd_per_hour - outlook.saving_usd_per_hour
-    applied = KarpenterPool(
-        name="m", weight=0, instance_types=(), zones=(), capacity_types=("spot",), labels={}, taints=(), gpu_limit=1,
-        disk_gib=100,
-    )  # fmt: skip
-    paid = {price for price, *_ in sold(instance, applied, CloudMarket(catalogue=CATALOGUE, region=region))}
+    market = CloudMarket(catalogue=CATALOGUE, region=region)
+    paid = {
+        offering["Price"]
+        for one in instance_types(market)
+        if one["name"] == instance.instance_type
+        for offering in one["offerings"]
+        if {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]} in offering["Requirements"]
+    }
     assert (planned, billed, on_spot) == pytest.approx((offer.spot_usd_per_hour,) * 3)
     assert paid <= {offer.spot_usd_per_hour}
 

@@ -1,9 +1,9 @@
-"""What a pod asks of a node, and whether a node's labels, taints and room satisfy it (the scheduler's own rules)."""
+"""What a pod asks of a node, where it is, and what the scheduler says of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,35 +15,12 @@ SUFFIXES = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "k": 1e3
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Resources: what a pod asks for, or what a node has left. Memory and disk in GiB."""
+    """Resources: what a pod asks for, or what a node has. Memory and disk in GiB."""
 
     cpu: float = 0.0
     memory_gib: float = 0.0
     ephemeral_gib: float = 0.0
     gpus: int = 0
-
-    def holds(self, other: Room) -> bool:
-        """Whether ``other`` fits into this."""
-        return not self.lacks(other)
-
-    def lacks(self, other: Room) -> str:
-        """Return what is missing for ``other`` to fit, "" when nothing is."""
-        pairs = (
-            ("GPUs", float(other.gpus), float(self.gpus)),
-            ("CPU", other.cpu, self.cpu),
-            ("GiB memory", other.memory_gib, self.memory_gib),
-            ("GiB disk", other.ephemeral_gib, self.ephemeral_gib),
-        )
-        return ", ".join(f"{wanted:g} of {have:g} {unit}" for unit, wanted, have in pairs if wanted > have + 1e-6)
-
-    def minus(self, other: Room) -> Room:
-        """Return what is left after ``other``."""
-        return Room(
-            cpu=self.cpu - other.cpu,
-            memory_gib=self.memory_gib - other.memory_gib,
-            ephemeral_gib=self.ephemeral_gib - other.ephemeral_gib,
-            gpus=self.gpus - other.gpus,
-        )
 
     def text(self) -> str:
         """Return the room in words."""
@@ -109,43 +86,3 @@ def unschedulable(pod: Document) -> str:
             said = str(condition.get("message") or condition.get("reason") or "unschedulable")
             return re.split(r"[.,]? (?:no new claims|preemption:)", said)[0]
     return ""
-
-
-def admits(labels: Mapping[str, str], taints: Sequence[Document], pod: Document) -> bool:
-    """Whether a node with these labels and taints may take the pod: selector, required affinity, tolerations."""
-    spec = pod.get("spec") or {}
-    selector = spec.get("nodeSelector") or {}
-    if any(labels.get(key) != value for key, value in selector.items()):
-        return False
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    ) or {}
-    terms = required.get("nodeSelectorTerms") or []
-    if terms and not any(_matches(term, labels) for term in terms):
-        return False
-    tolerations = spec.get("tolerations") or []
-    return all(tolerates(tolerations, taint) for taint in taints if taint.get("effect") != "PreferNoSchedule")
-
-
-def tolerates(tolerations: Sequence[Document], taint: Document) -> bool:
-    """Whether one of the tolerations accepts the taint."""
-    for one in tolerations:
-        same_key = not one.get("key") or one["key"] == taint.get("key")
-        same_value = one.get("operator") == "Exists" or (one.get("value") or "") == (taint.get("value") or "")
-        if same_key and same_value and one.get("effect") in {None, "", taint.get("effect")}:
-            return True
-    return False
-
-
-def _matches(term: Document, labels: Mapping[str, str]) -> bool:
-    return all(_holds(one, labels) for one in term.get("matchExpressions") or [])
-
-
-def _holds(expression: Document, labels: Mapping[str, str]) -> bool:
-    value, values = labels.get(expression["key"]), expression.get("values") or []
-    return {
-        "In": value in values,
-        "NotIn": value not in values,
-        "Exists": value is not None,
-        "DoesNotExist": value is None,
-    }.get(expression["operator"], False)

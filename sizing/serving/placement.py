@@ -13,13 +13,16 @@ def placement(
 ) -> Placement:
     """Return the spread over zones and the weight of each pool; ``shared`` where other models run on the nodes.
 
-    Two replicas that always run must not share a zone, so the spread is a condition from a floor of two; the skew
-    grows with the ceiling, because a zone without free GPUs must not stop the others from scaling. Below a floor of
-    two it is best effort; so it is on nodes that models share, where another model may fill a zone that is in its
-    turn. Where the loss of a zone is planned for, no zone may hold more than a node above the others.
+    Two replicas that always run must not share a zone, so the spread is a condition where all replicas always run and
+    there are two. Where Karpenter buys for more it is best effort: under a condition it buys in the emptiest zone or
+    nothing, and one that is lost or sold out stops every further replica (kubernetes-sigs/karpenter#3272; seen in the
+    rehearsal of a zone loss). It is best effort too on nodes that models share, where another model may fill a zone
+    that is in its turn. Where the loss of a zone is planned for, no zone may hold more than a node above the others;
+    what is left then carries the load without further nodes.
     """
     even = tolerance == "zone"
-    strict = even or (replicas.floor >= 2 and zones >= 2 and not shared)
+    always = replicas.floor >= 2 and replicas.floor == replicas.ceiling
+    strict = even or (always and zones >= 2 and not shared)
     skew = per_node if even else replicas.ceiling // 2
     return Placement(
         max_skew=max(1, skew) if strict else 1,

@@ -22,12 +22,12 @@ from rehearsal.control_plane.crds import install_crds
 from rehearsal.control_plane.objects import ObjectClient
 from rehearsal.control_plane.processes import ControlPlane
 from rehearsal.environment import Environment
+from rehearsal.karpenter.controller import Karpenter
+from rehearsal.karpenter.offers import CloudMarket
 from rehearsal.process import Supervisor, marked
 from rehearsal.providers.aws import AwsStandIn
 from rehearsal.providers.base import serve
 from rehearsal.providers.kubernetes import KubernetesStandIn
-from rehearsal.simulated.pools import CloudMarket
-from rehearsal.simulated.provisioner import Provisioner
 from sizing.catalogue import load_catalogue
 from tests.support import language_host
 from tests.support.filled import ADMIN, fill
@@ -52,16 +52,18 @@ def live(toolbox):
         built_in = client.kinds()
         install_crds(plane.api(), toolbox)
         market = CloudMarket(catalogue=load_catalogue(), region="us-east-1")
-        provisioner = stack.enter_context(Provisioner(plane.api(), market))
+        karpenter = stack.enter_context(
+            Karpenter(toolbox.karpenter_kwok, plane.kubeconfig, supervisor, plane.api(), market)
+        )
         environment = Environment(
             plane=plane,
             client=client,
-            provisioner=provisioner,
+            karpenter=karpenter,
             built_in=built_in,
         )
         environment.aws = AwsStandIn(created=environment.cloud_created, deleted=environment.cloud_deleted, caller=ADMIN)
         environment.kubernetes = KubernetesStandIn(
-            client, unschedulable=provisioner.unschedulable, before_apply=environment.ensure_kind
+            client, unschedulable=karpenter.unschedulable, before_apply=environment.ensure_kind
         )
         stack.callback(environment.kubernetes.stopped.set)
         environment.ports = {

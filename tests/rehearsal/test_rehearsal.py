@@ -71,7 +71,7 @@ def test_a_pool_cut_to_nothing_names_the_pending_pod_what_it_asks_and_what_is_mi
     pending = report.pending[0]
     assert pending.pod.startswith("serving/chat-")
     assert pending.asks.startswith("1 GPUs")
-    assert "GPU limit 0, 0 in use, 1 more needed" in pending.missing
+    assert "exceed limits for nodepool (NodePool=chat-spot)" in pending.missing
     assert pending.pod in report.first_problem()
 
 
@@ -156,5 +156,5 @@ def test_prod_with_a_pool_cut_by_hand_names_the_pending_pod_and_what_is_missing(
     pending = report.pending[0]
     assert pending.pod.startswith("serving/assistant-")
     assert pending.asks.startswith("8 GPUs")
-    assert "pool assistant-spot: GPU limit 0, 0 in use, 8 more needed" in pending.missing
+    assert "exceed limits for nodepool (NodePool=assistant-spot)" in pending.missing
     assert report.leftovers == []

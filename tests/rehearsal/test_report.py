@@ -11,25 +11,26 @@ from infra.config import STACKS_DIR
 from rehearsal.availability import Availability
 from rehearsal.checks import (
     budget_as_planned,
+    dollars_as_planned,
     nodes_as_planned,
     nothing_pending,
     placements,
     pods_as_planned,
     pool_of,
     replicas_placed,
+    type_of,
     within_ceiling,
 )
 from rehearsal.control_plane.objects import dropped_fields
+from rehearsal.karpenter.controller import Purchase
+from rehearsal.karpenter.offers import CloudMarket
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
 from rehearsal.run import read_rehearsal_plan
 from rehearsal.scenarios import Disruption, places_left, scenario_named, sharing
-from rehearsal.simulated.nodes import NodeSpec
-from rehearsal.simulated.pools import CloudMarket, Purchase
 from rehearsal.simulated.readiness import pod_selector, waiting_for
 from sizing.catalogue import load_catalogue
 from sizing.errors import BadInput
 
-ANY_NODE = {"instance_type": "t", "zone": "z", "capacity_type": "spot", "cpu": 1, "memory_gib": 1, "ephemeral_gib": 1}
 LABELS = {"app.kubernetes.io/name": "chat", "app.kubernetes.io/component": "model"}
 
 
@@ -118,12 +119,18 @@ def fleet_of(plan, stage):
     ]
 
 
+def spot_first(fleet):
+    """Move the burst node of chat, which prod plans beside a spot node, to the spot pool, as Karpenter does."""
+    return [
+        node("chat-spot-1", "chat-spot", type_of(one), "z") if pool_of(one) == "chat-burst" else one for one in fleet
+    ]
+
+
 def paid(machine, plan, factor=1.0):
     """Buy the node at the plan's price of its type times ``factor``."""
     (pool,) = [one for one in plan.pools if one.name == pool_of(machine)]
-    spec = NodeSpec(name=machine["metadata"]["name"], **ANY_NODE)
     price = pool.offers[0].usd_per_hour(pool.capacity_type) * factor
-    return Purchase(node=spec, pool=pool.name, usd_per_hour=price)
+    return Purchase(node=machine["metadata"]["name"], pool=pool.name, usd_per_hour=price)
 
 
 def test_nodes_and_their_price_are_those_of_the_plan(prod):
@@ -156,6 +163,20 @@ def test_spot_may_hold_what_the_plan_counts_on_demand_but_only_between_floor_and
     bought = [paid(one, prod) for one in moved if pool_of(one).endswith("-spot")]
     assert nodes_as_planned("expected", prod, bought, moved).passed
     assert "0 in chat-burst" in nodes_as_planned("ceiling", prod, bought, moved).detail
+
+
+def test_dollars_differ_from_the_plan_by_three_percent_at_most_and_never_exceed_the_ceiling(prod):
+    def judged(stage, factor):
+        fleet = fleet_of(prod, stage) if stage == "ceiling" else spot_first(fleet_of(prod, stage))
+        return dollars_as_planned(stage, prod, [paid(one, prod, factor) for one in fleet], fleet)
+
+    assert [judged("expected", factor).passed for factor in (0.96, 0.98, 1.0, 1.02, 1.04)] == [0, 1, 1, 1, 0]
+    assert judged("floor", 1.0).detail == "$25.68 an hour bought, $25.68 planned: 1.000 of it"
+    assert judged("ceiling", 0.5).passed
+    fleet = fleet_of(prod, "ceiling")
+    assert not dollars_as_planned("ceiling", prod, [], [*fleet, *fleet]).passed
+    outside = node("n", "", "p5.48xlarge", "z")
+    assert not dollars_as_planned("ceiling", prod, [], [outside]).passed
 
 
 def test_a_missing_deployment_and_a_missing_budget_are_noticed(plan):

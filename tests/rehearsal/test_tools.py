@@ -306,6 +306,7 @@ def test_the_committed_pins_are_complete_and_hashed():
         "kubernetes": "v1.36.3",
         "etcd": "v3.7.2",
         "kwok": "v0.8.0",
+        "karpenter": "v1.14.0",
         "promtool": "v0.315.0",
     }
     for source in manifest_modules(PINS):

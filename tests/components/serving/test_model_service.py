@@ -119,9 +119,9 @@ def test_the_taint_of_its_pools_is_tolerated_once():
     ]
 
 
-@pytest.mark.parametrize(("floor", "want"), [(1, "ScheduleAnyway"), (2, "DoNotSchedule")])
-def test_two_replicas_that_always_run_do_not_share_a_zone(floor, want):
-    plan = serving_plan(replicas={"floor": floor})
+@pytest.mark.parametrize(("ceiling", "want"), [(3, "ScheduleAnyway"), (2, "DoNotSchedule")])
+def test_two_replicas_that_always_run_alone_do_not_share_a_zone(ceiling, want):
+    plan = serving_plan(replicas={"floor": 2, "ceiling": ceiling})
     assert template(plan)["spec"]["topologySpreadConstraints"][0]["whenUnsatisfiable"] == want
 
 

@@ -36,14 +36,15 @@ def test_the_replicas_of_one_node_leave_together():
     ("case", "want"),
     [
         ({"floor": 1}, (1, "ScheduleAnyway")),
-        ({"floor": 2}, (4, "DoNotSchedule")),
-        ({"floor": 2, "zones": 1}, (1, "ScheduleAnyway")),
-        ({"floor": 2, "shared": True}, (1, "ScheduleAnyway")),
+        ({"floor": 2}, (1, "ScheduleAnyway")),  # Karpenter buys above the floor
+        ({"floor": 9}, (4, "DoNotSchedule")),
+        ({"floor": 9, "zones": 1}, (1, "ScheduleAnyway")),
+        ({"floor": 9, "shared": True}, (1, "ScheduleAnyway")),
         ({"floor": 0, "tolerance": "zone"}, (2, "DoNotSchedule")),
         ({"floor": 2, "tolerance": "zone", "shared": True}, (2, "DoNotSchedule")),
     ],
 )
-def test_the_spread_over_zones_is_a_condition_where_two_replicas_always_run_or_a_zone_may_be_lost(case, want):
+def test_the_spread_over_zones_is_a_condition_where_all_replicas_always_run_or_a_zone_may_be_lost(case, want):
     stated = {"zones": 3, "pools": 1, "tolerance": "none", "shared": False, **case}
     replicas = Replicas(floor=stated.pop("floor"), expected=4, ceiling=9)
     found = placement(replicas, per_node=2, **stated)
