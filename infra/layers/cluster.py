@@ -13,7 +13,7 @@ from components.cluster.network.documents import subnet_layout
 from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
-from infra.kubernetes_versions import kubernetes_version
+from infra.kubernetes_versions import kubernetes_version, support_notice
 from infra.outputs import EXPORT, to_exports
 from infra.providers import aws_provider, kubernetes_provider
 from infra.settings.cluster import ClusterSettings
@@ -61,6 +61,7 @@ def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
     check_stack_name(stack, cluster=True)
     check_fit(system_nodes_of(settings), store=None, proxies=0)
+    _say_when_support_ends(settings)
     tags = {"tonnage:stack": stack}
     name = f"tonnage-{environment(stack)}"
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
@@ -99,6 +100,12 @@ def compose_cluster(settings: ClusterSettings, stack: str) -> Exports:
             }
         )
     }
+
+
+def _say_when_support_ends(settings: ClusterSettings) -> None:
+    notice = support_notice(kubernetes_version(settings.kubernetes_version, "tonnage:kubernetesVersion"))
+    if notice:
+        pulumi.log.warn(notice)
 
 
 def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -> Exports:
