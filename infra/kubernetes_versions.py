@@ -51,6 +51,16 @@ def kubernetes_version(version: str, where: str) -> KubernetesVersion:
     return KubernetesVersion(version=version, **rows[version])
 
 
+def support_notice(row: KubernetesVersion) -> str | None:
+    """Return when EKS will upgrade a cluster of an older version by itself; None for the newest one."""
+    if row.version == newest_version():
+        return None
+    return (
+        f"tonnage:kubernetesVersion {row.version}: standard support ends on {row.end_of_standard_support}, EKS then "
+        f"upgrades the control plane by itself and the nodes stay behind; hint: {newest_version()} before that day"
+    )
+
+
 def newest_version() -> str:
     """Return the newest version of the table, which new clusters get."""
     return max(table()["versions"], key=_order)

@@ -16,7 +16,7 @@ from components.cluster.operators.component import Operators, OperatorsArgs
 from components.cluster.registry.component import Registry, RegistryArgs
 from infra import versions
 from infra.environment import secrets_prefix
-from infra.kubernetes_versions import kubernetes_version
+from infra.kubernetes_versions import kubernetes_version, support_notice
 from infra.outputs import EXPORT, to_exports
 from infra.providers import kubernetes_provider
 from infra.settings.cluster import ClusterSettings
@@ -72,6 +72,7 @@ def compose_cluster(settings: ClusterSettings, stack: str, aws_account: aws.Prov
     """Register the cluster layer and return its exports: the contract that serving stacks read."""
     check_stack_name(stack, cluster=True)
     check_fit(system_nodes_of(settings), store=None, proxies=0)
+    _say_when_support_ends(settings)
     tags = cluster_tags(stack)
     name = cluster_name(stack)
     # On everything: the engine deletes in order and finds a protected resource only when its turn comes.
@@ -122,6 +123,12 @@ def warn_of_definitions(deployed: Mapping[str, Any]) -> None:
             command = f"{chart.crds_command.format(chart.version)} | kubectl apply --server-side --force-conflicts -f -"
             changed = f"chart {name} goes from {was} to {chart.version} and Helm leaves its definitions as they are"
             pulumi.log.warn(f"{changed}: before up run {command}")
+
+
+def _say_when_support_ends(settings: ClusterSettings) -> None:
+    notice = support_notice(kubernetes_version(settings.kubernetes_version, "tonnage:kubernetesVersion"))
+    if notice:
+        pulumi.log.warn(notice)
 
 
 def _cluster_exports(network: Network, cluster: Cluster, operators: Operators) -> Exports:

@@ -29,7 +29,12 @@ RETENTION_DAYS = (
 class SystemNodes(Stated):
     """Nodes without GPU for the cluster's own pods."""
 
-    count: int = Field(2, ge=2, le=20, description="nodes; two survive the loss of one")
+    count: int = Field(
+        2,
+        ge=2,
+        le=20,
+        description="nodes, evenly over the zones, each zone a node group of its own; two survive the loss of one",
+    )
     instance_type: str = Field("m7i.large", min_length=1, description="instance type without GPU")
     disk_gib: int = Field(50, ge=20, le=16384, description="root volume (gp3)")
 

@@ -59,10 +59,16 @@ def test_everything_follows_the_version_of_the_cluster_stack(tmp_path):
     (tmp_path / "Pulumi.prod.yaml").write_text(stack_file("prod").read_text())
     cluster = tmp_path / "Pulumi.prod-cluster.yaml"
     cluster.write_text(stack_file("prod-cluster").read_text() + '  tonnage:kubernetesVersion: "1.35"\n')
-    below, above = (run_offline(stack, stacks_dir=tmp_path).resources for stack in ("prod-cluster", "prod"))
+    made = run_offline("prod-cluster", stacks_dir=tmp_path)
+    below, above = made.resources, run_offline("prod", stacks_dir=tmp_path).resources
     groups = {one.props["version"] for one in (*below, *above) if one.type == "aws:eks/nodeGroup:NodeGroup"}
     images = {str(one.props["spec"]["amiSelectorTerms"]) for one in above if one.type.endswith(":EC2NodeClass")}
     row = kubernetes_version("1.35", "here")
     assert groups == {"1.35"}
+    (notice,) = [text for _, text in made.messages]
+    assert notice == (
+        "tonnage:kubernetesVersion 1.35: standard support ends on 2027-03-27, EKS then upgrades the control plane by "
+        "itself and the nodes stay behind; hint: 1.36 before that day"
+    )
     assert images == {f"[{{'alias': '{row.ami_alias}'}}]"}
     assert {one.props["addonVersion"] for one in below if one.type == "aws:eks/addon:Addon"} == {*row.addons.values()}
