@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +153,8 @@ class KubernetesStandIn(StandIn):
             if urn_parts(request.urn)[0] == RELEASE:
                 outputs = self._release(inputs, preview=request.preview)
             else:
-                outputs = self._apply(request.urn, inputs, preview=request.preview, creating=False)
+                kept = self._as_live(inputs, request.ignoreChanges)
+                outputs = self._apply(request.urn, kept, preview=request.preview, creating=False)
         except (Refused, RehearsalFailed, ApiException, HTTPError) as error:
             return refuse(context, self._refusal(request.urn, inputs, error))
         return provider_pb2.UpdateResponse(properties=to_struct(outputs))
@@ -197,6 +199,22 @@ class KubernetesStandIn(StandIn):
                 self._client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
                 self.side_effects.add(f"Namespace {namespace}")
         return {**inputs, "resourceNames": {}, "status": {"name": name, "namespace": namespace, "status": "deployed"}}
+
+    def _as_live(self, inputs: Document, ignored: Sequence[str]) -> Document:
+        """Return the inputs with ignored fields as the cluster has them, as the provider sends them.
+
+        Another owner has changed them (the autoscaler ``spec.replicas``): any other value would be a conflict.
+        """
+        live = self._client.read(_document(inputs)) if ignored else None
+        kept = deepcopy(inputs)
+        for path in ignored if live else ():
+            *parents, field = path.split(".")
+            there, here = live, kept
+            for parent in parents:
+                there, here = (there or {}).get(parent), here.setdefault(parent, {})
+            if there and field in there:
+                here[field] = there[field]
+        return kept
 
     def _apply(self, urn: str, inputs: Document, *, preview: bool, creating: bool) -> Document:
         if has_unknown(inputs):

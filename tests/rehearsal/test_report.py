@@ -24,6 +24,7 @@ from rehearsal.checks import (
 from rehearsal.control_plane.objects import dropped_fields
 from rehearsal.karpenter.controller import Purchase
 from rehearsal.karpenter.offers import CloudMarket
+from rehearsal.providers.kubernetes import KubernetesStandIn
 from rehearsal.report import Check, RehearsalReport, RuleVerdict
 from rehearsal.run import read_rehearsal_plan
 from rehearsal.scenarios import Disruption, places_left, scenario_named, sharing
@@ -324,3 +325,18 @@ def test_a_gap_is_counted_when_a_replica_leaves_before_its_successor_serves_and_
     seen.take("DELETED", pod("b"))
     seen.take("ADDED", pod("d", ready=False))
     assert (seen.gaps["chat"], seen.least["chat"]) == (1, 1)
+
+
+class Cluster:
+    """A client of which every object reads as one Deployment that the autoscaler has scaled."""
+
+    def read(self, document):
+        return {"spec": {"replicas": 5, "paused": False}}
+
+
+def test_an_ignored_field_is_sent_as_the_cluster_has_it_and_no_other():
+    stand_in = KubernetesStandIn(Cluster())
+    inputs = {"kind": "Deployment", "metadata": {"name": "chat"}, "spec": {"replicas": 1, "paused": True}}
+    assert stand_in._as_live(inputs, ["spec.replicas"])["spec"] == {"replicas": 5, "paused": True}
+    assert stand_in._as_live(inputs, ["spec.gone.deeper"])["spec"]["replicas"] == 1
+    assert inputs["spec"]["replicas"] == 1
