@@ -27,6 +27,8 @@ LONGEST = {
     "aws:sqs/queue:Queue": ("name", 80, r"[\w-]+"),
 }
 """Key of the name, most characters and form (API references of the services); \\w is ASCII."""
+AUTONAMED = "-0123456"
+"""What Pulumi puts behind the logical name of what has no name of its own."""
 TAG_KEY, TAG_VALUE = 128, 256
 LABEL = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?", re.ASCII)
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
@@ -90,8 +92,8 @@ def _names_of_aws(resources: Iterable[RecordedResource]) -> Iterator[str]:
     for one in resources:
         if one.type in LONGEST:
             key, most, form = LONGEST[one.type]
-            name = str(one.props.get(key) or "")
-            if not name or len(name) > most or re.fullmatch(form, name, re.ASCII) is None:
+            name = str(one.props.get(key) or f"{one.name}{AUTONAMED}")
+            if len(name) > most or re.fullmatch(form, name, re.ASCII) is None:
                 yield f"{one.type} {key} {name!r} ({len(name)}) is not at most {most} of {form}"
             if (one.type, name) in seen:
                 yield f"{one.type} {name!r} is also {seen[one.type, name]}"

@@ -118,8 +118,13 @@ KNOWN: Mapping[str, Callable[[_Draw], Any]] = {
     "vcpus": lambda d: d.one(10_000, 2000, 100_000, odd=(0, 4)),
     "monthlyUsd": lambda d: d.near(5000, 5e7),
     "notify": lambda d: d.some(("a@example.com", "b@example.com", "a" * 60 + "+x@example.com"), 3),
-    "vectors": lambda d: int(d.near(1, 1e9)),
+    "vectors": lambda d: int(d.near(1, 1e7)) * d.one(1, odd=(1000,)),
     "dimensions": lambda d: d.one(1, 384, 1024, odd=(65_536,)),
+    "diskGib": lambda d: d.one(100, 500, odd=(20, 16_384)),
+    "permissionsBoundaryArn": lambda d: "arn:aws:iam::123456789012:policy/boundary",
+    "registryMirror": lambda d: f"123456789012.dkr.ecr.{d.region}.amazonaws.com/docker-hub",
+    "flowLogDays": lambda d: d.one(0, 7, 365, odd=(8,)),
+    "apiAccessCidrs": lambda d: d.some(("10.0.0.0/8", "192.168.7.0/24", *d.one((), odd=(("::/0",),))), 2),
     "imageDigest": lambda d: DIGEST,
     "toolsDigest": lambda d: DIGEST,
     "certificateArn": lambda d: f"arn:aws:acm:{d.elsewhere()}:123456789012:certificate/x",
@@ -136,7 +141,7 @@ KNOWN: Mapping[str, Callable[[_Draw], Any]] = {
         for name in d.some(("admin", "path/ci", "a" * 64, *d.one((), odd=(("path/admin",),))), 3)
     ],
     "publicAccessCidrs": lambda d: d.some(("203.0.113.0/24", "198.51.100.7/32", *d.one((), odd=(("::/0",),))), 2),
-    "allowedCidrs": lambda d: d.some(("203.0.113.0/24", "10.0.0.0/8", "2001:db8::/32", "0.0.0.0/0"), 3),
+    "allowedCidrs": lambda d: d.some(("203.0.113.0/24", "10.0.0.0/8", *d.one((), odd=(("2001:db8::/32", "0.0.0.0/0"),))), 3),
     "instanceType": lambda d: d.one("m7i.large", "m7i.2xlarge", odd=("g6.xlarge", "t2.nano")),
     "count": lambda d: d.one(2, 3, 6),
 }  # fmt: skip
@@ -171,7 +176,8 @@ def fitting_cluster(region: str) -> Document:
     """Return the configuration of a cluster on which every stack of the region can be served."""
     zones = min(4, len(network_zones(region, CATALOGUE)))
     roles = ["arn:aws:iam::123456789012:role/admin"]
-    return {"aws:region": region, "tonnage:layer": "cluster", "tonnage:zones": zones, "tonnage:adminRoleArns": roles}
+    return {"aws:region": region, "tonnage:layer": "cluster", "tonnage:zones": zones, "tonnage:adminRoleArns": roles,
+            "tonnage:systemNodes": {"count": 12, "instanceType": "m7i.2xlarge"}}  # fmt: skip
 
 
 def _drawing(numbers: random.Random) -> _Draw:
