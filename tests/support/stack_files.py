@@ -141,7 +141,9 @@ KNOWN: Mapping[str, Callable[[_Draw], Any]] = {
         for name in d.some(("admin", "path/ci", "a" * 64, *d.one((), odd=(("path/admin",),))), 3)
     ],
     "publicAccessCidrs": lambda d: d.some(("203.0.113.0/24", "198.51.100.7/32", *d.one((), odd=(("::/0",),))), 2),
-    "allowedCidrs": lambda d: d.some(("203.0.113.0/24", "10.0.0.0/8", *d.one((), odd=(("2001:db8::/32", "0.0.0.0/0"),))), 3),
+    "allowedCidrs": lambda d: d.some(
+        ("203.0.113.0/24", "10.0.0.0/8", *d.one((), odd=(("2001:db8::/32", "0.0.0.0/0"),))), 3
+    ),
     "instanceType": lambda d: d.one("m7i.large", "m7i.2xlarge", odd=("g6.xlarge", "t2.nano")),
     "count": lambda d: d.one(2, 3, 6),
 }  # fmt: skip
