@@ -38,6 +38,7 @@ from sizing.inputs import Capacity, Quota
 from tests.support.filled import ADMIN, fill
 
 CATALOGUE = load_catalogue()
+QUOTAS = "tonnage:capacity.quotas"
 
 
 @functools.cache
@@ -149,9 +150,10 @@ def test_what_a_person_must_do_at_aws_is_told_with_its_command() -> None:
     assert "TagKey=tonnage:stack,Status=Active" in steps["tonnage:budget"].settle
     assert "--secret-id tonnage/dev/gateway-api-keys" in steps["tonnage:gateway.apiKeysSecretArn"].settle
     assert steps["command aws"].settle == "aws --version"
-    code = steps["tonnage:capacity.quotas"].settle.partition("--quota-code ")[2].split()[0]
-    stated = Capacity(quotas=(Quota(code=code, vcpus=1000),))
-    assert "tonnage:capacity.quotas" not in {step.key for step in of_serving(capacity=stated)}
+    codes = [settle.partition("--quota-code ")[2].split()[0] for _, settle in told(of_serving(), QUOTAS)]
+    stated = Capacity(quotas=tuple(Quota(code=code, vcpus=1000) for code in codes))
+    assert codes
+    assert QUOTAS not in {step.key for step in of_serving(capacity=stated)}
     assert not any(steps[key].stops for key in ("tonnage:budget", "command aws", "tonnage:capacity.quotas"))
 
 
@@ -265,7 +267,7 @@ def cluster(tmp_path_factory) -> OfflineGraph:
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory) -> OfflineGraph:
     folder = tmp_path_factory.mktemp("serving")
-    store = {"vectors": 1000, "dimensions": 64}
+    store = {"vectors": 1000, "dimensions": 64, "replicas": 1}
     return stated(folder, "dev", permissionsBoundaryArn=BOUNDARY, registryMirror=MIRROR, vectorStore=store)
 
 
