@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli.render.common import grid, heading, three, usd
-from cli.render.markdown import bullets, safe
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.common import grid, heading, three, usd
+from cli.render.parts.markdown import bullets, safe
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 FIGURE_HEADS = ("figure", "planned", "measured", "alone it changes")

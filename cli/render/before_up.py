@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.render.common import heading
+from cli.render.parts.common import heading
 
 Document = Mapping[str, Any]
 HEADS = ("", "stack", "key", "says", "settle with")

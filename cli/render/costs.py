@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.render.common import BOUNDS, grid, heading, three_usd, usd
-from cli.render.markdown import folded, safe
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.common import BOUNDS, grid, heading, three_usd, usd
+from cli.render.parts.markdown import folded, safe
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 BILL_HEADS = ("item", "USD per hour", "rule")

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli.render.common import grid
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.common import grid
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 HEADS = ("what", "made by", "remove with")

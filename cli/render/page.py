@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from cli.render import before_up
-from cli.render.bars import MEMORY_TERMS, SVG_COLOURS, burn_svg, memory_svg
+from cli.render.parts.bars import MEMORY_TERMS, SVG_COLOURS, burn_svg, memory_svg
 from cli.render.preview import (
     BILL_HEADS,
     POLICY_HEADS,

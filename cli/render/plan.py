@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.render import costs
-from cli.render.common import grid, heading, machine, middle_and_high, three, three_usd, widths
-from cli.render.markdown import bullets, folded, safe
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.common import grid, heading, machine, middle_and_high, three, three_usd, widths
+from cli.render.parts.markdown import bullets, folded, safe
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 HEADS = ("GPU", "instance type", "TP", "replicas", "USD per hour", "per 1M out", "TTFT ms", "TPOT ms", "meets")

@@ -10,10 +10,10 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cli.render import costs
-from cli.render.common import usd
 from cli.render.page import folded, table, whole
+from cli.render.parts.common import usd
+from cli.render.parts.plots import GREY, INK, LIMIT, Plot, Scale, linear, logarithmic
 from cli.render.plan import HEADS, MOST_REASONS, command_line, option_rows, reasons, sentence, trade_rows
-from cli.render.plots import GREY, INK, LIMIT, Plot, Scale, linear, logarithmic
 from sizing.cost.bill import per_month
 from sizing.planning.sensitivity import QUIETEST_HOUR, frontier
 from sizing.units import HOURS_PER_DAY

@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cli.render import costs, plan
-from cli.render.common import grid, heading, machine, three, three_usd, widths
-from cli.render.markdown import bullets, safe
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.common import grid, heading, machine, three, three_usd, widths
+from cli.render.parts.markdown import bullets, safe
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 ALTERNATIVES = 3

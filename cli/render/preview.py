@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.render import before_up, costs, upgrades
-from cli.render.bars import against_limit, memory_bar, memory_legend
-from cli.render.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd, zones
-from cli.render.markdown import bullets, folded, safe
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.bars import against_limit, memory_bar, memory_legend
+from cli.render.parts.common import BOUNDS, grid, heading, machine, spread, three, three_usd, usd, zones
+from cli.render.parts.markdown import bullets, folded, safe
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 POOL_HEADS = ("pool", "buys", "as", "zones", "nodes", "GPUs", "USD per hour")

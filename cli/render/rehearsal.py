@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from cli.render.common import grid, heading
-from cli.render.markdown import folded, safe
-from cli.render.markdown import table as markdown_table
+from cli.render.parts.common import grid, heading
+from cli.render.parts.markdown import folded, safe
+from cli.render.parts.markdown import table as markdown_table
 
 Document = Mapping[str, Any]
 POD_HEADS = ("stage", "pod", "node", "pool", "buys", "zone")

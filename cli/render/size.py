@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.render.bars import MEMORY_TERMS, memory_bar, memory_legend
-from cli.render.markdown import bullets, folded, table
+from cli.render.parts.bars import MEMORY_TERMS, memory_bar, memory_legend
+from cli.render.parts.markdown import bullets, folded, table
 
 Document = Mapping[str, Any]
 ENGINE_KEYS = (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.render import plan_page
-from cli.render.plots import Plot, Scale, linear, logarithmic
+from cli.render.parts.plots import Plot, Scale, linear, logarithmic
 from sizing.catalogue import load_catalogue
 from sizing.inputs import Capacity, ModelEntry
 from sizing.planning.document import plan_document

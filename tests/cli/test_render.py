@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 from cli.render import page, rehearsal
 from cli.render import preview as render
-from cli.render.bars import against_limit, memory_bar
+from cli.render.parts.bars import against_limit, memory_bar
 from infra.difference import compare
 from tests.infra.test_preview import preview
 from tests.support.plans import serving_plan, stack_plan
