@@ -6,13 +6,15 @@ import contextlib
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kubernetes import client, watch
-from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from rehearsal.checks import COMPONENT_LABEL, MODEL, NAME_LABEL
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+    from kubernetes.watch import Watch
 
 
 class Availability:
@@ -21,31 +23,41 @@ class Availability:
     Each gap lasts until a successor is ready: in the rehearsal moments, in reality what the plan says of a start.
     """
 
-    def __init__(self, api: client.ApiClient, wanted: Mapping[str, int]) -> None:
+    def __init__(self, api: ApiClient | None, wanted: Mapping[str, int]) -> None:
         self._wanted = wanted
         self._ready: dict[str, set[str]] = {model: set() for model in wanted}
         self.gaps: Counter[str] = Counter()
         self.least = dict(wanted)
         self._complete = threading.Event()
-        self._watch = watch.Watch()
-        self._core = client.CoreV1Api(api)
+        self._api = api
+        self._watch: Watch | None = None
         self._thread = threading.Thread(target=self._follow, name="availability", daemon=True)
 
     def __enter__(self) -> Availability:
         """Begin; returns once every wanted replica was seen ready."""
+        from kubernetes.watch import Watch
+
+        self._watch = Watch()
         self._thread.start()
         self._complete.wait(timeout=30)
         return self
 
     def __exit__(self, *_: object) -> None:
         """End; the thread leaves with the next event."""
-        self._watch.stop()
+        if self._watch is not None:
+            self._watch.stop()
 
     def _follow(self) -> None:
+        from kubernetes.client import CoreV1Api
+        from kubernetes.client.exceptions import ApiException
+
+        if self._watch is None:
+            return
+        pods = CoreV1Api(self._api).list_pod_for_all_namespaces
         selector = f"{COMPONENT_LABEL}={MODEL}"
         # the API server goes away at the end of the rehearsal
         with contextlib.suppress(ApiException, HTTPError):
-            for event in self._watch.stream(self._core.list_pod_for_all_namespaces, label_selector=selector):
+            for event in self._watch.stream(pods, label_selector=selector):
                 self.take(event["type"], event["raw_object"])
 
     def take(self, kind: str, pod: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from kubernetes.client import ApiClient
 
 from infra.config import STACKS_DIR
 from rehearsal.availability import Availability
@@ -316,7 +315,7 @@ def test_a_gap_is_counted_when_a_replica_leaves_before_its_successor_serves_and_
         status = {"conditions": [{"type": "Ready", "status": str(ready)}]}
         return {"metadata": {"uid": uid, "labels": {"app.kubernetes.io/name": "chat"}, **more}, "status": status}
 
-    seen = Availability(ApiClient(), {"chat": 2})
+    seen = Availability(None, {"chat": 2})
     for kind, document in (
         ("ADDED", pod("a")), ("ADDED", pod("b")), ("ADDED", pod("c")), ("MODIFIED", pod("a", deletionTimestamp="now")),
     ):  # fmt: skip

@@ -140,10 +140,11 @@ def test_a_pod_takes_a_whole_start_on_a_new_node_and_less_beside_another() -> No
     fleet.start(100.0)
     fleet.start(100.0)
     fleet.start(10_000.0)
-    assert [pod.ready_s for pod in fleet.pods] == [100 + start.total_s] * 2 + [10_000 + start.total_s]
+    expected = [100 + start.total_s] * 2 + [10_000 + start.total_s]
+    assert [pod.ready_s for pod in fleet.pods] == pytest.approx(expected)
     fleet.stop(10_000.0)
     fleet.start(20_000.0)
-    assert fleet.pods[-1].ready_s == 20_000 + start.pod_s
+    assert fleet.pods[-1].ready_s == pytest.approx(20_000 + start.pod_s)
     assert len(fleet.nodes) == 2
 
 
