@@ -85,6 +85,8 @@ def test_nodes_keep_their_credentials_from_pods_and_their_disks_encrypted(record
 
 
 def test_only_the_named_roles_administrate(recording):
+    access = recording.one("aws:eks/cluster:Cluster").props["accessConfig"]
+    assert access["bootstrapClusterCreatorAdminPermissions"] is False
     entry = recording.one("aws:eks/accessEntry:AccessEntry").props
     assert entry["principalArn"] == ARGS.admin_role_arns[0]
     assert recording.one("aws:eks/accessPolicyAssociation:AccessPolicyAssociation").props["accessScope"] == {
