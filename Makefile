@@ -103,12 +103,13 @@ oracle: $(ORACLE_STAMP) ## ask vLLM's own model classes again what they hold (OR
 	@$(ORACLE)/venv/bin/python tests/oracle/record.py $(ORACLE_ONLY)
 
 .PHONY: docs
-docs: $(STAMP) ## rewrite the generated pages: schema, references of keys and command, decisions, import drawing, picture
+docs: $(STAMP) ## rewrite the generated pages: schema, references of keys and command, decisions, field reports, drawing, picture
 	@$(BIN)/python -m infra.settings.schema > stacks/settings.schema.json
 	@$(BIN)/python -m tools.generators.stack_file_reference
 	@$(BIN)/python tools/generators/draw_imports.py
 	@$(BIN)/python -m tools.generators.command_reference
 	@$(BIN)/python -m tools.generators.decisions
+	@$(BIN)/python -m tools.generators.field_reports
 	@$(BIN)/python -m tools.generators.picture
 
 .PHONY: decisions

@@ -96,6 +96,8 @@ def test_each_zone_with_system_nodes_has_a_group_of_its_own_to_which_a_volume_ca
 
 
 def test_only_the_named_roles_administrate(recording):
+    access = recording.one("aws:eks/cluster:Cluster").props["accessConfig"]
+    assert access["bootstrapClusterCreatorAdminPermissions"] is False
     entry = recording.one("aws:eks/accessEntry:AccessEntry").props
     assert entry["principalArn"] == ARGS.admin_role_arns[0]
     assert recording.one("aws:eks/accessPolicyAssociation:AccessPolicyAssociation").props["accessScope"] == {
