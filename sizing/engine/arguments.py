@@ -31,6 +31,17 @@ def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
     return (*args, *_extra_args(engine))
 
 
+def answer_limit(longest_output_tokens: int | None) -> tuple[str, ...]:
+    """Return the flag by which the engine ends every answer at this many tokens, whatever a caller asks for.
+
+    A ``max_new_tokens`` of the generation config is a limit of the server (vLLM documentation, engine arguments); other
+    defaults of the checkpoint stay. Nothing without a limit.
+    """
+    if longest_output_tokens is None:
+        return ()
+    return "--override-generation-config", json.dumps({"max_new_tokens": longest_output_tokens})
+
+
 def _extra_args(engine: EngineSettings) -> list[str]:
     """Return the flags of what most engines leave alone, only where it is used."""
     args = []
