@@ -33,6 +33,8 @@ from sizing.plan import (
 )  # fmt: skip
 from sizing.plan.operation import GatewayPlan
 from sizing.planning.planner import PlanResult
+from sizing.serving.gateway import request_timeout_s
+from sizing.serving.lifecycle import drained_s
 from sizing.serving.upgrades import upgrade_losses
 
 if TYPE_CHECKING:
@@ -187,6 +189,12 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "start_up_s": round(plan.start_up.total_s, 1),
         "startup_budget_s": plan.probes.startup.period_s * plan.probes.startup.failure_threshold,
         "grace_period_s": plan.drain.grace_period_s,
+        "longest_answer": _longest_answer(plan),
+        "drain": {
+            "drain_s": drained_s(plan.drain),
+            "grace_period_s": plan.drain.grace_period_s,
+            "interrupted_share": round(plan.interrupted_share, 6),
+        },
         "shm_gib": plan.resources.shm_gib,
         "surge": plan.surge,
         "pools": list(plan.pools),
@@ -195,6 +203,17 @@ def _model(plan: ServingPlan, result: PlanResult | None) -> Document:
         "usd_per_million_output_tokens": round(plan.usd_per_million_output_tokens, 4),
         "figures": figure_documents(plan.figures, digits=4),
     }  # fmt: skip
+
+
+def _longest_answer(plan: ServingPlan) -> Document:
+    longest = plan.longest_answer
+    return {
+        "output_tokens": longest.output_tokens,
+        "stated": longest.stated,
+        "token_ms": round(longest.token_ms, 2),
+        "total_s": longest.total_s,
+        "request_timeout_s": request_timeout_s(longest),
+    }
 
 
 def _replicas(replicas: Replicas) -> Document:
@@ -252,7 +271,7 @@ def _vector_store(plan: StackPlan | None) -> Document | None:
 
 
 def _gateway(gateway: GatewayPlan) -> Document:
-    return {**asdict(gateway), "routes": [asdict(route) for route in gateway.routes]}
+    return {**asdict(gateway), "routes": [{**asdict(route), "paths": list(route.paths)} for route in gateway.routes]}
 
 
 def _budget(plan: StackPlan, burn: Bounds) -> Document:

@@ -122,6 +122,13 @@ class ModelEntry(Stated):
         "latencies may suffer until it is replaced), replica (a node with its replicas), zone (all nodes of one); with "
         "either the model shares no nodes with others",
     )
+    longest_output_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=10_000_000,
+        description="most tokens of one answer, which the engine keeps to (max_new_tokens); how long an answer may last"
+        " at the gateway follows from it; default: all that maxModelLen allows",
+    )
     engine: EngineOverrides = EngineOverrides()
     allowed_variants: tuple[CheckpointName, ...] = Field(
         (),
@@ -141,6 +148,19 @@ class ModelEntry(Stated):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _answers_within_the_longest(self) -> ModelEntry:
+        workload, longest = self.workload, self.longest_output_tokens
+        stated = {"outputTokens": workload.output_tokens, "outputTokensP95": workload.output_tokens_p95 or 0}
+        for key, tokens in stated.items():
+            if longest is not None and tokens > longest:
+                msg = (
+                    f"longestOutputTokens is {longest}, but workload.{key} is {tokens}; "
+                    "hint: raise the longest or lower the other"
+                )
+                raise ValueError(msg)
+        return self
+
 
 class Quota(Stated):
     """One service quota of the account in the stack's region."""
@@ -158,6 +178,13 @@ class Capacity(Stated):
         le=1,
         description="share of the nodes above the floor that may be spot, rounded up; they are bought before those on"
         " demand",
+    )
+    interrupted_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="most of the answers in flight that a reclaim of a spot node may cut, because they last longer than"
+        " its notice; a plan with spot above it is refused; default: a warning above 0.01",
     )
     zones: int = Field(2, ge=1, le=6, description="number of availability zones that the GPU nodes use")
     gpus: tuple[str, ...] | None = Field(

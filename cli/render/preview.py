@@ -114,7 +114,7 @@ def model_facts(model: Document) -> list[tuple[str, str]]:
     """Return the main facts of one model."""
     zero = ", scales to zero" if model["scale_to_zero"] else ""
     per_million = f"${model['usd_per_million_output_tokens']:.2f} per million output tokens"
-    budgets = f"probe budget {model['startup_budget_s']} s, drains in {model['grace_period_s']} s"
+    budgets = f"probe budget {model['startup_budget_s']} s"
     why = [("because", model["why"])] if model["why"] else []
     return [
         ("runs on", machine(model)),
@@ -125,7 +125,20 @@ def model_facts(model: Document) -> list[tuple[str, str]]:
         ("costs", f"${three_usd(model['usd_per_hour'])} an hour, {per_million}"),
         *(("", words) for words in costs.sentences(model)),
         ("starts in", f"{model['start_up_s']:.0f} s from nothing; {budgets}"),
+        ("answers in", longest_answer(model["longest_answer"])),
+        ("drains in", drain(model["drain"])),
     ]
+
+
+def longest_answer(longest: Document) -> str:
+    """Return how long an answer may last, in words."""
+    tokens = f"{longest['output_tokens']:,} tokens {'stated' if longest['stated'] else 'that the context allows'}"
+    return f"at most {longest['total_s']:,} s ({tokens}); the gateway ends it after {longest['request_timeout_s']:,} s"
+
+
+def drain(leave: Document) -> str:
+    """Return how long a leaving replica waits for its answers, in words."""
+    return f"{leave['drain_s']} s; cuts {leave['interrupted_share']:.2%} of the answers in flight"
 
 
 def reasons(model: Document) -> list[tuple[str, str]]:

@@ -11,8 +11,11 @@ from sizing.models.spec import ModelSpec
 from sizing.plan import EngineSettings
 
 
-def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
-    """Return the flags of ``vllm serve`` for these settings, nothing left to its defaults."""
+def engine_args(model: ModelSpec, engine: EngineSettings, longest_output_tokens: int | None = None) -> tuple[str, ...]:
+    """Return the flags of ``vllm serve`` for these settings, nothing left to its defaults.
+
+    ``longest_output_tokens`` is the most tokens of one answer; None for all that the context allows.
+    """
     cache = model.kv_cache_dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
     args = [
         "--dtype", engine.dtype,
@@ -28,7 +31,18 @@ def engine_args(model: ModelSpec, engine: EngineSettings) -> tuple[str, ...]:
         args += ["--runner", "pooling"]
     if engine.enforce_eager:
         args.append("--enforce-eager")
-    return (*args, *_extra_args(engine))
+    return (*args, *_extra_args(engine), *_answer_limit(longest_output_tokens))
+
+
+def _answer_limit(longest_output_tokens: int | None) -> tuple[str, ...]:
+    """Return the flag by which the engine ends every answer at this many tokens, whatever a caller asks for.
+
+    A ``max_new_tokens`` of the generation config is a limit of the server (vLLM documentation, engine arguments); other
+    defaults of the checkpoint stay. Nothing without a limit.
+    """
+    if longest_output_tokens is None:
+        return ()
+    return "--override-generation-config", json.dumps({"max_new_tokens": longest_output_tokens})
 
 
 def _extra_args(engine: EngineSettings) -> list[str]:

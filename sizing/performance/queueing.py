@@ -234,6 +234,11 @@ def _lengths(replica: Replica, workload: Workload) -> RequestLengths:
     )  # fmt: skip
 
 
+def context_of(replica: Replica, workload: Workload) -> float:
+    """Return the mean tokens of a request seen decoding."""
+    return _lengths(replica, workload).context
+
+
 def slowed_s(alone_s: float, utilisation: float) -> float:
     """Sojourn in an M/M/1 queue: alone_s / (1 - rho), infinite from 1."""
     return alone_s / (1 - utilisation) if utilisation < 1 else math.inf

@@ -19,6 +19,7 @@ from sizing.plan.operation import (
     Fallback,
     GatewayPlan,
     Ingest,
+    LongestAnswer,
     NodeLifetime,
     Placement,
     Probes,
@@ -227,8 +228,13 @@ class ServingPlan:
     start_up: StartUp
     probes: Probes
     drain: Drain
-    slowest_answer_s: float
-    """Of an answer at the 95th percentile of lengths: what a leaving replica should wait for."""
+    longest_answer: LongestAnswer
+    interrupted_share: float
+    """Share of the answers in flight that a leaving replica cuts, because they last longer than it drains."""
+    paths: tuple[str, ...]
+    """Paths of the engine that callers reach through the gateway."""
+    http_keep_alive_s: int
+    """Time that the engine keeps a connection without a request: longer than the gateway does."""
     scaling: Scaling
     resources: PodResources
     surge: int

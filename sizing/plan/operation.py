@@ -30,6 +30,25 @@ class Probes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LongestAnswer:
+    """How long an answer may last at the most traffic of a replica: what the limits of the gateway follow from.
+
+    Not how long a replica drains (``Drain``): one that leaves may cut an answer that the gateway would let end.
+    """
+
+    output_tokens: int
+    """Stated, or all that the engine's context allows."""
+    stated: bool
+    queue_s: float
+    """Wait behind as many requests as wait before a replica is added."""
+    first_token_s: float
+    """Of the longest prompt."""
+    token_ms: float
+    """Time per output token beside the traffic of the ceiling, with the cache of this answer read in each step."""
+    total_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drain:
     """How a replica leaves: grace_period_s > pre_stop_s + shutdown_timeout_s, and within the spot notice."""
 
@@ -154,14 +173,16 @@ class RoutePlan:
     """Limits of one model at the gateway."""
 
     model: str
+    paths: tuple[str, ...]
+    """Paths of the engine that callers reach, below the model's name; no other is served."""
     request_timeout_s: int
     """Bound of a whole answer of a model that is awake."""
     wake_s: int
     """How much longer the first caller of a model at zero may wait; 0 where it never sleeps."""
     longest_s: int
-    """Bound of a whole request."""
+    """Bound of a whole request, and of its silence: an answer that is not streamed has no byte before its end."""
     idle_timeout_s: int
-    """Time after which a connection to an engine without traffic is closed."""
+    """Time after which a connection to an engine is closed that has no request; silence within one does not count."""
     requests_per_minute: int
     """Requests that one proxy takes in a minute before callers are refused (429)."""
     parallel_requests: int
@@ -179,10 +200,17 @@ class GatewayPlan:
     proxies: int
     routes: tuple[RoutePlan, ...]
     longest_s: int
-    """The most that any request may last; a leaving proxy drains that long."""
+    """The most that any request may last."""
+    drain_s: int
+    """Time that a leaving proxy waits for its requests: the longest, within what an update of nodes allows."""
     idle_timeout_s: int
     """Time after which a caller's connection without traffic is closed."""
     load_balancer_idle_s: int
     """The same at the load balancer, within the bounds of its API."""
+    tcp_keep_alive_s: int
+    """Time without traffic after which a connection is probed, and between probes: it outlasts any silence behind load
+    balancers and firewalls that would forget it."""
+    tcp_keep_alive_probes: int
+    """Probes without an answer after which the other side counts as gone."""
     deregistration_s: int
     """Time until the load balancer stops sending to a leaving proxy; proxies drain at least that long."""

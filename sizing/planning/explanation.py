@@ -9,27 +9,19 @@ from sizing.performance.queueing import Traffic
 from sizing.plan import Figure, ServingPlan, SharedNodes
 from sizing.planning.search.options import Option
 from sizing.planning.sharing.fleets import Fleet
-from sizing.serving.lifecycle import slowest_answer_s
+from sizing.serving.lifecycle import drained_s
 from sizing.workload.workload import Workload
 
 
 def plan_figures(entry: ModelEntry, fleet: Fleet, traffic: Traffic, capacity: Capacity) -> tuple[Figure, ...]:
     """Return the figures of one plan that memory and throughput do not explain themselves."""
-    tpot, option = traffic.tpot_p95_ms, fleet.option(entry.name)
+    option = fleet.option(entry.name)
     return (
         *_trace(entry.workload),
         *_latency(entry, traffic),
         _replicas(entry, option, shared=bool(fleet.shared)),
         _cost(option, capacity),
         _context(entry, option),
-        Figure(
-            name="drain_s",
-            value=round(slowest_answer_s(entry.workload, tpot), 1),
-            unit="s",
-            rule="output tokens at the 95th percentile x TPOT p95 at the planned traffic",
-            inputs={"output_tokens": entry.workload.output_tokens, "tpot_p95_ms": round(tpot, 2)},
-            source=serving_source("drain"),
-        ),
         *_sharing(entry, fleet),
     )
 
@@ -184,10 +176,11 @@ def _context(entry: ModelEntry, option: Option) -> Figure:
 def warnings_of(entry: ModelEntry, plan: ServingPlan) -> tuple[str, ...]:
     """Return what a reader of the plan should know before deploying it."""
     found = []
-    if plan.slowest_answer_s > plan.drain.shutdown_timeout_s:
+    if plan.interrupted_share > serving_facts("drain")["told_share"]:
         found.append(
-            f"{plan.name}: answers at the 95th percentile take {plan.slowest_answer_s:.0f} s, a leaving replica waits "
-            f"{plan.drain.shutdown_timeout_s} s (limit of the spot notice); longer ones are cut"
+            f"{plan.name}: a leaving replica cuts {plan.interrupted_share:.1%} of the answers in flight: it drains "
+            f"{drained_s(plan.drain)} s, an answer may last {plan.longest_answer.total_s} s; capacity.spotShare 0"
+            " drains longer than spot's notice, a smaller longestOutputTokens ends answers sooner"
         )
     if plan.scale_to_zero:
         found.append(f"{plan.name}: scales to zero, the first caller waits about {plan.start_up.total_s:.0f} s")

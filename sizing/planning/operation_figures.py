@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sizing.catalogue.files import serving_facts, serving_source
 from sizing.inputs import ModelEntry
 from sizing.plan import Figure, NodePoolPlan, Replicas, ServingPlan, StartUp
-from sizing.plan.operation import Fallback, GatewayPlan, Ingest, Placement, Probes, Rollout
+from sizing.plan.operation import Drain, Fallback, GatewayPlan, Ingest, Placement, Probes, Rollout
 from sizing.planning.search.options import Option
 from sizing.planning.sharing.fleets import Fleet
 from sizing.serving.gateway import gateway_figures
@@ -27,12 +27,12 @@ class Operation:
 
 
 def operation_figures(
-    entry: ModelEntry, fleet: Fleet, start: StartUp, probes: Probes, operation: Operation
+    entry: ModelEntry, fleet: Fleet, start: StartUp, probes: Probes, operation: Operation, *, leave: Drain
 ) -> tuple[Figure, ...]:
     """Return the figures of how one model on ``fleet`` is operated."""
     option = fleet.option(entry.name)
     return (
-        *_deadlines(operation.rollout, start, probes),
+        *_deadlines(operation.rollout, start, probes, leave),
         *_away(operation.rollout, option, surge=fleet.surge),
         *_place(entry, option, operation.placement),
         _fallback(operation.fallback, option.replicas),
@@ -57,7 +57,7 @@ def stack_figures(
     )
 
 
-def _deadlines(rollout: Rollout, start: StartUp, probes: Probes) -> tuple[Figure, ...]:
+def _deadlines(rollout: Rollout, start: StartUp, probes: Probes, leave: Drain) -> tuple[Figure, ...]:
     facts, source = serving_facts("rollout"), serving_source("rollout")
     return (
         Figure(
@@ -79,9 +79,13 @@ def _deadlines(rollout: Rollout, start: StartUp, probes: Probes) -> tuple[Figure
             name="progress_deadline_s",
             value=rollout.progress_deadline_s,
             unit="s",
-            rule=f"{facts['wait_over_cold_start']} x cold start, at least {facts['progress_min_s']} s; a deployment"
-            " waits for the rollout without that bound",
-            inputs={"cold_start_s": rollout.cold_start_s, "await_s": rollout.await_s},
+            rule=f"{facts['wait_over_cold_start']} x cold start + drain of the replica before, at least"
+            f" {facts['progress_min_s']} s; a deployment waits for the rollout without that bound",
+            inputs={
+                "cold_start_s": rollout.cold_start_s,
+                "grace_period_s": leave.grace_period_s,
+                "await_s": rollout.await_s,
+            },
             source=source,
         ),
     )

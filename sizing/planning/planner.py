@@ -34,6 +34,7 @@ from sizing.planning.serving_plan import own_plan, serving_plan
 from sizing.planning.sharing.fleet_search import Combination, combinations
 from sizing.planning.sharing.fleets import fleet_names, own_fleet, shared_nodes_of
 from sizing.serving.gateway import gateway_plan
+from sizing.serving.lifecycle import check_interrupted_share
 from sizing.units import HOURS_PER_MONTH
 
 
@@ -83,6 +84,7 @@ def _result(
     )
     chosen = own_plan(entry, shown[0], capacity)
     pools = own_fleet(entry.name, shown[0]).pools(entry.name)
+    _check_spot(chosen, pools, capacity)
     return PlanResult(
         chosen=chosen,
         alternatives=tuple(own_plan(entry, option, capacity) for option in shown[1:]),
@@ -207,6 +209,8 @@ def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
         plans.append(serving_plan(entry, fleet, own, capacity))
         bought |= {pool.name: pool for pool in own}
     pools = with_lifetimes(bought.values(), plans)
+    for plan in plans:
+        _check_spot(plan, pools, capacity)
     gateway, quota = gateway_plan(plans, proxies=request.gateway_proxies), gpu_quota(pools)
     store = request.store
     bill = bill_of(plans, pools, store, region, request.catalogue, traffic=request.traffic)
@@ -232,6 +236,11 @@ def _assemble(request: PlanRequest, combination: Combination) -> StackPlan:
         shared=shared,
         figures=stack_figures(gateway, plans, pools, quota),
     )
+
+
+def _check_spot(plan: ServingPlan, pools: Sequence[NodePoolPlan], capacity: Capacity) -> None:
+    if any(pool.name in plan.pools and pool.capacity_type == "spot" for pool in pools):
+        check_interrupted_share(plan, capacity.interrupted_share)
 
 
 def _over_budget(request: PlanRequest, lowest_ceiling: StackPlan) -> OverBudget:

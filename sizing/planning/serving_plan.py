@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from sizing.catalogue.files import serving_facts
 from sizing.cost.spot_interruptions import spot_figures
 from sizing.engine.arguments import engine_args
 from sizing.inputs import Capacity, ModelEntry
 from sizing.memory.estimate import estimate_memory
 from sizing.nodes.loss_tolerance import lost_replicas
+from sizing.performance.longest_request import longest_first_token_s, longest_token_ms
 from sizing.performance.prediction import estimate_of
 from sizing.performance.queueing import Traffic, traffic_for
 from sizing.plan import NodePoolPlan, ServingPlan, StartUp
-from sizing.plan.operation import Probes
+from sizing.plan.operation import Drain, LongestAnswer, Probes, Scaling
 from sizing.planning.explanation import plan_figures
 from sizing.planning.operation_figures import Operation, operation_figures
 from sizing.planning.scaling_figures import scaling_figures
@@ -18,11 +20,26 @@ from sizing.planning.search.options import Option
 from sizing.planning.sharing.fleets import Fleet, own_fleet
 from sizing.serving.autoscaling import fallback, scaling
 from sizing.serving.ingest import ingest
-from sizing.serving.lifecycle import drain, probes, slowest_answer_s, start_up
+from sizing.serving.lifecycle import drain, interrupted_share, probes, start_up
+from sizing.serving.longest_answer import longest_answer, longest_answer_figures, longest_tokens
 from sizing.serving.placement import placement
 from sizing.serving.rollout import rollout
+from sizing.serving.routes import paths_of
 from sizing.serving.weights import reads_once
 from sizing.units import SECONDS_PER_HOUR
+
+
+def _longest_answer(entry: ModelEntry, option: Option, thresholds: Scaling) -> LongestAnswer:
+    """Return how long an answer may last behind as many requests as wait before a replica is added."""
+    most = option.engine.most
+    tokens = longest_tokens(entry, option.engine.model, most.replica.longest)
+    return longest_answer(
+        entry,
+        tokens,
+        queue_s=thresholds.waiting_requests / most.requests_per_s,
+        first_token_s=longest_first_token_s(most),
+        token_ms=longest_token_ms(most, tokens),
+    )
 
 
 def _traffic(entry: ModelEntry, option: Option) -> Traffic:
@@ -30,11 +47,13 @@ def _traffic(entry: ModelEntry, option: Option) -> Traffic:
     return traffic_for(option.engine.replica, entry.workload, rate, option.engine.most)
 
 
-def _operation(entry: ModelEntry, fleet: Fleet, start: StartUp, budgets: Probes, pools: int) -> Operation:
+def _operation(
+    entry: ModelEntry, fleet: Fleet, start: StartUp, budgets: Probes, *, leave: Drain, pools: int
+) -> Operation:
     """Return how one model on ``fleet`` is operated."""
     option = fleet.option(entry.name)
     return Operation(
-        rollout=rollout(start, budgets, option.replicas, per_node=option.per_node, surge=fleet.surge),
+        rollout=rollout(start, budgets, leave, option.replicas, per_node=option.per_node, surge=fleet.surge),
         placement=placement(
             option.replicas,
             per_node=option.per_node,
@@ -66,8 +85,10 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     thresholds = scaling(
         settings, entry, start, each=each, scale_out_gain=engine.rates.scale_out_gain, least=least, spare=spare
     )
-    budgets, leave = probes(start), drain(entry.workload, traffic.tpot_p95_ms, spot=spot)
-    operation = _operation(entry, fleet, start, budgets, len(pools))
+    longest = _longest_answer(entry, option, thresholds)
+    budgets, leave = probes(start), drain(longest.total_s, spot=spot)
+    cut = interrupted_share(entry.workload, leave, traffic.tpot_p95_ms, longest.output_tokens)
+    operation = _operation(entry, fleet, start, budgets, leave=leave, pools=len(pools))
     output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
@@ -80,7 +101,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         tensor_parallel=settings.tensor_parallel,
         pipeline_parallel=settings.pipeline_parallel,
         engine=settings,
-        engine_args=engine_args(engine.model, settings),
+        engine_args=engine_args(engine.model, settings, entry.longest_output_tokens),
         memory=estimate_memory(engine.model, engine.gpu, settings),
         throughput=estimate_of(
             engine.replica, traffic.loop, concurrency=traffic.concurrency, output_tokens=entry.workload.output_tokens
@@ -91,7 +112,10 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         start_up=start,
         probes=budgets,
         drain=leave,
-        slowest_answer_s=slowest_answer_s(entry.workload, traffic.tpot_p95_ms),
+        longest_answer=longest,
+        interrupted_share=cut,
+        paths=paths_of(engine.model),
+        http_keep_alive_s=serving_facts("gateway")["engine_keep_alive_s"],
         scaling=thresholds,
         resources=engine.pod,
         surge=fleet.surge,
@@ -106,9 +130,10 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         meets=traffic.meets(entry.objectives),
         figures=(
             *plan_figures(entry, fleet, traffic, capacity),
+            *longest_answer_figures(longest, leave, cut),
             *scaling_figures(entry, option, start, thresholds, budgets),
             *spot_figures(pools, option.replicas, option.per_node, start, part=fleet.part(entry.name)),
-            *operation_figures(entry, fleet, start, budgets, operation),
+            *operation_figures(entry, fleet, start, budgets, operation, leave=leave),
         ),
         rollout=operation.rollout,
         placement=operation.placement,

@@ -1,4 +1,11 @@
-"""How long a replica takes to start, to be believed dead and to leave: start-up, probes, drain."""
+"""How long a replica takes to start, to be believed dead and to leave: start-up, probes, drain.
+
+    share cut = E[max(answer - drained, 0)] / E[answer]    of the answers in flight when a replica begins to leave
+
+An answer in flight has as much before it as a moment within it chosen at random, long answers more often than short
+ones; ``drained`` are the tokens that it gets in preStop and shutdown time. How long an answer may last is another
+figure: ``sizing.serving.longest_answer``.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +13,13 @@ import math
 
 from sizing.catalogue import Instance
 from sizing.catalogue.files import serving_facts
+from sizing.errors import NoPlan
 from sizing.models.spec import ModelSpec
-from sizing.plan import EngineSettings, StartUp
+from sizing.plan import EngineSettings, ServingPlan, StartUp
 from sizing.plan.operation import Drain, Probe, Probes
 from sizing.serving.weights import reads_once
 from sizing.units import round_up
+from sizing.workload.lengths import share_left
 from sizing.workload.workload import Workload
 
 
@@ -54,20 +63,43 @@ def probes(start: StartUp) -> Probes:
     )
 
 
-def slowest_answer_s(workload: Workload, tpot_p95_ms: float) -> float:
-    """Return the seconds of an answer at the 95th percentile of lengths."""
-    usual = workload.output_tokens * serving_facts("drain")["answer_p95_over_mean"]
-    return float((workload.output_tokens_p95 or usual) * tpot_p95_ms / 1e3)
+def drain(longest_answer_s: float, *, spot: bool) -> Drain:
+    """Return how a replica leaves: an answer of ``longest_answer_s`` ends first, within what its node allows.
 
-
-def drain(workload: Workload, tpot_p95_ms: float, *, spot: bool) -> Drain:
-    """Return how a replica leaves: the slowest answer ends before the grace period, which fits the spot notice."""
+    A spot node has its notice. Others have what an update of a managed node group waits for a pod.
+    """
     facts = serving_facts("drain")
     most = facts["spot_notice_s"] - facts["spot_reserve_s"] if spot else facts["max_grace_s"]
-    wanted = round_up(max(slowest_answer_s(workload, tpot_p95_ms), facts["min_shutdown_s"]), facts["round_to_s"])
+    wanted = round_up(max(longest_answer_s, facts["min_shutdown_s"]), facts["round_to_s"])
     shutdown = min(wanted, most - facts["pre_stop_s"] - facts["margin_s"])
     return Drain(
         pre_stop_s=facts["pre_stop_s"],
         shutdown_timeout_s=shutdown,
         grace_period_s=facts["pre_stop_s"] + shutdown + facts["margin_s"],
+    )
+
+
+def drained_s(leave: Drain) -> int:
+    """Return the seconds that an answer in flight still gets from a replica that leaves."""
+    return leave.pre_stop_s + leave.shutdown_timeout_s
+
+
+def interrupted_share(workload: Workload, leave: Drain, token_ms: float, longest_tokens: int) -> float:
+    """Return the share of the answers in flight that a leaving replica cuts, at ``token_ms`` per output token."""
+    tokens, ratio = workload.output_tokens, None
+    if workload.output_tokens_p95 is not None:
+        ratio = workload.output_tokens_p95 / tokens
+    return share_left(drained_s(leave) * 1e3 / token_ms / tokens, ratio, longest_tokens / tokens)
+
+
+def check_interrupted_share(plan: ServingPlan, most: float | None) -> None:
+    """Raise NoPlan for a plan on spot nodes of which a reclaim cuts more than ``most`` of the answers in flight."""
+    if most is None or plan.interrupted_share <= most:
+        return
+    raise NoPlan(
+        f"models.{plan.name}",
+        f"a reclaim of a spot node cuts {plan.interrupted_share:.1%} of the answers in flight: it leaves them "
+        f"{drained_s(plan.drain)} s, and one may last {plan.longest_answer.total_s} s",
+        limit=f"capacity.interruptedShare {most:.1%}",
+        way_out="state capacity.spotShare: 0, a smaller longestOutputTokens of the model, or a larger share",
     )

@@ -7,14 +7,17 @@ from typing import Literal
 
 from sizing.catalogue.files import serving_facts
 from sizing.plan import Replicas, StartUp
-from sizing.plan.operation import Probes, Rollout
+from sizing.plan.operation import Drain, Probes, Rollout
 from sizing.units import SECONDS_PER_MINUTE, round_up
 
 
-def rollout(start: StartUp, probes: Probes, replicas: Replicas, *, per_node: int, surge: int) -> Rollout:
-    """Return the deadlines and the most that may be away, with ``per_node`` replicas on a node."""
+def rollout(start: StartUp, probes: Probes, leave: Drain, replicas: Replicas, *, per_node: int, surge: int) -> Rollout:
+    """Return the deadlines and the most that may be away, with ``per_node`` replicas on a node.
+
+    A replica that is replaced in place keeps its GPU until it has drained, and the new one waits for it.
+    """
     facts, cold_s = serving_facts("rollout"), cold_start_s(start, probes)
-    wait_s = facts["wait_over_cold_start"] * cold_s
+    wait_s = facts["wait_over_cold_start"] * cold_s + leave.grace_period_s
     unavailable, unit = unavailable_in_rollout(replicas, surge)
     return Rollout(
         cold_start_s=cold_s,

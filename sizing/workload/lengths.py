@@ -5,6 +5,7 @@
                   sigma = 1.645 - sqrt(1.645^2 - 2 ln(p95 / mean)), so p95 / mean <= exp(1.645^2 / 2) = LARGEST_RATIO
     E[x^k]        = exp(k (k - 1) / 2 sigma^2) for x / mean, of lengths cut at ``longest`` tokens
     context       = prompt + E[answer^2] / (2 E[answer])    of a request seen decoding (length bias)
+    share left    = E[max(x - k, 0)] / E[x]                 of requests seen decoding, with more than k to come
 
 An exponential length has a longer tail than most traces.
 """
@@ -101,6 +102,28 @@ def _cut_moment(order: int, sigma: float, most: float) -> float:
     below = _normal((cut - (order - 0.5) * sigma**2) / sigma)
     above = _normal(-(cut + sigma**2 / 2) / sigma)
     return math.exp(order * (order - 1) / 2 * sigma**2) * below + most**order * above
+
+
+def share_left(over_mean: float, p95_over_mean: float | None, longest: float) -> float:
+    """Return the share of answers in flight that have more than ``over_mean`` of the mean length before them.
+
+    Lengths are cut at ``longest``; both are multiples of the mean. Exponential without a 95th percentile.
+    """
+    if over_mean >= longest:
+        return 0.0
+    cut = _excess(longest, p95_over_mean)
+    return max(_excess(over_mean, p95_over_mean) - cut, 0.0) / (1.0 - cut)
+
+
+def _excess(least: float, p95_over_mean: float | None) -> float:
+    """E[max(x - least, 0)] of a length x of mean 1."""
+    if p95_over_mean is None:
+        return math.exp(-least)
+    sigma = sigma_of(p95_over_mean)
+    if sigma == 0 or least <= 0:
+        return max(1.0 - least, 0.0)
+    deviations = math.log(least) / sigma
+    return _normal(sigma / 2 - deviations) - least * _normal(-sigma / 2 - deviations)
 
 
 def _normal(deviations: float) -> float:

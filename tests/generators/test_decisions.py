@@ -70,7 +70,7 @@ def test_the_rule_of_a_decision_is_that_of_its_figure() -> None:
     rules = {key: one.rule for key, one in FOUND.items()}
     assert rules["Fallback", "replicas"].startswith("the planned replicas, unless more run")
     assert rules["GatewayPlan", "idle_timeout_s"].startswith("the longest that any request may last + margin")
-    assert rules["RoutePlan", "idle_timeout_s"].startswith("what a draining engine still answers + margin")
+    assert rules["RoutePlan", "idle_timeout_s"].startswith("a connection without a request is closed")
     assert rules["ServingPlan", "scale_to_zero"] == "`entry.scale_to_zero`"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -288,6 +289,32 @@ def test_the_page_about_notices_names_the_rule_the_queue_and_the_alarm_that_the_
     assert f"--alarm-name {made['aws:cloudwatch/metricAlarm:MetricAlarm']['name']} " in page
 
 
+def seconds(duration):
+    return sum(int(count) * {"h": 3600, "m": 60, "s": 1}[unit] for count, unit in re.findall(r"(\d+)([hms])", duration))
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_no_hop_on_the_way_of_a_request_cuts_the_longest_answer_or_its_silence(stack):
+    made = graph(stack)
+    spec = {(one.type.rpartition(":")[2], one.props["metadata"]["name"]): one.props["spec"]
+            for one in made.resources if "spec" in one.props}  # fmt: skip
+    (listener,) = (one for (kind, _), one in spec.items() if kind == "ClientTrafficPolicy")
+    (proxy,) = (one for (kind, _), one in spec.items() if kind == "EnvoyProxy")
+    annotations = proxy["provider"]["kubernetes"]["envoyService"]["annotations"]
+    (idle,) = (value for key, value in annotations.items() if "listener-attributes" in key)
+    for model in made.plan.models:
+        longest = model.longest_answer.total_s
+        policy = spec["BackendTrafficPolicy", model.name]
+        assert seconds(policy["timeout"]["http"]["requestTimeout"]) >= longest
+        assert "maxStreamDuration" not in policy["timeout"]["http"]
+        assert seconds(listener["timeout"]["http"]["streamIdleTimeout"]) > longest
+        assert [rule for rule in spec["HTTPRoute", model.name]["rules"] if "timeouts" in rule] == []
+        assert min(int(idle.partition("=")[2]), 350) > 2 * seconds(listener["tcpKeepalive"]["idleTime"])
+        assert min(int(idle.partition("=")[2]), 350) > 2 * seconds(policy["tcpKeepalive"]["idleTime"])
+        pod = spec["Deployment", model.name]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] == model.drain.grace_period_s
+
+
 def test_versions_are_pinned_and_images_have_digests():
     text = Path(versions.__file__).read_text()
     assert "@sha256:" in versions.QDRANT_IMAGE
@@ -314,7 +341,7 @@ def test_one_changed_model_moves_every_figure_that_other_stacks_copy_by_hand():
         "GPUs of a pod": (a.resources.gpus, b.resources.gpus),
         "shared memory": (a.resources.shm_gib, b.resources.shm_gib),
         "start-up budget": (a.probes.startup.failure_threshold, b.probes.startup.failure_threshold),
-        "grace period": (a.drain.grace_period_s, b.drain.grace_period_s),
+        "longest answer": (a.longest_answer.total_s, b.longest_answer.total_s),
         "disk": (pools[0]["chat-spot"].disk, pools[1]["chat-spot"].disk),
         "pool types and limit": tuple(
             (by_name["chat-spot"].offers[0].instance_type, by_name["chat-spot"].gpu_limit) for by_name in pools

@@ -32,7 +32,7 @@ from sizing.plan import (
     ThroughputEstimate,
     VectorStorePlan,
 )
-from sizing.plan.operation import Drain, Probe, Probes, Scaling
+from sizing.plan.operation import Drain, LongestAnswer, Probe, Probes, Scaling
 from sizing.planning.request import PlanRequest
 from sizing.serving.autoscaling import fallback
 from sizing.serving.gateway import gateway_plan
@@ -130,7 +130,12 @@ def serving_plan(**overrides: Any) -> ServingPlan:
             readiness=Probe(path="/v1/models", period_s=5, timeout_s=10, failure_threshold=3),
         ),
         drain=Drain(pre_stop_s=15, shutdown_timeout_s=60, grace_period_s=90),
-        slowest_answer_s=26.4,
+        longest_answer=LongestAnswer(
+            output_tokens=1000, stated=True, queue_s=11.0, first_token_s=1.0, token_ms=66.0, total_s=78
+        ),
+        interrupted_share=0.004,
+        http_keep_alive_s=120,
+        paths=("/detokenize", "/tokenize", "/v1/chat/completions", "/v1/completions", "/v1/models"),
         scaling=Scaling(
             requests_per_s=1.5,
             spare_requests_per_s=0.0,
@@ -177,7 +182,7 @@ def _operated(plan: ServingPlan) -> ServingPlan:
     return replace(
         plan,
         rollout=rollout(
-            plan.start_up, plan.probes, plan.replicas, per_node=plan.replicas_per_instance, surge=plan.surge
+            plan.start_up, plan.probes, plan.drain, plan.replicas, per_node=plan.replicas_per_instance, surge=plan.surge
         ),
         placement=placement(
             plan.replicas,

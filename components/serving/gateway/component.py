@@ -144,10 +144,10 @@ class Gateway(pulumi.ComponentResource):
     def _route(self, route: RoutePlan, gateway: pulumi.Resource, guard: pulumi.Resource) -> None:
         args = self._args
         place = {"name": route.model, "namespace": args.serving_namespace, "labels": labels(route.model, "gateway")}
-        key = self._object(f"{route.model}-key", "HTTPRouteFilter", documents.key_filter(route), **place)
+        key = self._object(f"{route.model}-key", "HTTPRouteFilter", documents.route_filter(route), **place)
         rule = documents.http_route(route, gateway=self._name, gateway_namespace=args.namespace)
         # The route adds the engine's key, so it must never exist without the policy that asks callers for theirs.
         needed = (gateway, guard, key)
         entry = self._object(f"{route.model}-route", "HTTPRoute", rule, api=GATEWAY_API, after=needed, **place)
-        limits = documents.backend_policy(route)
+        limits = documents.backend_policy(route, args.plan)
         self._object(f"{route.model}-limits", "BackendTrafficPolicy", limits, after=(entry,), **place)

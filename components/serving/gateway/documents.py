@@ -5,6 +5,7 @@ Times and limits are those of the plan (``sizing.serving.gateway``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def _service_annotations(
             "backend-protocol": "tcp",
         }
     else:
-        # A TLS listener keeps the default of 350 s (same documentation); only a TCP listener takes this attribute.
+        # A TLS listener keeps its 350 s whatever is asked; only a TCP listener takes this attribute.
         annotations[f"listener-attributes.TCP-{PORTS[False]}"] = f"tcp.idle_timeout.seconds={plan.load_balancer_idle_s}"
     if tags:
         annotations["additional-resource-tags"] = ",".join(f"{key}={tags[key]}" for key in sorted(tags))
@@ -144,7 +145,7 @@ def envoy_proxy(
                 "envoyPDB": {"maxUnavailable": 1},
             },
         },
-        "shutdown": {"drainTimeout": duration(plan.longest_s), "minDrainDuration": duration(plan.deregistration_s)},
+        "shutdown": {"drainTimeout": duration(plan.drain_s), "minDrainDuration": duration(plan.deregistration_s)},
         "telemetry": {"metrics": {"prometheus": {}}},
     }
 
@@ -194,6 +195,12 @@ def security_policy(gateway_name: str, api_keys_secret: str) -> Document:
     }
 
 
+def keep_alive(plan: GatewayPlan) -> Document:
+    """Return probes of a connection without traffic, which load balancers and firewalls on the way would forget."""
+    every = duration(plan.tcp_keep_alive_s)
+    return {"idleTime": every, "interval": every, "probes": plan.tcp_keep_alive_probes}
+
+
 def client_policy(gateway_name: str, plan: GatewayPlan) -> Document:
     """Return the ClientTrafficPolicy's spec: idle limits above the longest answer, a deadline for slow senders."""
     idle = duration(plan.idle_timeout_s)
@@ -203,32 +210,42 @@ def client_policy(gateway_name: str, plan: GatewayPlan) -> Document:
             "tcp": {"idleTimeout": idle},
             "http": {"idleTimeout": idle, "streamIdleTimeout": idle, "requestReceivedTimeout": "30s"},
         },
+        "tcpKeepalive": keep_alive(plan),
         "connection": {"bufferLimit": REQUEST_BUFFER},
         "path": {"escapedSlashesAction": "UnescapeAndRedirect"},
         "headers": {"withUnderscoresAction": "RejectRequest"},
     }
 
 
-def key_filter(route: RoutePlan) -> Document:
-    """Return the HTTPRouteFilter's spec that adds the engine's own key, by reference, after callers were checked."""
+def route_filter(route: RoutePlan) -> Document:
+    """Return the HTTPRouteFilter's spec: the path without the model's name, and the engine's own key by reference.
+
+    Callers were checked before.
+    """
+    strip = {"pattern": f"^/{route.model}(/.*)$", "substitution": r"\1"}
     return {
+        "urlRewrite": {"path": {"type": "ReplaceRegexMatch", "replaceRegexMatch": strip}},
         "credentialInjection": {
             "overwrite": True,
             "credential": {"valueRef": {"group": "", "kind": "Secret", "name": key_secret(route.model)}},
-        }
+        },
     }
 
 
+def path_pattern(route: RoutePlan) -> str:
+    """Return the expression of the whole paths that are served: the model's name, then one of the planned paths.
+
+    One expression, not one match a path: Envoy counts rate and requests in flight for each match by itself.
+    """
+    return f"/{route.model}({'|'.join(re.escape(path) for path in route.paths)})"
+
+
 def http_route(route: RoutePlan, *, gateway: str, gateway_namespace: str) -> Document:
-    """Return the HTTPRoute's spec: ``/<model>/v1`` becomes ``/v1`` at the model's Service, nothing else is served."""
-    rewrite = {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/v1"}}
-    add_key = {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": route.model}
+    """Return the HTTPRoute's spec: the planned paths below ``/<model>`` go to its Service, nothing else is served."""
+    adapt = {"group": "gateway.envoyproxy.io", "kind": "HTTPRouteFilter", "name": route.model}
     rule = {
-        "matches": [{"path": {"type": "PathPrefix", "value": base_path(route)}}],
-        "filters": [
-            {"type": "URLRewrite", "urlRewrite": rewrite},
-            {"type": "ExtensionRef", "extensionRef": add_key},
-        ],
+        "matches": [{"path": {"type": "RegularExpression", "value": path_pattern(route)}}],
+        "filters": [{"type": "ExtensionRef", "extensionRef": adapt}],
         "backendRefs": [{"group": "", "kind": "Service", "name": route.model, "port": PORT, "weight": 1}],
     }
     parent = {
@@ -250,7 +267,7 @@ def _retry(route: RoutePlan) -> Document:
     }
 
 
-def backend_policy(route: RoutePlan) -> Document:
+def backend_policy(route: RoutePlan, plan: GatewayPlan) -> Document:
     """Return the BackendTrafficPolicy's spec of one route: time limit, retries, rate and concurrency limits.
 
     The local rate limit holds per proxy, as the plan states it. A model that sleeps is addressed
@@ -267,6 +284,7 @@ def backend_policy(route: RoutePlan) -> Document:
                 "connectionIdleTimeout": duration(route.idle_timeout_s),
             },
         },
+        "tcpKeepalive": keep_alive(plan),
         "retry": _retry(route),
         "rateLimit": {"type": "Local", "local": {"rules": [{"limit": limit}]}},
         "circuitBreaker": {

@@ -75,6 +75,7 @@ def _environment(plan: ServingPlan, bucket: Any, region: str) -> list[Document]:
         "HOME": HOME,
         "TMPDIR": "/tmp",  # noqa: S108 - a volume of the pod, nobody else writes there
         "TONNAGE_BUCKET": bucket,
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(plan.http_keep_alive_s),
         "VLLM_NO_USAGE_STATS": "1",
         "XDG_CACHE_HOME": f"{HOME}/cache",
     }

@@ -7,6 +7,7 @@ from sizing.errors import BadInput
 from sizing.inputs import Capacity, ModelEntry
 from sizing.models.spec import ModelSpec
 from sizing.performance.prediction import check_answer
+from sizing.serving.longest_answer import check_longest_answer
 
 
 def allowed_gpus(entry: ModelEntry, capacity: Capacity, catalogue: Catalogue) -> tuple[Gpu, ...]:
@@ -28,6 +29,7 @@ def check_lengths(entry: ModelEntry, model: ModelSpec) -> None:
     load = entry.workload
     check_answer(model, load.output_tokens, f"models.{entry.name}.workload.outputTokens")
     longest = min(model.max_position_embeddings, entry.engine.max_model_len or model.max_position_embeddings)
+    check_longest_answer(entry, model, longest)
     requests = {
         "inputTokens + outputTokens": load.input_tokens + load.output_tokens,
         "inputTokensP95 + outputTokens": (load.input_tokens_p95 or 0) + load.output_tokens,

@@ -264,7 +264,9 @@ def default_settings_that_fit(config: ParallelConfig) -> tuple[EngineSettings, M
 def _context(entry: ModelEntry, model: ModelSpec) -> int:
     facts, workload = serving_facts("context"), entry.workload
     wanted: int = max(
-        facts["times_mean_request"] * (workload.input_tokens + workload.output_tokens), facts["min_tokens"]
+        facts["times_mean_request"] * (workload.input_tokens + workload.output_tokens),
+        workload.input_tokens + (entry.longest_output_tokens or 0),
+        facts["min_tokens"],
     )
     return min(1 << (wanted - 1).bit_length(), model.max_position_embeddings)
 

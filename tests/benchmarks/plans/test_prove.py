@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 
 from benchmarks.plans.brute_force import Best, cheapest
@@ -21,7 +23,8 @@ def test_a_plan_is_the_cheapest_of_all_stays_within_its_budget_and_keeps_its_pro
 
 @pytest.mark.rehearsal
 def test_three_hundred_plans_equal_trying_everything_and_nineteen_in_twenty_keep_their_promise() -> None:
-    assert report([judge(seed) for seed in range(300)])
+    with multiprocessing.Pool() as pool:
+        assert report(pool.map(judge, range(300), chunksize=2))
 
 
 @pytest.mark.parametrize(("seed", "shared"), [(30, 2), (14, 0)])
@@ -33,7 +36,8 @@ def test_a_stack_shares_nodes_as_the_cheapest_of_all_partitions_does(seed: int, 
 
 @pytest.mark.rehearsal
 def test_a_hundred_stacks_cost_and_share_as_when_trying_every_partition() -> None:
-    assert report_stacks([judge_stack(seed) for seed in range(100)])
+    with multiprocessing.Pool() as pool:
+        assert report_stacks(pool.map(judge_stack, range(100), chunksize=2))
 
 
 def test_the_models_of_a_stack_have_one_capacity_and_names_of_their_own() -> None:

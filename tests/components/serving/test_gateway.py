@@ -6,10 +6,16 @@ import pytest
 
 from components.serving.gateway import documents
 from components.serving.gateway.component import Gateway, GatewayArgs
+from sizing.catalogue.files import serving_facts
 from sizing.errors import BadInput
 from sizing.serving.gateway import gateway_plan
 from tests.support.plans import serving_plan
 
+ASKED = (
+    "/chat/v1/chat/completions", "/chat/v1/models", "/chat/tokenize", "/chat/detokenize", "/chat/v1/load_lora_adapter",
+    "/chat/metrics", "/chat/sleep", "/chat/v1/modelsx", "/chat/v1/models/../load_lora_adapter", "/chatty/v1/models",
+    "/other/v1/models", "/v1/models", "/chat/tokenizer_info",
+)  # fmt: skip
 PLAN = gateway_plan((serving_plan(), serving_plan(name="sleepy", scale_to_zero=True)), proxies=2)
 CHAT, SLEEPY = PLAN.routes
 ALONE = gateway_plan((serving_plan(),), proxies=2)
@@ -33,6 +39,10 @@ def proxy(**more):
     return documents.envoy_proxy(ALONE, **{"scheme": "internal", **more})
 
 
+def limits(route):
+    return documents.backend_policy(route, PLAN)
+
+
 def annotations(**more):
     service = proxy(**more)["provider"]["kubernetes"]["envoyService"]
     return {key.rpartition("aws-load-balancer-")[2]: value for key, value in service["annotations"].items()}
@@ -40,9 +50,16 @@ def annotations(**more):
 
 def test_a_route_serves_the_models_api_under_its_own_name():
     rule = documents.http_route(CHAT, gateway="gate", gateway_namespace="gateway")["rules"][0]
-    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": "/chat/v1"}}]
-    assert rule["filters"][0]["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/v1"}
+    (match,) = rule["matches"]
+    assert match["path"]["type"] == "RegularExpression"
+    served = [path for path in ASKED if re.fullmatch(match["path"]["value"], path)]
+    assert served == ["/chat/v1/chat/completions", "/chat/v1/models", "/chat/tokenize", "/chat/detokenize"]
     assert rule["backendRefs"] == [{"group": "", "kind": "Service", "name": "chat", "port": 8000, "weight": 1}]
+
+
+def test_the_engine_sees_the_path_without_the_models_name():
+    strip = documents.route_filter(CHAT)["urlRewrite"]["path"]["replaceRegexMatch"]
+    assert re.sub(strip["pattern"], strip["substitution"], "/chat/v1/models") == "/v1/models"
 
 
 def test_no_route_exists_without_the_policy_that_asks_for_a_key(engine):
@@ -51,7 +68,7 @@ def test_no_route_exists_without_the_policy_that_asks_for_a_key(engine):
 
 
 def test_retries_outlast_the_wake_up_although_each_waits_half_its_interval():
-    retry = documents.backend_policy(SLEEPY)["retry"]
+    retry = limits(SLEEPY)["retry"]
     assert retry["numRetries"] * seconds(retry["perRetry"]["backOff"]["baseInterval"]) / 2 >= 1.4 * SLEEPY.wake_s
 
 
@@ -72,14 +89,28 @@ def test_every_caller_needs_a_key_and_the_engine_does_not_see_it():
 
 
 def test_the_engines_key_is_added_by_reference():
-    credential = documents.key_filter(CHAT)["credentialInjection"]
+    credential = documents.route_filter(CHAT)["credentialInjection"]
     assert credential["overwrite"] is True
     assert credential["credential"]["valueRef"]["name"] == "chat-engine-key"
 
 
-def test_an_admitted_request_ends_within_the_drain_of_its_engine():
-    policy = documents.backend_policy(CHAT)
-    assert seconds(policy["timeout"]["http"]["requestTimeout"]) == serving_plan().drain.shutdown_timeout_s
+def test_a_request_may_last_as_long_as_the_longest_answer_whatever_its_replica_drains():
+    slow = {"longest_answer": {"total_s": 900}}
+    for drained in (80, 800):
+        plan = gateway_plan((serving_plan(**slow, drain={"shutdown_timeout_s": drained}),), proxies=2)
+        assert seconds(limits(plan.routes[0])["timeout"]["http"]["requestTimeout"]) == 2 * 900
+
+
+@pytest.mark.parametrize("policy", [documents.client_policy("gate", PLAN), documents.backend_policy(CHAT, PLAN)])
+def test_keep_alive_packets_break_a_silence_before_a_load_balancer_forgets_the_connection(policy):
+    probes = policy["tcpKeepalive"]
+    assert (probes["idleTime"], probes["interval"], probes["probes"]) == ("1m", "1m", 3)
+    assert seconds(probes["idleTime"]) < serving_facts("gateway")["tls_idle_s"]
+
+
+def test_the_gateway_closes_an_idle_connection_to_an_engine_before_the_engine_does():
+    idle = seconds(limits(CHAT)["timeout"]["http"]["connectionIdleTimeout"])
+    assert (idle, serving_plan().http_keep_alive_s) == (60, 120)
 
 
 def test_idle_limits_lie_above_the_longest_answer_of_any_model():
@@ -90,24 +121,24 @@ def test_idle_limits_lie_above_the_longest_answer_of_any_model():
 
 
 def test_twice_what_the_ceiling_sustains_is_shared_by_the_proxies():
-    rule = documents.backend_policy(CHAT)["rateLimit"]["local"]["rules"][0]
+    rule = limits(CHAT)["rateLimit"]["local"]["rules"][0]
     assert rule["limit"] == {"requests": 4 * 1.5 * 60, "unit": "Minute"}
 
 
 def test_parallel_requests_are_those_that_every_replica_runs_or_queues():
-    breaker = documents.backend_policy(CHAT)["circuitBreaker"]
+    breaker = limits(CHAT)["circuitBreaker"]
     assert breaker["maxParallelRequests"] == 4 * (64 + 16)
 
 
 def test_only_what_never_reached_an_engine_is_tried_again():
-    assert documents.backend_policy(CHAT)["retry"]["retryOn"]["triggers"] == [
+    assert limits(CHAT)["retry"]["retryOn"]["triggers"] == [
         "connect-failure",
         "refused-stream",
     ]
 
 
 def test_the_first_caller_of_a_sleeping_model_waits_until_it_has_woken():
-    policy = documents.backend_policy(SLEEPY)
+    policy = limits(SLEEPY)
     assert policy["routingType"] == "Service"
     assert seconds(policy["timeout"]["http"]["requestTimeout"]) == SLEEPY.request_timeout_s + 510
     assert policy["retry"]["numRetries"] * seconds(policy["retry"]["perRetry"]["backOff"]["baseInterval"]) >= 510
@@ -125,7 +156,7 @@ def test_tls_ends_at_the_load_balancer_when_there_is_a_certificate():
 
 
 def test_without_tls_the_load_balancers_idle_limit_is_raised():
-    assert annotations()["listener-attributes.TCP-80"] == "tcp.idle_timeout.seconds=120"
+    assert annotations()["listener-attributes.TCP-80"] == "tcp.idle_timeout.seconds=216"
 
 
 def test_a_public_load_balancer_without_a_certificate_is_refused():
@@ -138,9 +169,11 @@ def test_callers_can_be_limited_to_networks():
     assert service["loadBalancerSourceRanges"] == ["10.1.0.0/16", "10.2.0.0/16"]
 
 
-def test_a_leaving_proxy_finishes_the_longest_answer():
+def test_a_leaving_proxy_finishes_the_longest_answer_within_what_an_update_of_nodes_waits():
     shutdown = proxy()["shutdown"]
-    assert seconds(shutdown["drainTimeout"]) >= CHAT.request_timeout_s
+    assert seconds(shutdown["drainTimeout"]) == CHAT.request_timeout_s == 2 * 78
+    slow = gateway_plan((serving_plan(longest_answer={"total_s": 9000}),), proxies=2)
+    assert slow.drain_s == 840
     assert seconds(shutdown["minDrainDuration"]) >= ALONE.deregistration_s
 
 

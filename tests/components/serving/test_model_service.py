@@ -261,7 +261,7 @@ def test_the_deployment_starts_at_the_floor_and_leaves_the_count_to_the_autoscal
     deployment = one(record(engine, serving_plan()), "Deployment")
     assert deployment.props["spec"]["replicas"] == 1
     assert deployment.ignore_changes == ("spec.replicas",)
-    assert deployment.custom_timeouts["create"] == "1020s"
+    assert deployment.custom_timeouts["create"] == "1110s"
 
 
 def test_the_config_map_is_immutable_and_holds_what_the_launcher_reads(engine):

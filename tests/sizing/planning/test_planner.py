@@ -145,7 +145,7 @@ def test_a_leaving_replica_has_time_and_stays_within_the_spot_notice() -> None:
     drain = plan.models[0].drain
     assert drain.grace_period_s > drain.pre_stop_s + drain.shutdown_timeout_s
     assert drain.grace_period_s <= 110
-    assert any("longer ones are cut" in warning for warning in plan.warnings)
+    assert any("a leaving replica cuts" in warning for warning in plan.warnings)
 
 
 def test_every_pod_fits_every_type_that_its_pools_may_buy() -> None:

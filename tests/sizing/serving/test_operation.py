@@ -15,12 +15,12 @@ from tests.support.plans import large_serving_plan, serving_plan
 def test_a_cold_start_is_node_and_image_and_the_whole_budget_of_the_start_up_probe():
     found = serving_plan(start_up={"image_pull_s": 120.2}).rollout
     assert (found.cold_start_s, found.protected_s) == (211 + 300, 540)
-    assert (found.progress_deadline_s, found.await_s) == (1022, 1022)
+    assert (found.progress_deadline_s, found.await_s) == (1022 + 90, 1022 + 90)
 
 
 def test_a_rollout_has_ten_minutes_at_least_to_make_progress():
     fast = serving_plan(start_up={"node_s": 0.0, "image_pull_s": 0.0}, probes={"startup": {"failure_threshold": 10}})
-    assert (fast.rollout.progress_deadline_s, fast.rollout.await_s) == (600, 200)
+    assert (fast.rollout.progress_deadline_s, fast.rollout.await_s) == (600, 200 + 90)
 
 
 def test_without_room_for_one_more_a_replica_is_replaced_in_place():
@@ -74,19 +74,19 @@ def test_a_proxy_takes_its_share_of_twice_what_the_ceiling_sustains_and_never_no
     assert requests_per_minute(0.0001, 2) == 1
 
 
-def test_a_model_that_is_awake_answers_within_the_drain_of_its_engine_and_is_tried_again_twice():
+def test_a_model_that_is_awake_answers_within_twice_its_longest_answer_and_is_tried_again_twice():
     (route,) = gateway_plan((serving_plan(),), proxies=2).routes
-    assert (route.request_timeout_s, route.wake_s, route.longest_s, route.idle_timeout_s) == (60, 0, 60, 120)
+    assert (route.request_timeout_s, route.wake_s, route.longest_s, route.idle_timeout_s) == (156, 0, 156, 60)
     assert (route.retries, route.retry_interval_s, route.parallel_requests) == (2, 1, 4 * (64 + 16))
 
 
 def test_a_model_that_sleeps_is_tried_again_until_it_has_woken():
     (route,) = gateway_plan((serving_plan(scale_to_zero=True),), proxies=2).routes
-    assert (route.wake_s, route.longest_s, route.retries, route.retry_interval_s) == (510, 570, 153, 10)
+    assert (route.wake_s, route.longest_s, route.retries, route.retry_interval_s) == (510, 666, 153, 10)
 
 
 def test_idle_limits_lie_above_the_longest_request_and_at_the_load_balancer_within_its_bounds():
-    found = gateway_plan((serving_plan(), large_serving_plan(drain={"shutdown_timeout_s": 6000})), proxies=2)
+    found = gateway_plan((serving_plan(), large_serving_plan(longest_answer={"total_s": 3000})), proxies=2)
     assert (found.longest_s, found.idle_timeout_s, found.load_balancer_idle_s) == (6000, 6060, 6000)
     empty = gateway_plan((), proxies=2)
     assert (empty.longest_s, empty.load_balancer_idle_s, empty.routes) == (60, 120, ())
