@@ -40,9 +40,7 @@ def test_the_longest_is_what_is_stated_else_a_whole_context_and_a_vector_is_one_
 
 
 def test_a_longest_answer_that_the_context_cannot_hold_is_refused():
-    with pytest.raises(
-        BadInput, match=r"models.chat.longestOutputTokens: 8192 tokens leave no room for a prompt"
-    ):
+    with pytest.raises(BadInput, match=r"models.chat.longestOutputTokens: 8192 tokens leave no room for a prompt"):
         check_longest_answer(entry(8192), LLAMA, 8192)
     with pytest.raises(BadInput, match="answers with a vector or a score; limit: 1; hint: leave it out"):
         check_longest_answer(entry(500), BGE, 8192)
