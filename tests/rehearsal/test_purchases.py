@@ -96,7 +96,7 @@ def clear(environment, applied):
     client = environment.client
     for document in reversed(applied):
         client.delete(document)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         nodes = client.list("v1", "Node")
         environment.karpenter.remove(one["metadata"]["name"] for one in nodes)
