@@ -11,7 +11,7 @@ from sizing.nodes.loss_tolerance import lost_replicas
 from sizing.performance.longest_request import longest_first_token_s, longest_token_ms
 from sizing.performance.prediction import estimate_of
 from sizing.performance.queueing import Traffic, traffic_for
-from sizing.plan import NodePoolPlan, ServingPlan, StartUp
+from sizing.plan import NodePoolPlan, ServingPlan, StartUp, ThroughputEstimate
 from sizing.plan.operation import Drain, LongestAnswer, Probes, Scaling
 from sizing.planning.explanation import plan_figures
 from sizing.planning.operation_figures import Operation, operation_figures
@@ -27,6 +27,29 @@ from sizing.serving.rollout import rollout
 from sizing.serving.routes import paths_of
 from sizing.serving.weights import reads_once
 from sizing.units import SECONDS_PER_HOUR
+
+
+def _thresholds(entry: ModelEntry, option: Option, start: StartUp) -> Scaling:
+    engine, expected = option.engine, option.replicas.expected
+    return scaling(
+        engine.settings,
+        entry,
+        start,
+        each=engine.rates.arrivals(entry.workload),
+        scale_out_gain=engine.rates.scale_out_gain,
+        least=max(option.replicas.floor, 1),
+        spare=lost_replicas(expected, option.per_node, entry.loss_tolerance, len(option.zones)),
+    )
+
+
+def _throughput(entry: ModelEntry, option: Option, traffic: Traffic) -> ThroughputEstimate:
+    tokens = entry.workload.output_tokens
+    return estimate_of(option.engine.replica, traffic.loop, concurrency=traffic.concurrency, output_tokens=tokens)
+
+
+def _million_tokens_per_hour(entry: ModelEntry) -> float:
+    """Return the output tokens of an hour in millions, on the mean of the day."""
+    return entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
 
 
 def _longest_answer(entry: ModelEntry, option: Option, thresholds: Scaling) -> LongestAnswer:
@@ -78,18 +101,13 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
     option = fleet.option(entry.name)
     engine, settings = option.engine, option.engine.settings
     traffic = _traffic(entry, option)
-    start, zones = start_up(engine.model, settings, option.instance, engine.weights_bytes), len(option.zones)
-    spare = lost_replicas(option.replicas.expected, option.per_node, entry.loss_tolerance, zones)
+    start = start_up(engine.model, settings, option.instance, engine.weights_bytes)
+    thresholds = _thresholds(entry, option, start)
     spot = any(pool.capacity_type == "spot" for pool in pools)
-    each, least = engine.rates.arrivals(entry.workload), max(option.replicas.floor, 1)
-    thresholds = scaling(
-        settings, entry, start, each=each, scale_out_gain=engine.rates.scale_out_gain, least=least, spare=spare
-    )
     longest = _longest_answer(entry, option, thresholds)
     budgets, leave = probes(start), drain(longest.total_s, spot=spot)
     cut = interrupted_share(entry.workload, leave, traffic.tpot_p95_ms, longest.output_tokens)
     operation = _operation(entry, fleet, start, budgets, leave=leave, pools=len(pools))
-    output_rate = entry.workload.mean_requests_per_second * entry.workload.output_tokens * SECONDS_PER_HOUR / 1e6
     return ServingPlan(
         name=entry.name,
         model=engine.model.name,
@@ -103,9 +121,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         engine=settings,
         engine_args=engine_args(engine.model, settings, entry.longest_output_tokens),
         memory=estimate_memory(engine.model, engine.gpu, settings),
-        throughput=estimate_of(
-            engine.replica, traffic.loop, concurrency=traffic.concurrency, output_tokens=entry.workload.output_tokens
-        ),
+        throughput=_throughput(entry, option, traffic),
         replicas=option.replicas,
         scale_to_zero=entry.scale_to_zero,
         loss_tolerance=entry.loss_tolerance,
@@ -121,7 +137,7 @@ def serving_plan(entry: ModelEntry, fleet: Fleet, pools: tuple[NodePoolPlan, ...
         surge=fleet.surge,
         pools=tuple(pool.name for pool in pools),
         usd_per_hour=option.usd_per_hour,
-        usd_per_million_output_tokens=option.usd_per_hour.expected / output_rate,
+        usd_per_million_output_tokens=option.usd_per_hour.expected / _million_tokens_per_hour(entry),
         weights_bytes=engine.weights_bytes,
         reads_once=reads_once(engine.model, settings),
         ttft_p95_ms=traffic.ttft_p95_ms,

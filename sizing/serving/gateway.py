@@ -121,7 +121,7 @@ def gateway_figures(plan: GatewayPlan, models: Sequence[ServingPlan]) -> tuple[F
     )
 
 
-def _route_figures(one: RoutePlan, model: ServingPlan, proxies: int) -> tuple[Figure, ...]:
+def _route_times(one: RoutePlan, model: ServingPlan) -> tuple[Figure, ...]:
     facts, source = serving_facts("gateway"), serving_source("gateway")
     return (
         Figure(
@@ -146,6 +146,13 @@ def _route_figures(one: RoutePlan, model: ServingPlan, proxies: int) -> tuple[Fi
             inputs={"engine_keep_alive_s": model.http_keep_alive_s},
             source=source,
         ),
+    )
+
+
+def _route_figures(one: RoutePlan, model: ServingPlan, proxies: int) -> tuple[Figure, ...]:
+    facts, source = serving_facts("gateway"), serving_source("gateway")
+    return (
+        *_route_times(one, model),
         Figure(
             name=f"requests_per_minute of {one.model}",
             value=one.requests_per_minute,
