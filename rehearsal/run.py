@@ -316,7 +316,7 @@ class _Rehearsal:
         self.report.checks += grown_in_place(plan, running, Running.of(environment.client))
         try:
             self._deploy(environment, before)
-        except BadInput as refused:
+        except TonnageError as refused:  # the program refuses, the engine reports it
             self.report.checks.append(shrink_refused(refused.line()))
         else:
             self.report.checks.append(shrink_refused(""))

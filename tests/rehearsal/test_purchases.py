@@ -100,7 +100,8 @@ def clear(environment, applied):
     while time.monotonic() < deadline:
         nodes = client.list("v1", "Node")
         environment.karpenter.remove(one["metadata"]["name"] for one in nodes)
-        if not (nodes or client.list("karpenter.sh/v1", "NodeClaim") or client.list("v1", "Pod")):
+        kinds = (("karpenter.sh/v1", "NodeClaim"), ("v1", "Pod"), ("apps/v1", "Deployment"))
+        if not nodes and not any(client.list(version, kind) for version, kind in kinds):
             return
         time.sleep(0.2)
     raise AssertionError("nodes, claims or pods are still there")
