@@ -57,7 +57,9 @@ def objects():
 
 
 def test_every_object_is_accepted_with_every_field(objects, engine):
-    found = [each for each in engine.run(build).resources if each.type.startswith("kubernetes:")]
+    # A patch is of an object that another one makes, here of a claim of the set: a rehearsal grows it.
+    made = [each for each in engine.run(build).resources if each.type.startswith("kubernetes:")]
+    found = [each for each in made if not each.type.endswith("Patch")]
     found.sort(key=lambda each: each.props["kind"] != "Namespace")
     refused = []
     for each in found:
